@@ -1,0 +1,2 @@
+//! Checks, tests, demo and benches of the project.
+fn main() {}

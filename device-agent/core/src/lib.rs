@@ -1,0 +1,1 @@
+//! The device side of the protocol as a state machine without I/O. no_std, no allocation.

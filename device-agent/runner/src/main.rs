@@ -1,0 +1,2 @@
+//! Runs one cell with one engine in a fresh process and reports raw facts.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Compares observations, applies the policy and renders reports. Pure.

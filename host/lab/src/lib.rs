@@ -1,0 +1,1 @@
+//! Effects: build, link, power, ship, measure, lease.

@@ -1,0 +1,1 @@
+//! Turns manifests, targets and policies into a plan of cells. Pure.
