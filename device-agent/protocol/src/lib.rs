@@ -1,1 +1,15 @@
-//! Messages, frames and limits of the boardproof protocol. no_std, no allocation, no unsafe.
+//! The boardproof protocol: message table, frames, versions and limits.
+//!
+//! Owns every byte that crosses a link. Refuses to do I/O, to allocate, to keep a clock, or to judge.
+//! The message table is [`message`]; how messages become frames is [`frame`].
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod message;
+
+pub use message::*;
+
+/// Oldest protocol version this crate can speak.
+pub const VERSION_MIN: u16 = 1;
+/// Newest protocol version this crate speaks.
+pub const VERSION_CURRENT: u16 = 1;
