@@ -1,1 +1,15 @@
-//! The words of boardproof: ids, units, plan, observation, verdict and the record format. No I/O, no clock.
+//! The words of boardproof: ids, units of measure, plan, observation, policy, verdict, and the record format with its version.
+//!
+//! Everything here is a value with serde on it. No I/O, no clock, no decision.
+#![forbid(unsafe_code)]
+
+pub mod digest;
+pub mod ids;
+pub mod observation;
+pub mod plan;
+pub mod policy;
+pub mod record;
+pub mod verdict;
+
+pub use digest::Digest;
+pub use ids::{CellId, EngineName, ModelName, RuleId, TargetName, UnitName, VariantName};

@@ -1,0 +1,240 @@
+//! What came back: raw facts per cell. No judgement, no rounding.
+
+use crate::Digest;
+use crate::plan::Pass;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// State of a cell in a record. Every cell starts as `NotRun`; stages replace that once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Outcome {
+    /// No stage got this far.
+    NotRun,
+    /// The unit answered; the model may still have crashed or been refused (see each pass).
+    Measured(Box<Observation>),
+    /// The agent or runner could not be built.
+    BuildFailed(Fault),
+    /// Something could not be brought to the unit.
+    ShipFailed(Fault),
+    /// The unit or the link misbehaved.
+    DeviceFault(Fault),
+    /// The unit did not answer in time.
+    TimedOut(Fault),
+    /// Left out on purpose.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A fault of the lab or the unit, never of the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What was being done.
+    pub action: String,
+    /// What went wrong, outermost first.
+    pub causes: Vec<String>,
+    /// What to do about it.
+    pub hints: Vec<String>,
+    /// Last lines of the unit's console, when there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub console: Vec<String>,
+    /// All attempts, the last one included.
+    pub attempts: Vec<Attempt>,
+    /// Passes that had been measured before the fault: nothing measured is lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passes: Vec<PassObservation>,
+}
+
+/// One try at something.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// What was tried (`accuracy pass`, `upload of runner`).
+    pub action: String,
+    /// How long it took.
+    pub elapsed_ms: u64,
+    /// `None` when it worked.
+    pub error: Option<String>,
+}
+
+/// Everything a unit answered for one cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Timings are an emulator's.
+    pub emulated: bool,
+    /// Who answered.
+    pub device: Device,
+    /// Environment before the first pass.
+    pub environment_before: Facts,
+    /// Environment after the last pass.
+    pub environment_after: Facts,
+    /// The passes, in order.
+    pub passes: Vec<PassObservation>,
+    /// Every attempt, also those that worked at once.
+    pub attempts: Vec<Attempt>,
+    /// Bytes that crossed the link for this cell.
+    pub shipped: Shipped,
+}
+
+impl Observation {
+    /// The observation of this pass, if it was made.
+    pub fn pass(&self, pass: Pass) -> Option<&PassObservation> {
+        self.passes.iter().find(|p| p.pass == pass)
+    }
+}
+
+/// Who answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// Protocol version spoken.
+    pub protocol: u16,
+    /// Build of the agent.
+    pub agent_build: String,
+    /// Content of the agent binary.
+    pub agent_digest: Option<Digest>,
+    /// Content of the runner binary.
+    pub runner_digest: Option<Digest>,
+    /// Architecture.
+    pub architecture: String,
+    /// Operating system and C library.
+    pub system: String,
+    /// Machine id or serial number; empty when it has none.
+    pub identity: String,
+    /// Ticks per second of the measuring clock.
+    pub tick_hz: u64,
+    /// Changes with every boot.
+    pub boot: u64,
+}
+
+/// Bytes on the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipped {
+    /// Content that was new to the unit.
+    pub content_bytes: u64,
+    /// Payload that crossed the link for it.
+    pub wire_bytes: u64,
+    /// Content that the unit had already.
+    pub cached_bytes: u64,
+    /// Time spent shipping.
+    pub elapsed_ms: u64,
+}
+
+/// Numbers and texts by name; absent ones with their reason. Names are those of the protocol's keys in snake case
+/// (`rss_peak_bytes`, `cpu_frequency_hz`), with `[index]` for the second and later of several.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Numbers.
+    pub numbers: BTreeMap<String, u64>,
+    /// Texts.
+    pub texts: BTreeMap<String, String>,
+    /// What could not be read, and why.
+    pub missing: BTreeMap<String, String>,
+}
+
+/// Raw facts of one pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PassObservation {
+    /// Which pass.
+    pub pass: Pass,
+    /// How its process ended.
+    pub ended: Ended,
+    /// Why the engine gave the model up, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cannot_run: Option<CannotRun>,
+    /// Numbers and texts.
+    pub facts: Facts,
+    /// Operators of the plan that ran (inspect pass).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<Operator>,
+    /// What the optimizer did to the answers (inspect pass).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_check: Option<SelfCheck>,
+    /// File with the outputs (accuracy pass), relative to the record: safetensors, tensors `output.<index>`, `names` in the metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<FileRef>,
+    /// File with the ticks of every measured inference (latency pass): safetensors, tensor `ticks` (U64).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticks: Option<FileRef>,
+    /// Inferences measured.
+    pub inferences: u64,
+}
+
+/// A file in the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRef {
+    /// Path relative to the record, with `/`.
+    pub path: String,
+    /// Its content.
+    pub digest: Digest,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// How a pass ended. Everything but `NotStarted` and `Cancelled` is an observation of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields repeat the variant's name")]
+pub enum Ended {
+    /// All was done.
+    Completed,
+    /// The engine cannot run the model.
+    CannotRun,
+    /// The process ended with a code that is not 0.
+    Exited { code: i32 },
+    /// The process was ended by a signal.
+    Signalled { signal: i32 },
+    /// Memory ran out (0: the unit's own).
+    OutOfMemory { limit_bytes: u64 },
+    /// Wall time ran out.
+    DeadlineExceeded { deadline_ms: u32 },
+    /// The host asked for it.
+    Cancelled,
+    /// The process could not be started.
+    NotStarted,
+}
+
+/// Why an engine cannot run a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CannotRun {
+    /// parse, type, optimize, prepare, run, evalset.
+    pub stage: String,
+    /// Operator, when known.
+    pub operator: String,
+    /// Node, when known.
+    pub node: String,
+    /// The engine's own words.
+    pub reason: String,
+}
+
+/// One operator of the plan that ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    /// Position.
+    pub index: u32,
+    /// Node name.
+    pub name: String,
+    /// Operator as the engine names it.
+    pub op: String,
+    /// Element types.
+    pub dtypes: String,
+    /// Kernel; empty when the engine does not tell.
+    pub kernel: String,
+}
+
+/// Optimized against unoptimized graph on the unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SelfCheck {
+    /// Samples compared.
+    pub samples: u32,
+    /// They agree.
+    pub agree: bool,
+    /// Largest absolute difference; `None` when it is not a number.
+    pub max_abs: Option<f64>,
+    /// Signal-to-noise ratio; `None` when identical.
+    pub sqnr_db: Option<f64>,
+    /// First operator where they part; empty when they agree.
+    pub operator: String,
+    /// How it was found.
+    pub detail: String,
+}

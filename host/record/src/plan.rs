@@ -1,0 +1,377 @@
+//! The plan: what a run is going to do, complete and serializable, before anything is built or shipped.
+
+use crate::{CellId, Digest, EngineName, ModelName, TargetName, UnitName, VariantName, policy::Policy};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A run before it starts. Everything that decides the verdict is in here or in the observations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Models by name.
+    pub models: BTreeMap<ModelName, Model>,
+    /// Targets by name; `host` is always among them.
+    pub targets: BTreeMap<TargetName, Target>,
+    /// Units by name. A target that needs no lab (host, emulated, virtual) has a unit of its own name.
+    pub units: BTreeMap<UnitName, Unit>,
+    /// The policy in force.
+    pub policy: Policy,
+    /// The cells, in the order in which they are measured: host first, so that an unusable model is known before it is shipped.
+    pub cells: Vec<Cell>,
+}
+
+/// One planned combination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// `model/variant@unit/engine`.
+    pub id: CellId,
+    /// Model.
+    pub model: ModelName,
+    /// Variant of it.
+    pub variant: VariantName,
+    /// Unit it runs on.
+    pub unit: UnitName,
+    /// Target of that unit.
+    pub target: TargetName,
+    /// Engine that runs it.
+    pub engine: EngineName,
+    /// What the cell is for.
+    pub role: Role,
+    /// Passes to run, in order.
+    pub passes: Vec<PassPlan>,
+}
+
+/// What a cell is for. The drift of a device cell is split along these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The float model on the host: what every other cell is compared with.
+    Reference,
+    /// The variant on the host: its distance from the reference is the quantization error.
+    HostVariant,
+    /// The float model on the device: latency and memory of the variant are compared with it.
+    DeviceReference,
+    /// The variant on the device: what is judged.
+    Device,
+}
+
+/// One kind of measurement; each is a fresh process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pass {
+    /// Load, list operators, self-check.
+    Inspect,
+    /// Outputs for the whole evalset.
+    Accuracy,
+    /// Ticks of single inferences.
+    Latency,
+    /// Memory accounting.
+    Memory,
+}
+
+/// A pass with its counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassPlan {
+    /// Which.
+    pub pass: Pass,
+    /// Samples per inference.
+    pub batch: u32,
+    /// Samples of the evalset to use.
+    pub samples: u64,
+    /// Inferences before the measured ones.
+    pub warmup: u32,
+    /// Measured inferences; 0 where the samples decide.
+    pub iterations: u32,
+    /// Wall time after which the pass is ended.
+    pub deadline_ms: u32,
+    /// Limit on the runner's memory; `None` for the unit's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
+}
+
+/// A model with everything that judging it needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Its name.
+    pub name: ModelName,
+    /// What it does.
+    pub task: Task,
+    /// One line for people.
+    pub summary: String,
+    /// Licence of data and weights, as stated.
+    pub licence: String,
+    /// Where data and weights came from.
+    pub provenance: String,
+    /// Inputs of the reference variant.
+    pub inputs: Vec<TensorSpec>,
+    /// Outputs of the reference variant.
+    pub outputs: Vec<TensorSpec>,
+    /// Labelled data to judge on.
+    pub evalset: Evalset,
+    /// The float variant that is the reference.
+    pub reference: VariantName,
+    /// Variants that the run uses, the reference among them.
+    pub variants: BTreeMap<VariantName, Variant>,
+    /// Limits that this model sets for itself, each with its reason. They replace the policy's limit for the same metric.
+    pub tolerances: Vec<Tolerance>,
+}
+
+/// What a model does, and how its outputs become an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// The class is the position of the largest element of output 0. Metric: accuracy.
+    Classification {
+        /// Class names in output order.
+        classes: Vec<String>,
+    },
+    /// Element 0 of output 0 is the score of the positive class. Metric: ROC-AUC.
+    Binary {
+        /// Name of the positive class (label 1).
+        positive: String,
+    },
+    /// The score is the mean squared difference between output 0 and the input. Metric: ROC-AUC; label 1 is an anomaly.
+    Anomaly,
+    /// Output 0 is the value. Metric: mean absolute error.
+    Regression,
+}
+
+impl Task {
+    /// Name as in `model.toml` and in `applies_to` of a rule.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Classification { .. } => "classification",
+            Self::Binary { .. } => "binary",
+            Self::Anomaly => "anomaly",
+            Self::Regression => "regression",
+        }
+    }
+
+    /// Name of the task metric.
+    pub fn metric(&self) -> &'static str {
+        match self {
+            Self::Classification { .. } => "accuracy",
+            Self::Binary { .. } | Self::Anomaly => "auc",
+            Self::Regression => "mae",
+        }
+    }
+}
+
+/// Name, element type and shape of an input or output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TensorSpec {
+    /// Name in the model file.
+    pub name: String,
+    /// Element type, as in safetensors (`F32`, `U8`, ...).
+    pub dtype: String,
+    /// Shape without the sample dimension.
+    pub shape: Vec<u64>,
+    /// How the evalset's values become model inputs: `(x * scale - mean) / std`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
+}
+
+/// `(x * scale - mean[c]) / std[c]`, where `c` walks the first dimension after the sample (or is 0 when one value is given).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preprocess {
+    /// Factor on the stored value.
+    pub scale: f64,
+    /// Subtracted after scaling.
+    pub mean: Vec<f64>,
+    /// Divisor.
+    pub std: Vec<f64>,
+}
+
+/// Labelled data: one safetensors file, first dimension is the sample.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evalset {
+    /// File, as given; only `lab` opens it.
+    pub file: String,
+    /// Its content.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Number of samples.
+    pub samples: u64,
+    /// Tensor in the file that feeds each model input, in input order.
+    pub inputs: Vec<String>,
+    /// Tensor with the labels (I64).
+    pub labels: String,
+    /// Tensor with the sample ids (I64), when there is one.
+    pub ids: Option<String>,
+    /// Slices: column name to value names; the codes are in the tensor `slice.<column>` (U8).
+    pub slices: BTreeMap<String, Vec<String>>,
+}
+
+/// One form of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    /// Its name.
+    pub name: VariantName,
+    /// File, as given; only `lab` opens it.
+    pub file: String,
+    /// Its content.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// How it was quantized, in the field's words.
+    pub quantization: String,
+    /// Batch size that the file fixes; `None` when it is free.
+    pub batch: Option<u32>,
+    /// Same weights as the reference: only then do drift rules mean anything.
+    pub same_weights: bool,
+    /// Element types of the inputs where they differ from the reference's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input_dtypes: Vec<String>,
+}
+
+/// A limit that a model sets for itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tolerance {
+    /// Metric, as in the policy.
+    pub metric: String,
+    /// The limit.
+    pub limit: f64,
+    /// Why this number.
+    pub reason: String,
+    /// Only on this target, when given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetName>,
+}
+
+/// A kind of hardware.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its name.
+    pub name: TargetName,
+    /// One line for people.
+    pub summary: String,
+    /// Architecture as Rust names it.
+    pub architecture: String,
+    /// Somebody ran boardproof on it and the result is known.
+    pub proved: bool,
+    /// What was seen, or what is missing.
+    pub proved_note: String,
+    /// Its clock is an emulator's: timings say nothing about hardware.
+    pub emulated: bool,
+    /// How its programs are built.
+    pub build: BuildSpec,
+    /// How it is reached.
+    pub link: LinkSpec,
+    /// How it is switched.
+    pub power: PowerSpec,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// How the programs for a target are built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSpec {
+    /// Rust target triple of the runner.
+    pub runner_triple: String,
+    /// Rust target triple of the agent.
+    pub agent_triple: String,
+    /// Builder wanted.
+    pub builder: Builder,
+    /// Linker for the runner, when it is not the host's own (`aarch64-linux-gnu-gcc`).
+    pub linker: Option<String>,
+    /// Debian packages that give the linker and the C library.
+    pub packages: Vec<String>,
+}
+
+/// Which tool builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Builder {
+    /// The first that fits and is there.
+    Auto,
+    /// cargo with a cross linker.
+    Cargo,
+    /// cross in a container.
+    Cross,
+    /// cargo-zigbuild.
+    Zig,
+}
+
+/// How a target is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LinkSpec {
+    /// A process on this machine.
+    Local,
+    /// A process on this machine under user-mode emulation.
+    Emulated {
+        /// Emulator program (`qemu-aarch64`).
+        emulator: String,
+        /// Folder with the target's C library.
+        sysroot: String,
+    },
+    /// An SSH session; where to comes from the unit.
+    Ssh,
+    /// The simulated device, in this process.
+    Sim {
+        /// Seed of its faults and timings.
+        seed: u64,
+    },
+}
+
+/// How a target is switched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum PowerSpec {
+    /// Not by boardproof.
+    None,
+    /// By commands of the user.
+    Command {
+        /// Switches on.
+        on: String,
+        /// Switches off.
+        off: String,
+        /// Off and on again, when one command does it.
+        cycle: Option<String>,
+        /// Deadline of each command.
+        timeout_s: u32,
+    },
+    /// A QEMU that boardproof starts.
+    Qemu {
+        /// Folder with the script `build-image`.
+        image: String,
+        /// Memory of the board.
+        memory_mb: u32,
+        /// Processors of the board.
+        cpus: u32,
+    },
+}
+
+/// What a target allows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory a cell may use; `None` for the unit's own.
+    pub memory_bytes: Option<u64>,
+    /// Wall time of one pass.
+    pub pass_deadline_s: u32,
+    /// How much slower than the host it is expected to be: scales counts and deadlines.
+    pub slowdown: u32,
+}
+
+/// One device of a lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name.
+    pub name: UnitName,
+    /// What kind it is.
+    pub target: TargetName,
+    /// Host name or address for SSH (`user@host` is not split: user has its own field).
+    pub address: Option<String>,
+    /// SSH port.
+    pub port: Option<u16>,
+    /// SSH user.
+    pub user: Option<String>,
+    /// SSH identity file; the agent and the user's configuration serve when it is absent.
+    pub identity_file: Option<String>,
+    /// Machine id or serial number that the unit must answer with.
+    pub identity: Option<String>,
+    /// Power commands of this unit, when they differ from the target's.
+    pub power: Option<PowerSpec>,
+    /// Free words.
+    pub tags: Vec<String>,
+}

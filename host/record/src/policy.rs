@@ -1,0 +1,74 @@
+//! The policy: rules with metric, limit, direction and reason. Parsed by `plan`, applied by `judge`.
+
+use crate::{ModelName, RuleId, TargetName};
+use serde::{Deserialize, Serialize};
+
+/// The rules that decide.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Name for people.
+    pub name: String,
+    /// The rules, in the order in which they are shown.
+    pub rules: Vec<Rule>,
+    /// Outputs that are NaN or infinite where the reference's are not fail unless this is set.
+    pub allow_nonfinite_mismatch: bool,
+    /// An inconclusive rule fails the gate (default) or is only shown.
+    pub inconclusive_blocks: bool,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its name, unique in the policy.
+    pub id: RuleId,
+    /// Metric it looks at (see docs/metrics.md).
+    pub metric: String,
+    /// Which side of the limit is good.
+    pub direction: Direction,
+    /// The limit, in `unit`.
+    pub limit: f64,
+    /// Unit of the limit (`ratio`, `dB`, `points`, `bytes`, `ns`, `count`).
+    pub unit: String,
+    /// What the number is compared with.
+    pub against: Against,
+    /// Confidence of the interval that decides, as a share (0.95).
+    pub confidence: f64,
+    /// Below this many samples the rule is inconclusive, whatever the number says.
+    pub min_samples: u64,
+    /// Only for these tasks; empty for all.
+    #[serde(default)]
+    pub tasks: Vec<String>,
+    /// Only for these models; empty for all.
+    #[serde(default)]
+    pub models: Vec<ModelName>,
+    /// Only on these targets; empty for all.
+    #[serde(default)]
+    pub targets: Vec<TargetName>,
+    /// Only for this slice (`column=value` or `column`); `None`: the whole evalset. Slice metrics without it walk all slices.
+    #[serde(default)]
+    pub slice: Option<String>,
+    /// Why this limit.
+    pub reason: String,
+}
+
+/// Which side of a limit is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// At most the limit.
+    AtMost,
+    /// At least the limit.
+    AtLeast,
+}
+
+/// What a measured number is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Against {
+    /// The limit alone.
+    Absolute,
+    /// The reference cell (float on host for answers, float on the same unit for latency and memory).
+    Reference,
+    /// The same cell of a baseline record.
+    Baseline,
+}
