@@ -36,11 +36,16 @@ pub struct Cell {
     pub engine: EngineName,
     /// What the cell is for.
     pub role: Role,
+    /// The gate gives this cell a verdict. Others are there to be compared with.
+    pub judged: bool,
     /// Passes to run, in order.
     pub passes: Vec<PassPlan>,
 }
 
-/// What a cell is for. The drift of a device cell is split along these.
+/// What a cell is for. The drift of a judged cell is split along these.
+///
+/// One cell can serve several ends, it is never measured twice: on the unit `host` the variant's cell has the role `Device` and is its
+/// own host variant, and the reference's cell is also the device reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
