@@ -1,1 +1,20 @@
 //! Inference engines behind one trait.
+//!
+//! Owns: loading a model from bytes, turning evalset tensors into what the model reads, running it, naming what really ran, and
+//! comparing an engine with itself. Refuses to: open files, read clocks for a measurement, print, or decide whether a number is good.
+
+mod engine;
+mod preprocess;
+mod self_check;
+mod tensor;
+#[cfg(feature = "tract")]
+mod tract;
+
+pub use engine::{
+    Dim, Engine, LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts, engine_by_name, engine_names,
+};
+pub use preprocess::Preprocess;
+pub use self_check::{Parting, SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};
+pub use tensor::{DType, Tensor, TensorError, TensorView};
+#[cfg(feature = "tract")]
+pub use tract::TractEngine;

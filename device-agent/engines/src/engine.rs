@@ -1,0 +1,288 @@
+//! What every inference engine offers, and the facts and refusals it answers with.
+//!
+//! Owns the words between the runner and an engine. An implementation keeps everything that is not inference out of `Loaded::run`,
+//! because that call is what gets timed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::preprocess::Preprocess;
+use crate::self_check::{SelfCheck, SelfCheckLimits};
+use crate::tensor::{DType, Tensor, TensorView};
+
+/// An inference engine: turns model bytes into something that runs.
+pub trait Engine {
+    /// Short name, as targets and records write it.
+    fn name(&self) -> &'static str;
+
+    /// Version of the engine itself, not of boardproof.
+    fn version(&self) -> &'static str;
+
+    /// Parses, types, optimizes and plans a model.
+    ///
+    /// # Errors
+    /// A `Refusal`: this engine cannot run this model. A verdict on the model, not a fault of the device.
+    fn load(&self, model: &[u8], options: &LoadOptions) -> Result<Box<dyn Loaded>, Refusal>;
+
+    /// Runs samples through the engine's graph before and after its own optimization and says where they part.
+    ///
+    /// Each sample is one list of input tensors, shaped like `Loaded::inputs` with the batch of `options`. Takes its own time and
+    /// memory: keep it out of a process whose latency or memory is measured.
+    ///
+    /// # Errors
+    /// A `Refusal` when the model does not load at all.
+    fn self_check(
+        &self,
+        model: &[u8],
+        options: &LoadOptions,
+        samples: &[Vec<TensorView<'_>>],
+        limits: &SelfCheckLimits,
+    ) -> Result<SelfCheck, Refusal>;
+}
+
+/// A model that is ready to run.
+pub trait Loaded {
+    /// The model's inputs, in the order `prepare` takes them.
+    fn inputs(&self) -> &[TensorFacts];
+
+    /// The model's outputs, in the order `answers` gives them.
+    fn outputs(&self) -> &[TensorFacts];
+
+    /// Every operator that really runs, in order of execution: the optimized plan, not the model file.
+    fn operators(&self) -> &[OperatorFacts];
+
+    /// Converts inputs to what the model reads (datatype, preprocessing) and keeps them for the runs that follow.
+    ///
+    /// # Errors
+    /// `RunFailure::Input` names the input and what does not fit.
+    fn prepare(&mut self, inputs: &[TensorView<'_>]) -> Result<(), RunFailure>;
+
+    /// One inference over the prepared inputs: the engine's own work and nothing else. May be called again without `prepare`.
+    ///
+    /// # Errors
+    /// `RunFailure::NotPrepared` before the first `prepare`, else what the engine says.
+    fn run(&mut self) -> Result<(), RunFailure>;
+
+    /// The outputs of the latest `run`, one per entry of `outputs`. Quantized outputs come as their stored integers.
+    ///
+    /// # Errors
+    /// `RunFailure::NotRun` when there is no answer to the prepared inputs yet.
+    fn answers(&self) -> Result<Vec<Tensor>, RunFailure>;
+}
+
+/// How a model is to be loaded.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LoadOptions {
+    /// Extent of a symbolic first axis; 1 when absent. A model with a fixed batch keeps its own.
+    pub batch: Option<usize>,
+    /// Extents of other symbolic axes, by symbol name.
+    pub dims: BTreeMap<String, usize>,
+    /// Preprocessing by input name. An input without an entry is only converted between datatypes of the same kind.
+    pub preprocess: BTreeMap<String, Preprocess>,
+}
+
+/// One extent of a shape as the model declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dim {
+    /// A number.
+    Fixed(usize),
+    /// A name, or an expression of names; empty when the model leaves it open.
+    Symbol(String),
+}
+
+/// An input or output of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorFacts {
+    /// Name in the model.
+    pub name: String,
+    /// Element type the model reads or writes.
+    pub dtype: DType,
+    /// Shape as the model declares it.
+    pub declared: Vec<Dim>,
+    /// Shape as loaded, with every axis fixed.
+    pub shape: Vec<usize>,
+}
+
+/// An operator that really runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorFacts {
+    /// Position in the order of execution.
+    pub index: usize,
+    /// Name of the node in the optimized graph.
+    pub name: String,
+    /// The engine's name for the operator.
+    pub op: String,
+    /// Name of the model's node that it comes from, where that is known.
+    pub source: Option<String>,
+    /// Datatypes of the inputs, as the engine names them, constants included.
+    pub dtypes_in: Vec<String>,
+    /// Datatypes of the outputs.
+    pub dtypes_out: Vec<String>,
+    /// The compute kernel chosen on this device, where the engine tells.
+    pub kernel: Option<String>,
+    /// Datatype that the kernel accumulates in, where the engine tells: `i32` is integer arithmetic, `f32` is not.
+    pub accumulator: Option<String>,
+}
+
+/// Where on the way from bytes to a plan a model was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The bytes are not a model.
+    Parse,
+    /// The model uses an operator that the engine does not have.
+    Operator,
+    /// Shapes or datatypes do not fit together.
+    Type,
+    /// The engine's optimizer failed.
+    Optimize,
+    /// The optimized graph could not be planned for execution.
+    Plan,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Parse => "parse",
+            Stage::Operator => "operator",
+            Stage::Type => "type",
+            Stage::Optimize => "optimize",
+            Stage::Plan => "plan",
+        })
+    }
+}
+
+/// An engine cannot run a model: a verdict on the model, with the operator where it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// How far the model came.
+    pub stage: Stage,
+    /// Operator type as the model writes it.
+    pub operator: Option<String>,
+    /// Node name as the model writes it.
+    pub node: Option<String>,
+    /// The engine's reason, in one line.
+    pub reason: String,
+    /// Every unsupported operator as `(operator, node)`, when the stage is `Operator`.
+    pub unsupported: Vec<(String, String)>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.operator, &self.node) {
+            (Some(operator), Some(node)) => write!(f, "operator {operator} (node {node}): {}", self.reason)?,
+            (Some(operator), None) => write!(f, "operator {operator}: {}", self.reason)?,
+            (None, Some(node)) => write!(f, "node {node}: {}", self.reason)?,
+            (None, None) => write!(f, "{} model: {}", self.stage, self.reason)?,
+        }
+        match self.unsupported.len() {
+            0 | 1 => Ok(()),
+            count => write!(f, "; {} more unsupported", count - 1),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A loaded model did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RunFailure {
+    /// An input does not fit the model.
+    #[error("prepare input {name}: {reason}")]
+    Input {
+        /// Name of the input.
+        name: String,
+        /// Expected and got.
+        reason: String,
+    },
+    /// The count of inputs is wrong.
+    #[error("prepare inputs: expected {expected} tensors, got {got}")]
+    InputCount {
+        /// Inputs the model has.
+        expected: usize,
+        /// Tensors handed in.
+        got: usize,
+    },
+    /// `run` was called before any `prepare`.
+    #[error("run model: no inputs were prepared")]
+    NotPrepared,
+    /// `answers` was called before `run`.
+    #[error("read answers: the prepared inputs were not run")]
+    NotRun,
+    /// The engine reported an error.
+    #[error("run model: {reason}")]
+    Engine {
+        /// The engine's reason, in one line.
+        reason: String,
+    },
+    /// The engine panicked; the model must not be run again.
+    #[error("run model: the engine panicked: {reason}")]
+    Panicked {
+        /// The panic's message.
+        reason: String,
+    },
+    /// An output has a datatype that does not travel.
+    #[error("read answer {name}: datatype {dtype} cannot be reported")]
+    Output {
+        /// Name of the output.
+        name: String,
+        /// The engine's name for the datatype.
+        dtype: String,
+    },
+}
+
+/// Names of the engines in this build.
+#[must_use]
+pub fn engine_names() -> &'static [&'static str] {
+    #[cfg(feature = "tract")]
+    return &["tract"];
+    #[cfg(not(feature = "tract"))]
+    return &[];
+}
+
+/// The engine with this name, when this build has it.
+#[must_use]
+pub fn engine_by_name(name: &str) -> Option<Box<dyn Engine>> {
+    match name {
+        #[cfg(feature = "tract")]
+        "tract" => Some(Box::new(crate::tract::TractEngine)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(operator: Option<&str>, node: Option<&str>, unsupported: usize) -> Refusal {
+        Refusal {
+            stage: Stage::Operator,
+            operator: operator.map(str::to_owned),
+            node: node.map(str::to_owned),
+            reason: "not implemented".into(),
+            unsupported: vec![("QGemm".into(), "fc".into()); unsupported],
+        }
+    }
+
+    #[test]
+    fn a_refusal_reads_as_one_sentence() {
+        let cases = [
+            (refusal(Some("QGemm"), Some("fc"), 1), "operator QGemm (node fc): not implemented"),
+            (refusal(Some("QGemm"), Some("fc"), 3), "operator QGemm (node fc): not implemented; 2 more unsupported"),
+            (refusal(None, Some("fc"), 0), "node fc: not implemented"),
+            (refusal(None, None, 0), "operator model: not implemented"),
+        ];
+        for (refusal, expected) in cases {
+            assert_eq!(refusal.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn unknown_engines_are_absent() {
+        assert!(engine_by_name("tensorflow").is_none());
+        for name in engine_names() {
+            assert_eq!(engine_by_name(name).map(|engine| engine.name()), Some(*name));
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! tract: a pure-Rust engine for ONNX models, single-threaded here.
+//!
+//! Owns everything that knows tract's types; nothing of tract is visible outside this module. tract panics on some hostile models, so
+//! every call into it goes through `guard`.
+
+mod bisect;
+mod convert;
+mod guard;
+mod loaded;
+mod operators;
+mod source;
+
+use crate::engine::{Engine, LoadOptions, Loaded, Refusal};
+use crate::self_check::{SelfCheck, SelfCheckLimits};
+use crate::tensor::TensorView;
+
+/// The version this crate pins; a test compares it with the lock file.
+const VERSION: &str = "0.23.9";
+
+/// The tract engine: ONNX in, optimized single-threaded plan out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TractEngine;
+
+impl Engine for TractEngine {
+    fn name(&self) -> &'static str {
+        "tract"
+    }
+
+    fn version(&self) -> &'static str {
+        VERSION
+    }
+
+    fn load(&self, model: &[u8], options: &LoadOptions) -> Result<Box<dyn Loaded>, Refusal> {
+        let source = source::Source::parse(model)?;
+        Ok(Box::new(loaded::TractModel::optimized(&source, options)?))
+    }
+
+    fn self_check(
+        &self,
+        model: &[u8],
+        options: &LoadOptions,
+        samples: &[Vec<TensorView<'_>>],
+        limits: &SelfCheckLimits,
+    ) -> Result<SelfCheck, Refusal> {
+        bisect::self_check(&source::Source::parse(model)?, options, samples, limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_locked_one() {
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).expect("the workspace's lock file");
+        let entry = format!("name = \"tract-onnx\"\nversion = \"{VERSION}\"\n");
+        assert!(lock.contains(&entry), "expected {entry:?} in Cargo.lock");
+    }
+}
