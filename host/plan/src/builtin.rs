@@ -1,0 +1,32 @@
+//! Targets and policy that come with boardproof, so that an installed binary needs no files beside it.
+
+/// Name and text of every target that comes with boardproof.
+pub const TARGETS: &[(&str, &str)] = &[
+    ("host", include_str!("../../../targets/host.toml")),
+    ("qemu-aarch64", include_str!("../../../targets/qemu-aarch64.toml")),
+    ("qemu-armv7", include_str!("../../../targets/qemu-armv7.toml")),
+    ("qemu-riscv64", include_str!("../../../targets/qemu-riscv64.toml")),
+    ("virtual-board-aarch64", include_str!("../../../targets/virtual-board-aarch64.toml")),
+    ("raspberry-pi-4", include_str!("../../../targets/raspberry-pi-4.toml")),
+    ("raspberry-pi-5", include_str!("../../../targets/raspberry-pi-5.toml")),
+    ("jetson-orin-nano", include_str!("../../../targets/jetson-orin-nano.toml")),
+    ("imx8m-plus", include_str!("../../../targets/imx8m-plus.toml")),
+    ("beaglev-ahead", include_str!("../../../targets/beaglev-ahead.toml")),
+];
+
+/// The policy in force when none is named.
+pub const POLICY: &str = include_str!("../../../ci/policy/default.toml");
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_builtin_parses_and_is_named_as_its_file() {
+        for (name, text) in super::TARGETS {
+            let target = crate::parse_target(name, text)
+                .unwrap_or_else(|e| panic!("{name}: {e} {:?}", std::error::Error::source(&e)));
+            assert_eq!(target.name.as_str(), *name);
+        }
+        crate::parse_policy("default", super::POLICY)
+            .unwrap_or_else(|e| panic!("{e} {:?}", std::error::Error::source(&e)));
+    }
+}

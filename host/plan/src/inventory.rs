@@ -1,0 +1,57 @@
+//! `inventory.toml`: the units of a lab.
+
+use crate::error::{PlanError, check_schema, from_toml};
+use boardproof_record::plan::{PowerSpec, Unit};
+use boardproof_record::{TargetName, UnitName};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    schema: u32,
+    #[serde(default)]
+    unit: Vec<RawUnit>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawUnit {
+    name: String,
+    target: String,
+    address: Option<String>,
+    port: Option<u16>,
+    user: Option<String>,
+    identity_file: Option<String>,
+    identity: Option<String>,
+    power: Option<PowerSpec>,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+/// Parses an inventory.
+pub fn parse_inventory(file: &str, text: &str) -> Result<BTreeMap<UnitName, Unit>, PlanError> {
+    let raw: RawFile = from_toml(file, text)?;
+    check_schema(file, raw.schema)?;
+    let mut units = BTreeMap::new();
+    for u in raw.unit {
+        let named = |source| PlanError::Name { file: file.into(), source };
+        let name = UnitName::new(u.name).map_err(named)?;
+        let target = TargetName::new(u.target).map_err(named)?;
+        let unit = Unit {
+            name: name.clone(),
+            target,
+            address: u.address,
+            port: u.port,
+            user: u.user,
+            identity_file: u.identity_file,
+            identity: u.identity,
+            power: u.power,
+            tags: u.tags,
+        };
+        if units.insert(name.clone(), unit).is_some() {
+            return Err(PlanError::value(file, "unit names", "each once", format!("'{name}' twice")));
+        }
+    }
+    Ok(units)
+}

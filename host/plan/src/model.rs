@@ -1,0 +1,348 @@
+//! `model.toml`: one model, its variants, its evalset, its tolerances.
+
+use crate::error::{PlanError, check_schema, from_toml};
+use boardproof_record::plan::{Evalset, Model, Preprocess, Task, TensorSpec, Tolerance, Variant};
+use boardproof_record::{Digest, ModelName, TargetName, VariantName};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A model as its manifest describes it, with what the plan needs but the record does not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// The model with all its variants.
+    pub model: Model,
+    /// What each variant is for.
+    pub purposes: BTreeMap<VariantName, Purpose>,
+    /// Recipe that makes the variants, relative to the manifest.
+    pub recipe: Option<String>,
+}
+
+/// What a variant is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// It may ship: checked when no variant is named.
+    Release,
+    /// The float model that others are compared with.
+    Reference,
+    /// There to show that the gate works; checked only when named.
+    TestMaterial,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawManifest {
+    schema: u32,
+    model: RawModel,
+    #[serde(default)]
+    input: Vec<RawTensor>,
+    #[serde(default)]
+    output: Vec<RawTensor>,
+    evalset: RawEvalset,
+    #[serde(default)]
+    #[expect(dead_code, reason = "named for recipes; the plan does not read calibration data")]
+    calibration: Option<toml::Table>,
+    reference: RawReference,
+    variant: Vec<RawVariant>,
+    #[serde(default)]
+    tolerance: Vec<RawTolerance>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawModel {
+    name: String,
+    task: String,
+    summary: String,
+    licence: String,
+    provenance: String,
+    recipe: Option<String>,
+    #[serde(default)]
+    classes: Vec<String>,
+    score: Option<String>,
+    positive: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTensor {
+    name: String,
+    dtype: String,
+    shape: Vec<RawDim>,
+    preprocess: Option<RawPreprocess>,
+    #[expect(dead_code, reason = "documentation of the file; the engine tells what is really there")]
+    quantization: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawDim {
+    Fixed(u64),
+    Symbol(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPreprocess {
+    scale: f64,
+    mean: Vec<f64>,
+    std: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEvalset {
+    file: String,
+    sha256: Digest,
+    bytes: u64,
+    samples: u64,
+    inputs: OneOrMany,
+    labels: String,
+    ids: Option<String>,
+    #[serde(default)]
+    slices: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReference {
+    variant: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawVariant {
+    name: String,
+    file: String,
+    sha256: Digest,
+    bytes: u64,
+    format: String,
+    quantization: String,
+    batch: RawBatch,
+    same_weights: bool,
+    purpose: Purpose,
+    #[serde(default)]
+    input_dtypes: Vec<String>,
+    #[expect(dead_code, reason = "for the reader of the manifest")]
+    note: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawBatch {
+    Fixed(u32),
+    Free(FreeBatch),
+}
+
+/// `batch = "N"`: the file leaves it open.
+#[derive(Deserialize)]
+enum FreeBatch {
+    N,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTolerance {
+    metric: String,
+    limit: f64,
+    reason: String,
+    target: Option<String>,
+}
+
+/// Parses a `model.toml`. `file` names it in errors; `folder` is put before the relative paths in it.
+pub fn parse_model(file: &str, folder: &str, text: &str) -> Result<Manifest, PlanError> {
+    let raw: RawManifest = from_toml(file, text)?;
+    check_schema(file, raw.schema)?;
+    let named = |source| PlanError::Name { file: file.into(), source };
+    let name = ModelName::new(raw.model.name.clone()).map_err(named)?;
+    let (variants, purposes) = variants(file, folder, raw.variant)?;
+    let reference = VariantName::new(raw.reference.variant).map_err(named)?;
+    if !variants.contains_key(&reference) {
+        let known = crate::nearest(reference.as_str(), variants.keys().map(VariantName::as_str));
+        return Err(PlanError::Unknown { kind: "variant", found: reference.to_string(), known });
+    }
+    let model = Model {
+        name,
+        task: task(file, &raw.model)?,
+        summary: raw.model.summary,
+        licence: raw.model.licence,
+        provenance: raw.model.provenance,
+        inputs: tensors(file, "input", raw.input)?,
+        outputs: tensors(file, "output", raw.output)?,
+        evalset: evalset(file, folder, raw.evalset)?,
+        reference,
+        variants,
+        tolerances: tolerances(file, raw.tolerance)?,
+    };
+    if model.evalset.inputs.len() != model.inputs.len() {
+        let (want, got) = (model.inputs.len(), model.evalset.inputs.len());
+        return Err(PlanError::value(file, "evalset.inputs", format!("{want} tensors, one per [[input]]"), got));
+    }
+    Ok(Manifest { model, purposes, recipe: raw.model.recipe })
+}
+
+fn task(file: &str, raw: &RawModel) -> Result<Task, PlanError> {
+    let task = match raw.task.as_str() {
+        "classification" if raw.classes.len() >= 2 => Task::Classification { classes: raw.classes.clone() },
+        "classification" => {
+            return Err(PlanError::value(file, "model.classes", "two or more names", raw.classes.len()));
+        }
+        "binary" => Task::Binary { positive: raw.positive.clone().unwrap_or_else(|| "1".into()) },
+        "anomaly" => Task::Anomaly,
+        "regression" => Task::Regression,
+        other => {
+            return Err(PlanError::value(file, "model.task", "classification, binary, anomaly or regression", other));
+        }
+    };
+    let score = match task {
+        Task::Classification { .. } => "argmax",
+        Task::Binary { .. } | Task::Regression => "output[:,0]",
+        Task::Anomaly => "mean((output-input)^2)",
+    };
+    match &raw.score {
+        Some(found) if found != score => {
+            Err(PlanError::value(file, "model.score", format!("'{score}' for this task"), found))
+        }
+        _ => Ok(task),
+    }
+}
+
+fn tensors(file: &str, what: &str, raw: Vec<RawTensor>) -> Result<Vec<TensorSpec>, PlanError> {
+    if raw.is_empty() {
+        return Err(PlanError::value(file, format!("[[{what}]]"), "one or more", "none"));
+    }
+    raw.into_iter().map(|t| tensor(file, what, t)).collect()
+}
+
+fn tensor(file: &str, what: &str, raw: RawTensor) -> Result<TensorSpec, PlanError> {
+    let place = format!("[[{what}]] {}", raw.name);
+    let mut dims = raw.shape.into_iter();
+    if !matches!(dims.next(), Some(RawDim::Symbol(_) | RawDim::Fixed(1))) {
+        return Err(PlanError::value(file, format!("{place} shape"), "the sample dimension first (\"N\")", "none"));
+    }
+    let shape = dims
+        .map(|dim| match dim {
+            RawDim::Fixed(n) if n > 0 => Ok(n),
+            RawDim::Fixed(n) => Err(PlanError::value(file, format!("{place} shape"), "sizes above 0", n)),
+            RawDim::Symbol(s) => {
+                Err(PlanError::value(file, format!("{place} shape"), "a number (only the first may be a symbol)", s))
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    let dtype = dtype(file, &place, &raw.dtype)?;
+    let preprocess = raw.preprocess.map(|p| preprocess(file, &place, p)).transpose()?;
+    Ok(TensorSpec { name: raw.name, dtype, shape, preprocess })
+}
+
+/// Element types by safetensors name; the field's usual spellings are taken too.
+fn dtype(file: &str, place: &str, found: &str) -> Result<String, PlanError> {
+    let upper = found.to_ascii_uppercase();
+    let name = match upper.as_str() {
+        "FLOAT32" => "F32",
+        "FLOAT16" => "F16",
+        "INT8" => "I8",
+        "UINT8" => "U8",
+        "INT32" => "I32",
+        "INT64" => "I64",
+        known @ ("F32" | "F16" | "BF16" | "F64" | "I8" | "U8" | "I16" | "U16" | "I32" | "U32" | "I64" | "U64"
+        | "BOOL") => known,
+        _ => return Err(PlanError::value(file, format!("{place} dtype"), "F32, F16, I8, U8, I32, I64, ...", found)),
+    };
+    Ok(name.to_owned())
+}
+
+fn preprocess(file: &str, place: &str, raw: RawPreprocess) -> Result<Preprocess, PlanError> {
+    let finite = raw.mean.iter().chain(&raw.std).chain([&raw.scale]).all(|v| v.is_finite());
+    if raw.mean.is_empty() || raw.mean.len() != raw.std.len() || !finite || raw.std.contains(&0.0) {
+        let found = format!("scale {}, mean {:?}, std {:?}", raw.scale, raw.mean, raw.std);
+        let expected = "finite scale, as many means as stds, no std of 0";
+        return Err(PlanError::value(file, format!("{place} preprocess"), expected, found));
+    }
+    Ok(Preprocess { scale: raw.scale, mean: raw.mean, std: raw.std })
+}
+
+fn evalset(file: &str, folder: &str, raw: RawEvalset) -> Result<Evalset, PlanError> {
+    if raw.samples == 0 {
+        return Err(PlanError::value(file, "evalset.samples", "one or more", 0));
+    }
+    Ok(Evalset {
+        file: join(folder, &raw.file),
+        digest: raw.sha256,
+        bytes: raw.bytes,
+        samples: raw.samples,
+        inputs: match raw.inputs {
+            OneOrMany::One(name) => vec![name],
+            OneOrMany::Many(names) => names,
+        },
+        labels: raw.labels,
+        ids: raw.ids,
+        slices: raw.slices,
+    })
+}
+
+type Variants = (BTreeMap<VariantName, Variant>, BTreeMap<VariantName, Purpose>);
+
+fn variants(file: &str, folder: &str, raw: Vec<RawVariant>) -> Result<Variants, PlanError> {
+    let (mut variants, mut purposes) = (BTreeMap::new(), BTreeMap::new());
+    for v in raw {
+        let name = VariantName::new(v.name).map_err(|source| PlanError::Name { file: file.into(), source })?;
+        let batch = match v.batch {
+            RawBatch::Fixed(n) if n > 0 => Some(n),
+            RawBatch::Fixed(n) => return Err(PlanError::value(file, format!("variant {name} batch"), "above 0", n)),
+            RawBatch::Free(FreeBatch::N) => None,
+        };
+        if v.format != "onnx" && v.format != "affine" {
+            return Err(PlanError::value(file, format!("variant {name} format"), "onnx", v.format));
+        }
+        let variant = Variant {
+            name: name.clone(),
+            file: join(folder, &v.file),
+            digest: v.sha256,
+            bytes: v.bytes,
+            quantization: v.quantization,
+            batch,
+            same_weights: v.same_weights,
+            input_dtypes: v.input_dtypes,
+        };
+        purposes.insert(name.clone(), v.purpose);
+        if variants.insert(name.clone(), variant).is_some() {
+            return Err(PlanError::value(file, "variant names", "each once", format!("'{name}' twice")));
+        }
+    }
+    Ok((variants, purposes))
+}
+
+fn tolerances(file: &str, raw: Vec<RawTolerance>) -> Result<Vec<Tolerance>, PlanError> {
+    let mut seen = BTreeSet::new();
+    raw.into_iter()
+        .map(|t| {
+            let place = format!("[[tolerance]] {}", t.metric);
+            if !t.limit.is_finite() {
+                return Err(PlanError::value(file, place, "a finite limit", t.limit));
+            }
+            if t.reason.trim().is_empty() {
+                return Err(PlanError::value(file, place, "a reason", "none"));
+            }
+            if !seen.insert((t.metric.clone(), t.target.clone())) {
+                return Err(PlanError::value(file, place, "one per metric and target", "two"));
+            }
+            let target = t
+                .target
+                .map(TargetName::new)
+                .transpose()
+                .map_err(|source| PlanError::Name { file: file.into(), source })?;
+            Ok(Tolerance { metric: t.metric, limit: t.limit, reason: t.reason, target })
+        })
+        .collect()
+}
+
+fn join(folder: &str, relative: &str) -> String {
+    if folder.is_empty() { relative.to_owned() } else { format!("{folder}/{relative}") }
+}
