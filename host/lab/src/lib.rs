@@ -1,1 +1,4 @@
 //! Effects: build, link, power, ship, measure, lease.
+#![deny(unsafe_code)]
+
+pub mod build;

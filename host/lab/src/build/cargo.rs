@@ -1,0 +1,229 @@
+//! Running the builder and keeping what it made, by digest.
+
+use super::Program;
+use super::choose::{Choice, Tools, choose};
+use super::source::{SourceError, find_source, source_digest};
+use boardproof_record::Digest;
+use boardproof_record::plan::{BuildSpec, Builder};
+use boardproof_record::record::Build;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A program that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The source is not there or cannot be read.
+    #[error("could not find what to build")]
+    Source(#[from] SourceError),
+    /// No tool here can build for this triple.
+    #[error("nothing here can build for {triple}: {}", refusals.join("; "))]
+    NoBuilder {
+        /// The triple.
+        triple: String,
+        /// Why each builder was left out.
+        refusals: Vec<String>,
+    },
+    /// The builder could not be started.
+    #[error("could not start {program}")]
+    Start {
+        /// What was to be started.
+        program: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The builder ended with an error.
+    #[error("{command} failed ({status}):\n{log}")]
+    Failed {
+        /// The command line.
+        command: String,
+        /// Exit status.
+        status: String,
+        /// Its last lines.
+        log: String,
+    },
+    /// The result could not be read or kept.
+    #[error("could not keep {}", path.display())]
+    Keep {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl BuildError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Source(SourceError::NotFound { .. }) => {
+                Some("run inside a checkout of boardproof, or set BOARDPROOF_SOURCE to one".into())
+            }
+            Self::NoBuilder { .. } => {
+                Some("`boardproof doctor --target NAME` lists what is missing and how to get it".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A program that is ready to ship.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How it was made; goes into the record.
+    pub build: Build,
+}
+
+/// Builds programs from one source tree.
+#[derive(Debug, Clone)]
+pub struct Workshop {
+    root: PathBuf,
+    profile: String,
+}
+
+impl Workshop {
+    /// Finds the source.
+    pub fn open() -> Result<Self, BuildError> {
+        Ok(Self {
+            root: find_source()?,
+            profile: std::env::var("BOARDPROOF_PROFILE").unwrap_or_else(|_| "release".into()),
+        })
+    }
+
+    /// The program for this target: from the cache when source, lock file, toolchain and flags are what they were, else built.
+    /// `say` hears one line per step and per crate that the builder compiles.
+    pub fn artifact(
+        &self,
+        program: Program,
+        spec: &BuildSpec,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Artifact, BuildError> {
+        let (triple, linker) = match program {
+            Program::Agent if spec.agent_triple.contains("-musl") => (spec.agent_triple.as_str(), None),
+            Program::Agent => (spec.agent_triple.as_str(), spec.linker.as_deref()),
+            Program::Runner => (spec.runner_triple.as_str(), spec.linker.as_deref()),
+        };
+        let choice = choose(triple, spec.builder, linker, &Tools::detect(linker))?;
+        let toolchain = toolchain();
+        let flags =
+            [triple, tool_name(choice.builder), choice.linker.as_deref().unwrap_or(""), &self.profile, &toolchain];
+        let source = source_digest(&self.root, &flags)?;
+        let kept =
+            self.root.join("target/device/kept").join(format!("{}-{triple}-{}", program.package(), source.short()));
+        let cached = kept.is_file();
+        if !cached {
+            say(&format!("building {} for {triple} ({})", program.name(), choice.reason));
+            let made = self.build(program, triple, &choice, say)?;
+            keep(&made, &kept)?;
+        }
+        let bytes = std::fs::read(&kept).map_err(|source| BuildError::Keep { path: kept.clone(), source })?;
+        let build = Build {
+            program: program.name().into(),
+            triple: triple.into(),
+            builder: choice.reason,
+            source,
+            digest: Digest::of(&bytes),
+            bytes: bytes.len() as u64,
+            cached,
+        };
+        Ok(Artifact { path: kept, build })
+    }
+
+    fn build(
+        &self,
+        program: Program,
+        triple: &str,
+        choice: &Choice,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<PathBuf, BuildError> {
+        let mut command = self.command(program, triple, choice);
+        let line = format!("{command:?}");
+        let start = |source| BuildError::Start { program: tool_name(choice.builder).into(), source };
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(start)?;
+        let mut log: Vec<String> = Vec::new();
+        let stderr = child.stderr.take().expect("stderr is piped");
+        for text in BufReader::new(stderr).lines().map_while(Result::ok) {
+            say(text.trim());
+            log.push(text);
+        }
+        let status = child.wait().map_err(start)?;
+        if !status.success() {
+            let tail = log.len().saturating_sub(40);
+            return Err(BuildError::Failed { command: line, status: status.to_string(), log: log[tail..].join("\n") });
+        }
+        Ok(self.root.join("target/device").join(triple).join(&self.profile).join(program.package()))
+    }
+
+    /// `cargo rustc` (or the same through zigbuild or cross). Only the last step strips, so that the dependencies are those of
+    /// every other build in this profile.
+    fn command(&self, program: Program, triple: &str, choice: &Choice) -> Command {
+        let mut command = match choice.builder {
+            Builder::Cross => {
+                let mut cross = Command::new("cross");
+                // cross 0.2.5 misreads the word "active" that newer rustup prints behind the default toolchain, and then tries to
+                // install it: naming the toolchain avoids that.
+                cross.arg(format!("+{}", channel(&self.root))).arg("rustc");
+                cross
+            }
+            Builder::Zig => {
+                let mut zig = Command::new("cargo-zigbuild");
+                zig.arg("rustc");
+                zig
+            }
+            Builder::Cargo | Builder::Auto => {
+                let mut cargo = Command::new("cargo");
+                cargo.arg("rustc");
+                cargo
+            }
+        };
+        command.current_dir(&self.root);
+        command.args([
+            "--locked",
+            "--profile",
+            &self.profile,
+            "--package",
+            program.package(),
+            "--bin",
+            program.package(),
+        ]);
+        command.args(["--target", triple, "--target-dir", "target/device", "--", "-C", "strip=symbols"]);
+        if let Some(linker) = &choice.linker {
+            command.env(format!("CARGO_TARGET_{}_LINKER", triple.to_ascii_uppercase().replace('-', "_")), linker);
+        }
+        command
+    }
+}
+
+/// Copies the result into the cache under a name that only a complete file ever has.
+fn keep(made: &Path, kept: &Path) -> Result<(), BuildError> {
+    let error = |source| BuildError::Keep { path: kept.to_path_buf(), source };
+    std::fs::create_dir_all(kept.parent().expect("the cache has a folder")).map_err(error)?;
+    let part = kept.with_extension(format!("part-{}", std::process::id()));
+    std::fs::copy(made, &part).map_err(error)?;
+    std::fs::rename(&part, kept).map_err(error)
+}
+
+fn tool_name(builder: Builder) -> &'static str {
+    match builder {
+        Builder::Cargo | Builder::Auto => "cargo",
+        Builder::Cross => "cross",
+        Builder::Zig => "cargo-zigbuild",
+    }
+}
+
+fn toolchain() -> String {
+    let output = Command::new("rustc").arg("-vV").output();
+    output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
+}
+
+/// The toolchain that the source pins.
+fn channel(root: &Path) -> String {
+    let text = std::fs::read_to_string(root.join("rust-toolchain.toml")).unwrap_or_default();
+    let line = text.lines().find_map(|l| l.trim().strip_prefix("channel"));
+    line.map(|l| l.trim_matches([' ', '=', '"']).to_owned()).unwrap_or_else(|| "stable".into())
+}

@@ -1,0 +1,229 @@
+//! Which tool builds for a triple, and why that one. Pure: what is installed comes in as [`Tools`].
+
+use super::BuildError;
+use boardproof_record::plan::Builder;
+use std::path::PathBuf;
+
+/// Build tools found on this machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tools {
+    /// Triple of this machine.
+    pub host_triple: String,
+    /// Triples whose standard library is installed.
+    pub triples: Vec<String>,
+    /// Linkers found, by program name.
+    pub linkers: Vec<String>,
+    /// `cross` and a container engine that answers, by name.
+    pub cross_engine: Option<String>,
+    /// `cargo-zigbuild` and `zig` are there.
+    pub zig: bool,
+}
+
+impl Tools {
+    /// Looks for everything that building for this triple with this linker could use.
+    pub fn detect(linker: Option<&str>) -> Self {
+        Self {
+            host_triple: host_triple().unwrap_or_default(),
+            triples: installed_triples(),
+            linkers: linker.into_iter().filter(|l| in_path(l).is_some()).map(str::to_owned).collect(),
+            cross_engine: in_path("cross").and_then(|_| answering_engine()),
+            zig: in_path("cargo-zigbuild").is_some() && (in_path("zig").is_some() || in_path("python-zig").is_some()),
+        }
+    }
+}
+
+/// A builder and the reason for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Never `Auto`.
+    pub builder: Builder,
+    /// Linker to set, when it is not the toolchain's own choice.
+    pub linker: Option<String>,
+    /// One line: why this one.
+    pub reason: String,
+}
+
+/// Linker that comes with the Rust toolchain; static musl programs need no other.
+const OWN_LINKER: &str = "rust-lld";
+
+/// Chooses the builder for a triple. `wanted` other than `Auto` is obeyed or refused, never replaced.
+pub fn choose(triple: &str, wanted: Builder, linker: Option<&str>, tools: &Tools) -> Result<Choice, BuildError> {
+    let musl = triple.contains("-musl");
+    let has_std = tools.triples.iter().any(|t| t == triple);
+    let cargo = || -> Result<Choice, String> {
+        if !has_std {
+            return Err(format!("cargo: no standard library for {triple} (rustup target add {triple})"));
+        }
+        if triple == tools.host_triple {
+            return Ok(pick(Builder::Cargo, None, "cargo: the triple is this machine's own"));
+        }
+        match linker {
+            Some(l) if tools.linkers.iter().any(|found| found == l) => {
+                Ok(pick(Builder::Cargo, Some(l), &format!("cargo: standard library and linker {l} are installed")))
+            }
+            Some(l) => Err(format!("cargo: linker {l} was not found")),
+            None if musl => Ok(pick(
+                Builder::Cargo,
+                Some(OWN_LINKER),
+                "cargo: a static musl program links with the toolchain's own rust-lld",
+            )),
+            None => Err(format!("cargo: the target names no linker for {triple}")),
+        }
+    };
+    let zig = || match tools.zig {
+        true => Ok(pick(Builder::Zig, None, "cargo-zigbuild: zig is installed")),
+        false => Err("zig: cargo-zigbuild or zig was not found (pip install cargo-zigbuild ziglang)".to_owned()),
+    };
+    let cross = || {
+        match &tools.cross_engine {
+        Some(engine) => Ok(pick(Builder::Cross, None, &format!("cross: {engine} answers"))),
+        None => Err("cross: cross or a container engine that answers was not found (cargo install cross; apt-get install podman)".to_owned()),
+    }
+    };
+    let attempts: Vec<Result<Choice, String>> = match wanted {
+        Builder::Cargo => vec![cargo()],
+        Builder::Zig => vec![zig()],
+        Builder::Cross => vec![cross()],
+        Builder::Auto => vec![cargo(), zig(), cross()],
+    };
+    let mut refusals = Vec::new();
+    for attempt in attempts {
+        match attempt {
+            Ok(choice) => return Ok(choice),
+            Err(reason) => refusals.push(reason),
+        }
+    }
+    Err(BuildError::NoBuilder { triple: triple.to_owned(), refusals })
+}
+
+fn pick(builder: Builder, linker: Option<&str>, reason: &str) -> Choice {
+    Choice { builder, linker: linker.map(str::to_owned), reason: reason.to_owned() }
+}
+
+/// Finds a program in `PATH`.
+pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH")?;
+    std::env::split_paths(&paths).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+fn output_of(program: &str, args: &[&str]) -> Option<String> {
+    let output = std::process::Command::new(program).args(args).stdin(std::process::Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn host_triple() -> Option<String> {
+    let text = output_of("rustc", &["-vV"])?;
+    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
+}
+
+/// Triples with a standard library under the sysroot. Asks rustc alone: rustup need not be there.
+fn installed_triples() -> Vec<String> {
+    let Some(sysroot) = output_of("rustc", &["--print", "sysroot"]) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(PathBuf::from(sysroot.trim()).join("lib/rustlib")) else { return Vec::new() };
+    let has_std = |path: &PathBuf| path.join("lib").is_dir();
+    let mut triples: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(has_std)
+        .filter_map(|path| path.file_name().map(|n| n.to_string_lossy().into_owned()))
+        .collect();
+    triples.sort();
+    triples
+}
+
+fn answering_engine() -> Option<String> {
+    ["podman", "docker"].into_iter().find(|engine| output_of(engine, &["info"]).is_some()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tools() -> Tools {
+        Tools {
+            host_triple: "x86_64-unknown-linux-gnu".into(),
+            triples: vec![
+                "x86_64-unknown-linux-gnu".into(),
+                "aarch64-unknown-linux-gnu".into(),
+                "aarch64-unknown-linux-musl".into(),
+            ],
+            linkers: vec!["aarch64-linux-gnu-gcc".into()],
+            ..Tools::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(
+        triple: &str,
+        wanted: Builder,
+        linker: Option<&str>,
+        tools: &Tools,
+        expected: Result<(Builder, Option<&str>), &str>,
+    ) {
+        match (choose(triple, wanted, linker, tools), expected) {
+            (Ok(choice), Ok((builder, linker))) => {
+                assert_eq!((choice.builder, choice.linker.as_deref()), (builder, linker), "{}", choice.reason);
+            }
+            (Err(error), Err(part)) => assert!(format!("{error}").contains(part), "{error} lacks {part}"),
+            (got, expected) => panic!("expected {expected:?}, got {got:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_installed_names_every_refusal_with_its_command() {
+        check(
+            "aarch64-unknown-linux-gnu",
+            Builder::Auto,
+            Some("ld"),
+            &Tools::default(),
+            Err("rustup target add aarch64-unknown-linux-gnu"),
+        );
+        check(
+            "aarch64-unknown-linux-gnu",
+            Builder::Auto,
+            Some("ld"),
+            &Tools::default(),
+            Err("pip install cargo-zigbuild ziglang"),
+        );
+        check("aarch64-unknown-linux-gnu", Builder::Auto, Some("ld"), &Tools::default(), Err("apt-get install podman"));
+    }
+
+    #[test]
+    fn a_builder_that_was_asked_for_is_never_replaced() {
+        check("aarch64-unknown-linux-gnu", Builder::Zig, Some("aarch64-linux-gnu-gcc"), &tools(), Err("zig"));
+        check("aarch64-unknown-linux-gnu", Builder::Cross, Some("aarch64-linux-gnu-gcc"), &tools(), Err("cross"));
+    }
+
+    #[test]
+    fn cargo_comes_first_when_it_can() {
+        check("x86_64-unknown-linux-gnu", Builder::Auto, None, &tools(), Ok((Builder::Cargo, None)));
+        check(
+            "aarch64-unknown-linux-gnu",
+            Builder::Auto,
+            Some("aarch64-linux-gnu-gcc"),
+            &tools(),
+            Ok((Builder::Cargo, Some("aarch64-linux-gnu-gcc"))),
+        );
+        check("aarch64-unknown-linux-musl", Builder::Auto, None, &tools(), Ok((Builder::Cargo, Some("rust-lld"))));
+    }
+
+    #[test]
+    fn zig_and_cross_step_in_when_the_linker_is_missing() {
+        let zig = Tools { linkers: Vec::new(), zig: true, ..tools() };
+        check(
+            "aarch64-unknown-linux-gnu",
+            Builder::Auto,
+            Some("aarch64-linux-gnu-gcc"),
+            &zig,
+            Ok((Builder::Zig, None)),
+        );
+        let cross = Tools { linkers: Vec::new(), cross_engine: Some("podman".into()), ..tools() };
+        check(
+            "aarch64-unknown-linux-gnu",
+            Builder::Auto,
+            Some("aarch64-linux-gnu-gcc"),
+            &cross,
+            Ok((Builder::Cross, None)),
+        );
+    }
+}
