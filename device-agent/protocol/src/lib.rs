@@ -5,6 +5,7 @@
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod frame;
 pub mod message;
 
 pub use message::*;
@@ -13,3 +14,7 @@ pub use message::*;
 pub const VERSION_MIN: u16 = 1;
 /// Newest protocol version this crate speaks.
 pub const VERSION_CURRENT: u16 = 1;
+
+/// Digest of the message table. Host and device print it, so that two builds that differ are told apart; the test
+/// `the_schema_is_that_of_the_golden_bytes` says when it must change.
+pub const SCHEMA: u64 = 1;
