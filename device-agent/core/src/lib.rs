@@ -7,5 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod device;
+pub mod session;
 
-pub use device::{Device, Refusal, Step};
+pub use device::{BlobState, Device, Lease, Refusal, Step};
+pub use session::{Next, Session};
