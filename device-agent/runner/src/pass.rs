@@ -1,0 +1,402 @@
+//! The four passes. Each reports phases, facts and data in the order in which they come to be.
+
+use crate::clock;
+use crate::counters::Counters;
+use crate::evalset::Samples;
+use crate::memory;
+use crate::options::Options;
+use crate::wire::Wire;
+use boardproof_engines::{
+    Engine, LoadOptions, Loaded, Refusal, RunFailure, SelfCheckLimits, SelfCheckOutcome, Tensor, TensorError,
+    engine_by_name, engine_names,
+};
+use boardproof_protocol::{
+    CannotRun, Dtype, Event, Key, Output, Pass, Phase, RANK_MAX, Run, SelfCheck, Stage, Stream, TextKey,
+};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The runner could not do what it was asked. What the engine says about the model is no such error: that is an event.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("could not read {}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("could not read the request")]
+    Request(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("could not write an event")]
+    Write(#[source] std::io::Error),
+    #[error("could not read the options")]
+    Options(#[source] serde_json::Error),
+    #[error("options: expected threads = 1, got {found}")]
+    Threads { found: u32 },
+    #[error("options name no inputs")]
+    NoInputs,
+    #[error("no engine is called '{found}'; this runner has: {known}")]
+    Engine { found: String, known: String },
+    #[error("could not read the evalset")]
+    Evalset(#[source] safetensors::SafeTensorError),
+    #[error("evalset tensor '{tensor}': expected samples of shape {expected:?}, got {found:?}")]
+    Shape { tensor: String, expected: Vec<usize>, found: Vec<usize> },
+    #[error("evalset tensor '{tensor}': element type {found} is not supported")]
+    Dtype { tensor: String, found: String },
+    #[error("could not cut a batch out of the evalset")]
+    Tensor(#[source] TensorError),
+    #[error("samples {first} to {end} were asked for, the evalset has {count}")]
+    Range { first: u64, end: u64, count: usize },
+    #[error("output '{name}' has shape {found:?}, expected {batch} samples in the first dimension")]
+    Output { name: String, found: Vec<usize>, batch: usize },
+}
+
+impl RunError {
+    /// A tensor without dimensions.
+    pub fn no_samples(tensor: &str) -> Self {
+        Self::Shape { tensor: tensor.into(), expected: vec![], found: vec![] }
+    }
+}
+
+/// A step that either worked, or found that the engine gives the model up, or failed.
+type Step<T> = Result<T, Stop>;
+
+/// Why a pass stops early.
+enum Stop {
+    /// The engine cannot run the model: reported as an event, and the process ends well.
+    Refused { stage: Stage, operator: String, node: String, reason: String },
+    /// The runner failed.
+    Failed(RunError),
+}
+
+impl<E: Into<RunError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        use boardproof_engines::Stage as Found;
+        let stage = match refusal.stage {
+            Found::Parse => Stage::Parse,
+            Found::Operator | Found::Type => Stage::Type,
+            Found::Optimize => Stage::Optimize,
+            Found::Plan => Stage::Prepare,
+        };
+        let reason = refusal.to_string();
+        Self::Refused {
+            stage,
+            operator: refusal.operator.unwrap_or_default(),
+            node: refusal.node.unwrap_or_default(),
+            reason,
+        }
+    }
+}
+
+impl From<RunFailure> for Stop {
+    fn from(failure: RunFailure) -> Self {
+        Self::Refused { stage: Stage::Run, operator: String::new(), node: String::new(), reason: failure.to_string() }
+    }
+}
+
+/// Everything a pass needs.
+struct Job<'a> {
+    run: Run<'a>,
+    options: Options,
+    engine: Box<dyn Engine>,
+    model: Vec<u8>,
+    samples: Samples<'a>,
+}
+
+/// Reads the request and runs its pass. The engine's refusal of the model is an event, not an error.
+pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError> {
+    wire.send(&Event::Phase(Phase::Started))?;
+    let request = wire.request()?;
+    let run = request.run()?;
+    let evalset = read(evalset)?;
+    let options = Options::parse(run.options)?;
+    let samples = Samples::open(&evalset, &options)?;
+    let end = run.first.saturating_add(run.count);
+    if run.count == 0 || end > samples.count() as u64 {
+        return Err(RunError::Range { first: run.first, end, count: samples.count() });
+    }
+    let engine = engine_by_name(run.engine)
+        .ok_or_else(|| RunError::Engine { found: run.engine.into(), known: engine_names().join(", ") })?;
+    let job = Job { run, options, engine, model: read(model)?, samples };
+    let done = match job.run.pass {
+        Pass::Inspect => job.inspect(wire),
+        Pass::Accuracy => job.accuracy(wire),
+        Pass::Latency => job.latency(wire),
+        Pass::Memory => job.memory(wire),
+    };
+    match done {
+        Ok(()) => Ok(()),
+        Err(Stop::Failed(error)) => Err(error),
+        Err(Stop::Refused { stage, operator, node, reason }) => {
+            wire.send(&Event::CannotRun(CannotRun { stage, operator: &operator, node: &node, reason: clip(&reason) }))
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, RunError> {
+    std::fs::read(path).map_err(|source| RunError::Read { path: path.to_path_buf(), source })
+}
+
+/// Texts on the wire are for people: long ones are cut at a character.
+fn clip(text: &str) -> &str {
+    const LIMIT: usize = 2000;
+    match text.char_indices().find(|(i, c)| i + c.len_utf8() > LIMIT) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+fn number(wire: &mut Wire, key: Key, value: u64) -> Result<(), RunError> {
+    wire.send(&Event::Number { key, index: 0, value })
+}
+
+fn reading(wire: &mut Wire, key: Key, value: Result<u64, String>) -> Result<(), RunError> {
+    match value {
+        Ok(value) => number(wire, key, value),
+        Err(reason) => wire.send(&Event::Missing { key, reason: clip(&reason) }),
+    }
+}
+
+impl Job<'_> {
+    fn load_options(&self, batch: usize) -> LoadOptions {
+        let preprocess =
+            self.options.inputs.iter().filter_map(|i| Some((i.name.clone(), i.preprocess.as_ref()?.into())));
+        LoadOptions { batch: Some(batch), preprocess: preprocess.collect(), ..LoadOptions::default() }
+    }
+
+    /// Loads the model and reports how long it took.
+    fn load(&self, wire: &mut Wire, batch: usize) -> Step<Box<dyn Loaded>> {
+        wire.send(&Event::Phase(Phase::Loading))?;
+        let name = format!("{} {}", self.engine.name(), self.engine.version());
+        wire.send(&Event::Text { key: TextKey::Engine, index: 0, value: &name })?;
+        let start = clock::now();
+        let loaded = self.engine.load(&self.model, &self.load_options(batch))?;
+        number(wire, Key::LoadNs, clock::now() - start)?;
+        self.check_inputs(loaded.as_ref())?;
+        Ok(loaded)
+    }
+
+    /// Inputs are matched by position; a model that names them otherwise is refused, because silent reordering would be a lie.
+    fn check_inputs(&self, loaded: &dyn Loaded) -> Step<()> {
+        let found: Vec<_> = loaded.inputs().iter().map(|i| i.name.as_str()).collect();
+        let wanted: Vec<_> = self.options.inputs.iter().map(|i| i.name.as_str()).collect();
+        if found != wanted {
+            return Err(self.mismatch(format!("inputs: expected {}, got {}", wanted.join(", "), found.join(", "))));
+        }
+        for (facts, input) in loaded.inputs().iter().zip(&self.options.inputs) {
+            if !input.dtype.eq_ignore_ascii_case(facts.dtype.name()) || facts.shape.get(1..) != Some(&input.shape) {
+                let (name, dtype, shape) = (&input.name, &input.dtype, &input.shape);
+                let found = format!("{} of {:?}", facts.dtype.name(), facts.shape);
+                return Err(
+                    self.mismatch(format!("input {name}: expected {dtype} with samples of {shape:?}, got {found}"))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn mismatch(&self, reason: String) -> Stop {
+        Stop::Refused { stage: Stage::Prepare, operator: String::new(), node: String::new(), reason }
+    }
+
+    fn prepare(&self, loaded: &mut dyn Loaded, first: usize, batch: usize) -> Step<()> {
+        let batch = self.samples.batch(first, batch);
+        loaded.prepare(&batch.views()?)?;
+        Ok(())
+    }
+
+    /// First inference, timed by itself.
+    fn first_inference(&self, wire: &mut Wire, loaded: &mut dyn Loaded, batch: usize) -> Step<()> {
+        self.prepare(loaded, self.run.first as usize, batch)?;
+        let start = clock::now();
+        loaded.run()?;
+        number(wire, Key::FirstInferenceNs, clock::now() - start)?;
+        Ok(())
+    }
+
+    fn inspect(&self, wire: &mut Wire) -> Step<()> {
+        let mut loaded = self.load(wire, 1)?;
+        for op in loaded.operators() {
+            let kernel =
+                [op.kernel.as_deref(), op.accumulator.as_deref().map(|_| "accumulates in"), op.accumulator.as_deref()];
+            let kernel = kernel.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            let name = op.source_op.as_deref().filter(|s| *s != op.op).map(|s| format!("{} as {}", s, op.op));
+            wire.send(&Event::Operator(boardproof_protocol::Operator {
+                index: op.index as u32,
+                name: clip(&op.name),
+                op: name.as_deref().unwrap_or(&op.op),
+                dtypes: clip(&op.dtypes()),
+                kernel: clip(&kernel),
+            }))?;
+        }
+        self.first_inference(wire, loaded.as_mut(), 1)?;
+        drop(loaded);
+        self.self_check(wire)
+    }
+
+    fn self_check(&self, wire: &mut Wire) -> Step<()> {
+        let count = (self.options.self_check_samples as u64).min(self.run.count) as usize;
+        let first = self.run.first as usize;
+        let batches: Vec<_> = (first..first + count).map(|i| self.samples.batch(i, 1)).collect();
+        let views = batches.iter().map(|b| b.views()).collect::<Result<Vec<_>, _>>()?;
+        // The check may take as long as half of the pass: the other half is for everything around it.
+        let limits = SelfCheckLimits { deadline: Duration::from_millis(u64::from(self.run.deadline_ms) / 2) };
+        let check = self.engine.self_check(&self.model, &self.load_options(1), &views, &limits)?;
+        let (agree, operator, detail) = match &check.outcome {
+            SelfCheckOutcome::Agrees => (true, String::new(), String::new()),
+            SelfCheckOutcome::Parts { stage, operator, replaced } => {
+                let name = operator.as_ref().map(ToString::to_string).unwrap_or_default();
+                (false, name, format!("{stage}; replaces {}", replaced.join(", ")))
+            }
+            SelfCheckOutcome::Unavailable { reason } => (true, String::new(), format!("not compared: {reason}")),
+        };
+        let sqnr_db = check.parting.sqnr_db();
+        wire.send(&Event::SelfCheck(SelfCheck {
+            samples: check.samples as u32,
+            agree,
+            max_abs: check.parting.max_abs,
+            sqnr_db,
+            operator: clip(&operator),
+            detail: clip(&detail),
+        }))?;
+        Ok(())
+    }
+
+    fn accuracy(&self, wire: &mut Wire) -> Step<()> {
+        let batch = self.run.batch.max(1) as usize;
+        let mut loaded = self.load(wire, batch)?;
+        wire.send(&Event::Phase(Phase::Measuring))?;
+        let (first, count) = (self.run.first as usize, self.run.count as usize);
+        let mut offsets: Vec<u64> = Vec::new();
+        let start = clock::now();
+        for at in (0..count).step_by(batch) {
+            let real = batch.min(count - at);
+            self.prepare(loaded.as_mut(), first + at, batch)?;
+            loaded.run()?;
+            let answers = loaded.answers()?;
+            if at == 0 {
+                offsets = self.announce(wire, loaded.as_ref(), &answers, batch)?;
+            }
+            for (index, (answer, offset)) in answers.iter().zip(&mut offsets).enumerate() {
+                let bytes = &answer.bytes()[..answer.bytes().len() / batch * real];
+                wire.data(Stream::Output(index as u16), offset, bytes)?;
+            }
+            wire.progress((at + real) as u64, count as u64)?;
+        }
+        number(wire, Key::MeasuredWallNs, clock::now() - start)?;
+        Ok(())
+    }
+
+    /// Says what outputs there are; returns where each one's bytes begin.
+    fn announce(&self, wire: &mut Wire, loaded: &dyn Loaded, answers: &[Tensor], batch: usize) -> Step<Vec<u64>> {
+        for (index, (answer, facts)) in answers.iter().zip(loaded.outputs()).enumerate() {
+            let shape = answer.shape();
+            if shape.first() != Some(&batch) || shape.len() > RANK_MAX {
+                return Err(RunError::Output { name: facts.name.clone(), found: shape.to_vec(), batch }.into());
+            }
+            let mut dims = [0; RANK_MAX];
+            dims.iter_mut().zip(shape).for_each(|(d, s)| *d = *s as u64);
+            dims[0] = self.run.count;
+            let output =
+                Output { index: index as u16, name: &facts.name, dtype: dtype(answer), rank: shape.len() as u8, dims };
+            wire.send(&Event::Output(output))?;
+        }
+        Ok(vec![0; answers.len()])
+    }
+
+    fn latency(&self, wire: &mut Wire) -> Step<()> {
+        let mut loaded = self.load(wire, self.run.batch.max(1) as usize)?;
+        let batch = self.run.batch.max(1) as usize;
+        self.first_inference(wire, loaded.as_mut(), batch)?;
+        let cost = clock::cost();
+        number(wire, Key::TimerOverheadNs, cost.overhead_ns)?;
+        number(wire, Key::TimerStepNs, cost.step_ns)?;
+        wire.send(&Event::Phase(Phase::Warming))?;
+        let (first, count) = (self.run.first as usize, self.run.count as usize);
+        for i in 0..self.run.warmup as usize {
+            self.prepare(loaded.as_mut(), first + i % count, batch)?;
+            loaded.run()?;
+        }
+        wire.send(&Event::Phase(Phase::Measuring))?;
+        let mut ticks = Vec::with_capacity(self.run.iterations as usize);
+        let faults_before = memory::faults();
+        let mut counters = Counters::open();
+        let wall = clock::now();
+        for i in 0..self.run.iterations as usize {
+            // Inputs vary so that a cached answer cannot look fast; preparing them is outside of the window.
+            self.prepare(loaded.as_mut(), first + i % count, batch)?;
+            let start = clock::now();
+            let done = loaded.run();
+            ticks.push(clock::now() - start);
+            done?;
+        }
+        number(wire, Key::MeasuredWallNs, clock::now() - wall)?;
+        self.report_faults(wire, faults_before)?;
+        self.count_instructions(wire, loaded.as_mut(), &mut counters)?;
+        let bytes: Vec<u8> = ticks.iter().flat_map(|t| t.to_le_bytes()).collect();
+        wire.data(Stream::Ticks, &mut 0, &bytes)?;
+        Ok(())
+    }
+
+    fn report_faults(&self, wire: &mut Wire, before: Result<(u64, u64), String>) -> Step<()> {
+        let after = memory::faults();
+        let (minor, major) = match (before, after) {
+            (Ok((a, b)), Ok((c, d))) => (Ok(c - a), Ok(d - b)),
+            (Err(reason), _) | (_, Err(reason)) => (Err(reason.clone()), Err(reason)),
+        };
+        reading(wire, Key::MinorFaults, minor)?;
+        reading(wire, Key::MajorFaults, major)?;
+        Ok(())
+    }
+
+    /// Counts over inferences of their own: switching counters costs system calls that must not be in the timed windows.
+    fn count_instructions(&self, wire: &mut Wire, loaded: &mut dyn Loaded, counters: &mut Counters) -> Step<()> {
+        const INFERENCES: u64 = 20;
+        counters.start();
+        for _ in 0..INFERENCES {
+            loaded.run()?;
+        }
+        let totals = counters.stop();
+        reading(wire, Key::InstructionsMilli, totals.instructions.map(|n| n * 1000 / INFERENCES))?;
+        reading(wire, Key::CyclesMilli, totals.cycles.map(|n| n * 1000 / INFERENCES))?;
+        Ok(())
+    }
+
+    fn memory(&self, wire: &mut Wire) -> Step<()> {
+        reading(wire, Key::RssStartBytes, memory::status_bytes("VmRSS"))?;
+        memory::start_counting();
+        let mut loaded = self.load(wire, self.run.batch.max(1) as usize)?;
+        reading(wire, Key::RssAfterLoadBytes, memory::status_bytes("VmRSS"))?;
+        self.first_inference(wire, loaded.as_mut(), self.run.batch.max(1) as usize)?;
+        reading(wire, Key::RssAfterFirstBytes, memory::status_bytes("VmRSS"))?;
+        wire.send(&Event::Phase(Phase::Measuring))?;
+        let (first, count) = (self.run.first as usize, self.run.count as usize);
+        for i in 0..self.run.iterations as usize {
+            self.prepare(loaded.as_mut(), first + i % count, self.run.batch.max(1) as usize)?;
+            loaded.run()?;
+        }
+        number(wire, Key::AllocPeakBytes, memory::peak_bytes())?;
+        reading(wire, Key::RssPeakBytes, memory::status_bytes("VmHWM"))?;
+        Ok(())
+    }
+}
+
+fn dtype(tensor: &Tensor) -> Dtype {
+    use boardproof_engines::DType as Found;
+    match tensor.dtype() {
+        Found::Bool => Dtype::Bool,
+        Found::U8 => Dtype::U8,
+        Found::I8 => Dtype::I8,
+        Found::U16 => Dtype::U16,
+        Found::I16 => Dtype::I16,
+        Found::U32 => Dtype::U32,
+        Found::I32 => Dtype::I32,
+        Found::U64 => Dtype::U64,
+        Found::I64 => Dtype::I64,
+        Found::F16 => Dtype::F16,
+        Found::F32 => Dtype::F32,
+        Found::F64 => Dtype::F64,
+    }
+}
