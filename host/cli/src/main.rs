@@ -1,2 +1,73 @@
-//! Proves a machine-learning model on the board it will ship on.
-fn main() {}
+//! The binary `boardproof`: arguments in, the order of the stages, error text and hints, exit codes out. Decides nothing.
+
+mod agent;
+mod args;
+mod doctor;
+mod exit;
+mod list;
+mod project;
+mod table;
+
+use crate::args::{AgentCommand, Cli, Command};
+use crate::exit::Exit;
+use anyhow::Result;
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match std::panic::catch_unwind(|| dispatch(cli.command)) {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(error)) => {
+            print_error(&error);
+            Exit::of(&error).into()
+        }
+        // The panic itself has been printed; a bug must never look like a verdict.
+        Err(_) => {
+            eprintln!("error: this is a bug of boardproof; nothing was judged");
+            ExitCode::from(exit::BUG)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<Exit> {
+    match command {
+        Command::Init(args) => list::init(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Targets(args) => list::targets(&args),
+        Command::Models(args) => list::models(&args),
+        Command::Agent { command: AgentCommand::Build { target, places, json } } => {
+            agent::build(&target, &places, json)
+        }
+        Command::Completions { shell } => Ok(list::completions(shell)),
+        Command::Man { folder } => list::man(&folder),
+        Command::Check(_) | Command::Gate(_) | Command::Report(_) | Command::Compare(_) | Command::Agent { .. } => {
+            anyhow::bail!("not wired yet")
+        }
+    }
+}
+
+/// `error:`, the causes, then `hint:` lines.
+fn print_error(error: &anyhow::Error) {
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        for (i, line) in cause.to_string().lines().enumerate() {
+            eprintln!("  {} {line}", if i == 0 { "because:" } else { "        " });
+        }
+    }
+    for hint in hints(error) {
+        eprintln!("hint: {hint}");
+    }
+}
+
+fn hints(error: &anyhow::Error) -> Vec<String> {
+    let mut hints = Vec::new();
+    for cause in error.chain() {
+        let hint = cause
+            .downcast_ref::<boardproof_plan::PlanError>()
+            .and_then(boardproof_plan::PlanError::hint)
+            .or_else(|| cause.downcast_ref::<boardproof_lab::build::BuildError>().and_then(|e| e.hint()));
+        hints.extend(hint);
+    }
+    hints
+}

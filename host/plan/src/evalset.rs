@@ -73,7 +73,8 @@ fn check_input(file: &SafeTensors<'_>, name: &str, samples: u64, shape: &[u64]) 
             return Err(EvalsetError::Shape { tensor: name.into(), expected, found: format!("{other:?}") });
         }
     };
-    let mut bad = view.data().chunks_exact(view.dtype().bitsize() / 8).enumerate().filter(|(_, b)| !finite(b)).map(|(i, _)| i);
+    let mut bad =
+        view.data().chunks_exact(view.dtype().bitsize() / 8).enumerate().filter(|(_, b)| !finite(b)).map(|(i, _)| i);
     match bad.next() {
         None => Ok(()),
         Some(first) => {

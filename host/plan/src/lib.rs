@@ -4,7 +4,7 @@
 //! that refuse unknown keys, then checked into the types of `boardproof-record`, and never checked again.
 #![forbid(unsafe_code)]
 
-// pub mod builtin;
+pub mod builtin;
 mod cells;
 mod error;
 pub mod evalset;

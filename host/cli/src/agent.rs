@@ -1,0 +1,49 @@
+//! `agent build` and `agent clean`.
+
+use crate::args::Places;
+use crate::exit::Exit;
+use crate::list::print_json;
+use crate::project::World;
+use crate::table::Table;
+use anyhow::{Context, Result, bail};
+use boardproof_lab::build::{Program, Workshop};
+use boardproof_record::plan::Target;
+use boardproof_record::record::Build;
+
+/// Builds agent and runner for each target, or takes them from the cache.
+pub fn build(names: &[String], places: &Places, json: bool) -> Result<Exit> {
+    let world = World::read(places, &[])?;
+    let host = ["host".to_owned()];
+    let names = if names.is_empty() { &host[..] } else { names };
+    let workshop = Workshop::open()?;
+    let mut table = Table::new(&["TARGET", "PROGRAM", "TRIPLE", "BYTES", "DIGEST", "FROM"]);
+    let mut builds = Vec::new();
+    for name in names {
+        let target = find(&world, name)?;
+        for program in [Program::Agent, Program::Runner] {
+            let artifact = workshop
+                .artifact(program, &target.build, &mut |line| eprintln!("  {line}"))
+                .with_context(|| format!("could not build the {} for {name}", program.name()))?;
+            let Build { triple, bytes, digest, cached, .. } = &artifact.build;
+            let from = if *cached { "cache" } else { "built now" };
+            table.row(&[name, program.name(), triple, &bytes.to_string(), &digest.short(), from]);
+            builds.push(serde_json::json!({ "target": name, "path": artifact.path, "build": artifact.build }));
+        }
+    }
+    if json {
+        print_json(&builds.into())?
+    } else {
+        print!("{table}")
+    }
+    Ok(Exit::Pass)
+}
+
+fn find<'w>(world: &'w World, name: &str) -> Result<&'w Target> {
+    match world.targets.values().find(|t| t.name.as_str() == name) {
+        Some(target) => Ok(target),
+        None => {
+            let known = boardproof_plan::nearest(name, world.targets.keys().map(|t| t.as_str()));
+            bail!("no target is called '{name}'; known: {}", known.join(", "))
+        }
+    }
+}

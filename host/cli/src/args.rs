@@ -1,0 +1,254 @@
+//! The command line. Nothing but words: parsing is clap's, doing is elsewhere.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Proves a machine-learning model on the board it will ship on.
+///
+/// boardproof ships a quantized model and labelled data to a board, measures latency, memory and accuracy there, compares with the
+/// float reference, and says pass or fail by a policy.
+///
+/// Exit codes: 0 pass, 1 fail, 2 wrong use, 3 inconclusive, 4 incomplete (something planned was not measured), 5 fault before
+/// anything was measured, 70 a bug of boardproof, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "boardproof", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure models on targets, write a record, and judge it
+    Check(Box<CheckArgs>),
+    /// Judge a record again, offline
+    Gate(GateArgs),
+    /// Render a record again, offline
+    Report(ReportArgs),
+    /// Show what differs between two records
+    Compare(CompareArgs),
+    /// Write a commented project file that works
+    Init(InitArgs),
+    /// Say what a target needs: found or not, version, how to get it
+    Doctor(DoctorArgs),
+    /// List targets and units
+    Targets(ListArgs),
+    /// List models and their variants
+    Models(ListArgs),
+    /// Build the programs for a board, or remove them from one
+    Agent {
+        /// Which.
+        #[command(subcommand)]
+        command: AgentCommand,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a folder
+    Man {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+/// Where models, targets and units are found.
+#[derive(Debug, Clone, Args)]
+pub struct Places {
+    /// Project file [default: boardproof.toml here, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub project: Option<PathBuf>,
+    /// Folder with a model.toml, or a folder of such folders; may be given again
+    #[arg(long = "models", value_name = "DIR")]
+    pub models: Vec<PathBuf>,
+    /// Inventory of your units
+    #[arg(long, value_name = "FILE")]
+    pub inventory: Option<PathBuf>,
+    /// Folder with target files of your own
+    #[arg(long = "target-folder", value_name = "DIR")]
+    pub target_folder: Option<PathBuf>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Models to check, by name or by the path of their folder [default: all of the project]
+    #[arg(value_name = "MODEL")]
+    pub model: Vec<String>,
+    /// Variant to check; may be given again; `all` for every one [default: those meant for release]
+    #[arg(long = "variant", short = 'v', value_name = "VARIANT")]
+    pub variant: Vec<String>,
+    /// Target to check on; may be given again [default: those of the project, else host]
+    #[arg(long = "target", short = 't', value_name = "TARGET")]
+    pub target: Vec<String>,
+    /// Unit of the inventory to check on; may be given again
+    #[arg(long = "unit", short = 'u', value_name = "UNIT")]
+    pub unit: Vec<String>,
+    /// Policy file, or `default`
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
+    /// Folder for the record; must not exist or be empty [default: a new folder in boardproof-out]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Record that `against = "baseline"` rules compare with
+    #[arg(long, value_name = "RECORD")]
+    pub baseline: Option<PathBuf>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Samples of the accuracy pass [default: the whole evalset]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: Option<u64>,
+    /// Inferences of the latency pass, before the target's slowdown is taken into account
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub iterations: u32,
+    /// How long to wait for a unit that somebody else holds, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub wait: u64,
+    /// Do not use answers of the reference from an earlier run
+    #[arg(long)]
+    pub no_reference_cache: bool,
+    /// Leave a board that boardproof switched on running afterwards
+    #[arg(long)]
+    pub keep_power: bool,
+    /// Print the verdict as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
+/// Arguments of `gate`.
+#[derive(Debug, Args)]
+pub struct GateArgs {
+    /// Folder of the record
+    pub record: PathBuf,
+    /// Policy file, or `default` [default: the policy in the record]
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
+    /// Record that `against = "baseline"` rules compare with
+    #[arg(long, value_name = "RECORD")]
+    pub baseline: Option<PathBuf>,
+    /// Print the verdict as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables for a terminal
+    Text,
+    /// Everything, for a machine
+    Json,
+    /// For a CI system's test view
+    Junit,
+    /// For a CI system's summary page
+    Markdown,
+    /// One page with plots, for a browser
+    Html,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folder of the record
+    pub record: PathBuf,
+    /// Form of the report
+    #[arg(long, short = 'f', value_enum, default_value = "text")]
+    pub format: Format,
+    /// Policy file, or `default` [default: the policy in the record]
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
+    /// Record that `against = "baseline"` rules compare with
+    #[arg(long, value_name = "RECORD")]
+    pub baseline: Option<PathBuf>,
+    /// File to write [default: stdout]
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// The earlier record
+    pub before: PathBuf,
+    /// The later record
+    pub after: PathBuf,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Folder for the project file
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Targets or units to look at; may be given again [default: host and virtual-board-aarch64]
+    #[arg(long = "target", short = 't', value_name = "TARGET")]
+    pub target: Vec<String>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of lists.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do about agents.
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Build agent and runner for targets, or take them from the cache
+    Build {
+        /// Target; may be given again [default: host]
+        #[arg(long = "target", short = 't', value_name = "TARGET")]
+        target: Vec<String>,
+        /// Where things are.
+        #[command(flatten)]
+        places: Places,
+        /// Print as JSON on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove everything that boardproof left on a unit
+    Clean {
+        /// Target or unit; may be given again
+        #[arg(long = "target", short = 't', visible_alias = "unit", value_name = "TARGET", required = true)]
+        target: Vec<String>,
+        /// Where things are.
+        #[command(flatten)]
+        places: Places,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}
