@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use boardproof_engines::{
-    DType, Engine, LoadOptions, Loaded, Preprocess, SelfCheckLimits, SelfCheckOutcome, Tensor, TensorView, TractEngine, parting,
+    DType, Engine, LoadOptions, Loaded, Preprocess, SelfCheckLimits, SelfCheckOutcome, Tensor, TensorView, TractEngine,
+    parting,
 };
 use safetensors::SafeTensors;
 
@@ -75,8 +76,8 @@ fn self_check(model: &[u8], options: &LoadOptions, samples: &[Tensor]) -> Outcom
     let verdict = match check.outcome {
         SelfCheckOutcome::Agrees => "agrees".to_owned(),
         SelfCheckOutcome::Parts { stage, operator, replaced } => {
-            let operator = operator.map(|facts| format!("{} ({}) {:?} -> {:?}", facts.op, facts.name, facts.dtypes_in, facts.dtypes_out));
-            format!("PARTS in {stage} at {operator:?} replacing {replaced:?}")
+            let operator = operator.map_or("an unknown operator".to_owned(), |facts| facts.to_string());
+            format!("PARTS in {stage} at {operator}, which replaced {}", replaced.join(", "))
         }
         SelfCheckOutcome::Unavailable { reason } => format!("unavailable: {reason}"),
     };

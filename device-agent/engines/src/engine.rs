@@ -116,6 +116,8 @@ pub struct OperatorFacts {
     pub op: String,
     /// Name of the model's node that it comes from, where that is known.
     pub source: Option<String>,
+    /// Operator type of that node as the model writes it; another word than `op` after a rewrite.
+    pub source_op: Option<String>,
     /// Datatypes of the inputs, as the engine names them, constants included.
     pub dtypes_in: Vec<String>,
     /// Datatypes of the outputs.
@@ -124,6 +126,26 @@ pub struct OperatorFacts {
     pub kernel: Option<String>,
     /// Datatype that the kernel accumulates in, where the engine tells: `i32` is integer arithmetic, `f32` is not.
     pub accumulator: Option<String>,
+}
+
+impl OperatorFacts {
+    /// Datatypes in one text: `f32,f32->f32`.
+    #[must_use]
+    pub fn dtypes(&self) -> String {
+        format!("{}->{}", self.dtypes_in.join(","), self.dtypes_out.join(","))
+    }
+}
+
+impl fmt::Display for OperatorFacts {
+    /// The model's operator first, because that is what a person can look up: `Softmax (/Softmax) running as LookupTable, i8->i8`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source_op {
+            Some(source_op) if *source_op != self.op => {
+                write!(f, "{source_op} ({}) running as {}, {}", self.name, self.op, self.dtypes())
+            }
+            _ => write!(f, "{} ({}), {}", self.op, self.name, self.dtypes()),
+        }
+    }
 }
 
 /// Where on the way from bytes to a plan a model was refused.

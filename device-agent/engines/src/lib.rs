@@ -11,7 +11,8 @@ mod tensor;
 mod tract;
 
 pub use engine::{
-    Dim, Engine, LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts, engine_by_name, engine_names,
+    Dim, Engine, LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts, engine_by_name,
+    engine_names,
 };
 pub use preprocess::Preprocess;
 pub use self_check::{Parting, SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};

@@ -87,7 +87,8 @@ pub(super) fn self_check(
 impl Check<'_> {
     fn conclude(&self, typed: TypedModel) -> Result<SelfCheck, Refusal> {
         let optimize = |graph: TypedModel| graph.into_optimized();
-        let shipped = guard(|| optimize(typed.clone())).map_err(|trouble| self.source.refuse(Stage::Optimize, &trouble))?;
+        let shipped =
+            guard(|| optimize(typed.clone())).map_err(|trouble| self.source.refuse(Stage::Optimize, &trouble))?;
         let apart = match answers(self.source, shipped, self.options, self.samples) {
             Ok(answers) => parting(&self.reference, &answers),
             // The optimized graph does not even run: as far apart as can be.
@@ -100,7 +101,11 @@ impl Check<'_> {
     /// Finds the first rewrite that moves the answers beyond the tolerance.
     fn locate(&self, typed: TypedModel) -> SelfCheckOutcome {
         let Some(decluttered) = rewritten(&typed, Pass::Declutter, None) else {
-            return SelfCheckOutcome::Parts { stage: Pass::Declutter.name().into(), operator: None, replaced: Vec::new() };
+            return SelfCheckOutcome::Parts {
+                stage: Pass::Declutter.name().into(),
+                operator: None,
+                replaced: Vec::new(),
+            };
         };
         let (pass, start) =
             if self.parts(decluttered.clone()) { (Pass::Declutter, typed) } else { (Pass::Codegen, decluttered) };
@@ -143,7 +148,10 @@ impl Check<'_> {
             // A rewrite may add casts and reshapes around the operator it is about; the operator reads the most.
             .max_by_key(|node| weight(node))
             .map(|node| operator(node.id, node, &after, self.source));
-        let replaced = new_nodes(&before, &after).into_iter().map(|node| format!("{} ({})", node.op().name(), node.name)).collect();
+        let replaced = new_nodes(&before, &after)
+            .into_iter()
+            .map(|node| format!("{} ({})", node.op().name(), node.name))
+            .collect();
         SelfCheckOutcome::Parts { stage, operator, replaced }
     }
 
@@ -187,7 +195,8 @@ fn new_nodes<'g>(graph: &'g TypedModel, other: &TypedModel) -> Vec<&'g TypedNode
 /// Orders the nodes of one rewrite by how likely they compute: reshapes and casts last.
 fn weight(node: &TypedNode) -> usize {
     let name = node.op().name();
-    let moves_only = ["Cast", "AddAxis", "RmAxis", "Reshape", "Move", "Identity"].iter().any(|prefix| name.starts_with(prefix));
+    let moves_only =
+        ["Cast", "AddAxis", "RmAxis", "Reshape", "Move", "Identity"].iter().any(|prefix| name.starts_with(prefix));
     if moves_only { 0 } else { 1 + node.inputs.len() }
 }
 

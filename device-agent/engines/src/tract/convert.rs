@@ -26,15 +26,12 @@ pub(super) fn plain_dtype(datum: DatumType) -> Option<DType> {
     })
 }
 
-/// Name of a tract datatype in reports: quantized types carry scale and zero point.
+/// Name of a tract datatype in reports; `qi8` is an `i8` that carries its scale and zero point.
 pub(super) fn dtype_name(datum: DatumType) -> String {
-    match (datum.qparams(), plain_dtype(datum)) {
-        (Some(params), Some(plain)) => {
-            let (zero_point, scale) = params.zp_scale();
-            format!("q{plain}(scale {scale}, zero point {zero_point})")
-        }
-        (None, Some(plain)) => plain.name().to_owned(),
-        _ => format!("{datum:?}").to_lowercase(),
+    match plain_dtype(datum) {
+        Some(plain) if datum.is_quantized() => format!("q{plain}"),
+        Some(plain) => plain.name().to_owned(),
+        None => format!("{datum:?}").to_lowercase(),
     }
 }
 
@@ -63,7 +60,8 @@ fn build<T: Datum + Copy>(shape: &[usize], values: impl Iterator<Item = T>) -> T
 
 /// Copies an output out of tract's memory.
 pub(super) fn from_tract(name: &str, tensor: &TractTensor) -> Result<Tensor, RunFailure> {
-    let refuse = || RunFailure::Output { name: name.to_owned(), dtype: format!("{:?}", tensor.datum_type()).to_lowercase() };
+    let refuse =
+        || RunFailure::Output { name: name.to_owned(), dtype: format!("{:?}", tensor.datum_type()).to_lowercase() };
     let dtype = plain_dtype(tensor.datum_type()).filter(|_| tensor.is_plain_ram()).ok_or_else(refuse)?;
     // Every target is little-endian (a compile-time check below), so memory is already in the order of the wire.
     Tensor::new(dtype, tensor.shape().to_vec(), tensor.as_bytes().to_vec()).map_err(|_| refuse())

@@ -35,7 +35,10 @@ pub(super) fn guard<T>(call: impl FnOnce() -> TractResult<T>) -> Result<T, Troub
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Trouble::Error(error)),
         Err(payload) => {
-            let message = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+            let message = payload
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| payload.downcast_ref::<&str>().copied());
             Err(Trouble::Panic(message.unwrap_or("no message").to_owned()))
         }
     }
@@ -45,11 +48,13 @@ impl Trouble {
     /// The refusal this means at `stage`, blaming the innermost of `nodes` that the error mentions.
     pub(super) fn refuse(&self, stage: Stage, nodes: &[SourceNode]) -> Refusal {
         let blamed = self.blamed(nodes);
+        // With the node named, tract's own path to it says nothing new.
+        let reason = if blamed.is_some() { self.root() } else { self.reason() };
         Refusal {
             stage,
             operator: blamed.map(|node| node.operator.clone()),
             node: blamed.map(|node| node.name.clone()),
-            reason: format!("tract {VERSION}: {}", self.reason()),
+            reason: format!("tract {VERSION}: {reason}"),
             unsupported: Vec::new(),
         }
     }
@@ -70,12 +75,23 @@ impl Trouble {
         }
     }
 
+    /// The innermost cause in one line.
+    fn root(&self) -> String {
+        match self {
+            Trouble::Error(error) => one_line(&error.root_cause().to_string()),
+            Trouble::Panic(_) => self.reason(),
+        }
+    }
+
     fn blamed<'n>(&self, nodes: &'n [SourceNode]) -> Option<&'n SourceNode> {
         let Trouble::Error(error) = self else { return None };
         // Innermost cause first; within one cause the longest name, because tract derives names by adding suffixes.
         error.chain().collect::<Vec<_>>().into_iter().rev().find_map(|cause| {
             let text = cause.to_string();
-            nodes.iter().filter(|node| text.contains(&format!("{}\"", node.name)) || text.contains(&format!("{} ", node.name))).max_by_key(|node| node.name.len())
+            nodes
+                .iter()
+                .filter(|node| text.contains(&format!("{}\"", node.name)) || text.contains(&format!("{} ", node.name)))
+                .max_by_key(|node| node.name.len())
         })
     }
 }

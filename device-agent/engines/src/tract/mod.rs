@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn the_version_is_the_locked_one() {
-        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).expect("the workspace's lock file");
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock"))
+            .expect("the workspace's lock file");
         let entry = format!("name = \"tract-onnx\"\nversion = \"{VERSION}\"\n");
         assert!(lock.contains(&entry), "expected {entry:?} in Cargo.lock");
     }

@@ -29,12 +29,14 @@ pub(super) fn works(node: &TypedNode) -> bool {
 /// The facts of one node.
 pub(super) fn operator(index: usize, node: &TypedNode, graph: &TypedModel, source: &Source) -> OperatorFacts {
     let facts_in = graph.node_input_facts(node.id).unwrap_or_default();
+    let origin = source.origin(&node.name);
     let kernels = node.op_as::<OptMatMul>().map(|matmul| &matmul.mmm);
     OperatorFacts {
         index,
         name: node.name.clone(),
         op: node.op().name().into_owned(),
-        source: source.origin(&node.name).map(|origin| origin.name.clone()),
+        source: origin.map(|origin| origin.name.clone()),
+        source_op: origin.map(|origin| origin.operator.clone()),
         dtypes_in: facts_in.iter().map(|fact| dtype_name(fact.datum_type)).collect(),
         dtypes_out: node.outputs.iter().map(|outlet| dtype_name(outlet.fact.datum_type)).collect(),
         kernel: kernels.map(|list| list.iter().map(|mmm| mmm.name().to_owned()).collect::<Vec<_>>().join(", ")),

@@ -26,12 +26,14 @@ impl Source {
         // Quantizers and converters leave value_info with symbolic batches behind that contradict a fixed batch; declared output
         // shapes do the same. tract infers both.
         let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-        let proto = guard(|| framework.proto_model_for_read(&mut &*model)).map_err(|trouble| trouble.refuse(Stage::Parse, &[]))?;
+        let proto = guard(|| framework.proto_model_for_read(&mut &*model))
+            .map_err(|trouble| trouble.refuse(Stage::Parse, &[]))?;
         let Some(declared) = proto.graph.as_ref().filter(|graph| !graph.node.is_empty()) else {
             return Err(plain_refusal(Stage::Parse, "expected a graph with nodes, got none".into()));
         };
         let nodes: Vec<SourceNode> = declared.node.iter().map(source_node).collect();
-        let graph = guard(|| framework.model_for_proto_model(&proto)).map_err(|trouble| trouble.refuse(Stage::Parse, &nodes))?;
+        let graph = guard(|| framework.model_for_proto_model(&proto))
+            .map_err(|trouble| trouble.refuse(Stage::Parse, &nodes))?;
         refuse_unimplemented(&graph, &nodes)?;
         let inputs = declared
             .input
@@ -133,7 +135,12 @@ fn concrete_shape(input: &str, declared: &[Dim], options: &LoadOptions) -> Resul
                 .get(symbol)
                 .copied()
                 .or_else(|| (axis == 0).then(|| options.batch.unwrap_or(1)))
-                .ok_or_else(|| plain_refusal(Stage::Type, format!("input {input}: axis {axis} is open ({symbol:?}) and no extent was given"))),
+                .ok_or_else(|| {
+                    plain_refusal(
+                        Stage::Type,
+                        format!("input {input}: axis {axis} is open ({symbol:?}) and no extent was given"),
+                    )
+                }),
         })
         .collect()
 }
