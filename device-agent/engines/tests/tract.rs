@@ -158,7 +158,9 @@ fn operators_carry_kernel_datatypes_and_the_models_own_name() {
     assert_eq!(products.len(), 3);
     for facts in products {
         assert!(facts.kernel.as_deref().is_some_and(|kernel| kernel.contains("f32")), "{facts:?}");
-        assert_eq!(facts.source_op.as_deref(), Some("Gemm"), "{facts:?}");
+        // tract folds a normalization into the product before it and keeps the later name.
+        assert!(matches!(facts.source_op.as_deref(), Some("Gemm" | "BatchNormalization")), "{facts:?}");
+        assert!(facts.dtypes().ends_with("->f32"), "{facts:?}");
     }
 }
 
