@@ -1,1 +1,3 @@
 //! Compares observations, applies the policy and renders reports. Pure.
+
+pub mod compare;

@@ -1,0 +1,317 @@
+//! Sums over one block of finite pairs, and their addition over blocks.
+//!
+//! Within a block four interleaved f64 accumulators run side by side, so that the compiler vectorises and no partial sum sees more than a
+//! few hundred terms; across blocks the totals are compensated (Neumaier), so that 10^8 pairs lose no more digits than one block. Means
+//! and second moments are joined by Chan's formula: sums of squares would cancel when the mean is large against the spread.
+
+use super::Options;
+use super::lanes::{Lanes, each, each2};
+
+/// A compensated sum (Neumaier 1974).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Sum {
+    value: f64,
+    lost: f64,
+}
+
+impl Sum {
+    pub(super) fn add(&mut self, term: f64) {
+        let total = self.value + term;
+        self.lost +=
+            if self.value.abs() >= term.abs() { (self.value - total) + term } else { (term - total) + self.value };
+        self.value = total;
+    }
+
+    pub(super) fn merge(&mut self, later: Self) {
+        self.add(later.value);
+        self.add(later.lost);
+    }
+
+    /// The total; not finite when a term or the sum left the range of f64.
+    pub(super) fn total(self) -> f64 {
+        self.value + self.lost
+    }
+}
+
+/// Count, mean and sum of squared deviations from the mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Moments {
+    pub(super) count: u64,
+    pub(super) mean: f64,
+    pub(super) squared_deviations: f64,
+}
+
+impl Moments {
+    /// Chan, Golub and LeVeque 1979.
+    pub(super) fn merge(&mut self, later: Self) {
+        if later.count == 0 {
+            return;
+        }
+        let (n, m) = (self.count as f64, later.count as f64);
+        let delta = later.mean - self.mean;
+        self.mean += delta * (m / (n + m));
+        self.squared_deviations += later.squared_deviations + delta * delta * (n * m / (n + m));
+        self.count += later.count;
+    }
+
+    /// Variance with `n - 1` in the denominator; `None` below two values.
+    pub(super) fn variance(&self) -> Option<f64> {
+        (self.count > 1).then(|| self.squared_deviations / (self.count - 1) as f64)
+    }
+}
+
+/// What is added up over all finite pairs. `d = candidate - reference`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Totals {
+    pub(super) pairs: u64,
+    pub(super) d: Sum,
+    pub(super) d_abs: Sum,
+    pub(super) dd: Sum,
+    pub(super) rr: Sum,
+    pub(super) cc: Sum,
+    pub(super) rc: Sum,
+    pub(super) relative: Sum,
+    pub(super) within_tolerance: u64,
+    pub(super) zero_reference_differs: u64,
+    pub(super) peaks: Peaks,
+    pub(super) difference: Moments,
+    pub(super) reference: Moments,
+}
+
+/// Largest values over all finite pairs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Peaks {
+    /// `max |d|`
+    pub(super) d_abs: f64,
+    /// `max |d| / |r|` over `r != 0`
+    pub(super) relative: f64,
+    /// The same, with [`ZERO_STAND_IN`] for `r = 0`.
+    pub(super) relative_stand_in: f64,
+    pub(super) r_abs: f64,
+    pub(super) c_abs: f64,
+    /// `max c`, signed.
+    pub(super) c: f64,
+}
+
+impl Default for Peaks {
+    fn default() -> Self {
+        Self { d_abs: 0.0, relative: 0.0, relative_stand_in: 0.0, r_abs: 0.0, c_abs: 0.0, c: f64::NEG_INFINITY }
+    }
+}
+
+/// What Polygraphy divides by when the reference is zero: the machine epsilon of f64.
+pub(super) const ZERO_STAND_IN: f64 = f64::EPSILON;
+
+impl Totals {
+    pub(super) fn merge(&mut self, later: &Self) {
+        self.pairs += later.pairs;
+        for (sum, other) in [
+            (&mut self.d, later.d),
+            (&mut self.d_abs, later.d_abs),
+            (&mut self.dd, later.dd),
+            (&mut self.rr, later.rr),
+            (&mut self.cc, later.cc),
+            (&mut self.rc, later.rc),
+            (&mut self.relative, later.relative),
+        ] {
+            sum.merge(other);
+        }
+        self.within_tolerance += later.within_tolerance;
+        self.zero_reference_differs += later.zero_reference_differs;
+        self.peaks.merge(&later.peaks);
+        self.difference.merge(later.difference);
+        self.reference.merge(later.reference);
+    }
+
+    /// Adds a block of pairs that are finite on both sides. All slices have the same length.
+    pub(super) fn add_block(&mut self, r: &[f64], c: &[f64], d: &[f64], options: &Options) -> Peaks {
+        let (differences, products, relative) = (differences(d), products(r, c), relative(r, d, options));
+        let peaks = Peaks {
+            d_abs: differences.max_abs,
+            relative: relative.max,
+            relative_stand_in: relative.max_stand_in,
+            ..peaks(r, c)
+        };
+        self.pairs += r.len() as u64;
+        self.d.add(differences.sum);
+        self.d_abs.add(differences.sum_abs);
+        self.dd.add(differences.squares);
+        self.rr.add(products.rr);
+        self.cc.add(products.cc);
+        self.rc.add(products.rc);
+        self.relative.add(relative.sum);
+        self.within_tolerance += relative.within as u64;
+        self.zero_reference_differs += relative.zero_reference_differs as u64;
+        self.peaks.merge(&peaks);
+        self.difference.merge(moments(d, differences.sum));
+        self.reference.merge(moments(r, products.r));
+        peaks
+    }
+}
+
+impl Peaks {
+    fn merge(&mut self, later: &Self) {
+        self.d_abs = self.d_abs.max(later.d_abs);
+        self.relative = self.relative.max(later.relative);
+        self.relative_stand_in = self.relative_stand_in.max(later.relative_stand_in);
+        self.r_abs = self.r_abs.max(later.r_abs);
+        self.c_abs = self.c_abs.max(later.c_abs);
+        self.c = self.c.max(later.c);
+    }
+}
+
+struct Differences {
+    sum: f64,
+    sum_abs: f64,
+    squares: f64,
+    max_abs: f64,
+}
+
+fn differences(d: &[f64]) -> Differences {
+    let [mut sum, mut sum_abs, mut squares, mut max_abs] = [Lanes::ZERO; 4];
+    each(d, 0.0, |d| {
+        let d_abs = d.abs();
+        sum = sum.add(d);
+        sum_abs = sum_abs.add(d_abs);
+        squares = squares.add(d.mul(d));
+        max_abs = max_abs.max(d_abs);
+    });
+    Differences { sum: sum.sum(), sum_abs: sum_abs.sum(), squares: squares.sum(), max_abs: max_abs.largest() }
+}
+
+struct Products {
+    r: f64,
+    rr: f64,
+    cc: f64,
+    rc: f64,
+}
+
+fn products(r: &[f64], c: &[f64]) -> Products {
+    let [mut sum, mut rr, mut cc, mut rc] = [Lanes::ZERO; 4];
+    each2(r, c, [0.0; 2], |r, c| {
+        sum = sum.add(r);
+        rr = rr.add(r.mul(r));
+        cc = cc.add(c.mul(c));
+        rc = rc.add(r.mul(c));
+    });
+    Products { r: sum.sum(), rr: rr.sum(), cc: cc.sum(), rc: rc.sum() }
+}
+
+struct Relative {
+    sum: f64,
+    max: f64,
+    max_stand_in: f64,
+    within: f64,
+    zero_reference_differs: f64,
+}
+
+/// Everything that is relative to the reference's element. Counts are kept as f64: a block is far below 2^53.
+fn relative(r: &[f64], d: &[f64], options: &Options) -> Relative {
+    let Options { atol, rtol, .. } = *options;
+    let [mut sum, mut max, mut max_stand_in, mut within, mut differs] = [Lanes::ZERO; 5];
+    // What fills the last lanes is relative to infinity, so nothing, and is within no tolerance (d is NaN there).
+    each2(r, d, [f64::INFINITY, f64::NAN], |r, d| {
+        let (r, d) = (r.abs(), d.abs());
+        let stand_in = r.map(|r| if r == 0.0 { ZERO_STAND_IN } else { r });
+        let quotient = d.zip(stand_in, |d, r| d / r);
+        let own = quotient.zip(r, |q, r| if r == 0.0 { 0.0 } else { q });
+        // NaN, in the filling only, compares false.
+        sum = sum.zip(quotient, |sum, q| sum + if q >= 0.0 { q } else { 0.0 });
+        max = max.max(own);
+        max_stand_in = max_stand_in.max(quotient);
+        within = within.zip(d.zip(r, |d, r| f64::from(u8::from(d <= atol + rtol * r))), |n, one| n + one);
+        differs = differs.zip(d.zip(r, |d, r| f64::from(u8::from((r == 0.0) & (d > 0.0)))), |n, one| n + one);
+    });
+    Relative {
+        sum: sum.sum(),
+        max: max.largest(),
+        max_stand_in: max_stand_in.largest(),
+        within: within.sum(),
+        zero_reference_differs: differs.sum(),
+    }
+}
+
+/// The peaks of the operands themselves.
+fn peaks(r: &[f64], c: &[f64]) -> Peaks {
+    let [mut r_abs, mut c_abs] = [Lanes::ZERO; 2];
+    let mut c_signed = Lanes::splat(f64::NEG_INFINITY);
+    // NaN in the filling is passed over.
+    each2(r, c, [f64::NAN; 2], |r, c| {
+        r_abs = r_abs.max(r.abs());
+        c_abs = c_abs.max(c.abs());
+        c_signed = c_signed.max(c);
+    });
+    Peaks { r_abs: r_abs.largest(), c_abs: c_abs.largest(), c: c_signed.largest(), ..Peaks::default() }
+}
+
+fn moments(x: &[f64], sum: f64) -> Moments {
+    if x.is_empty() {
+        return Moments::default();
+    }
+    let mean = sum / x.len() as f64;
+    let mut squares = Lanes::ZERO;
+    each(x, mean, |x| {
+        let deviation = x.map(|x| x - mean);
+        squares = squares.add(deviation.mul(deviation));
+    });
+    Moments { count: x.len() as u64, mean, squared_deviations: squares.sum() }
+}
+
+/// Whether every difference is finite, which implies that both operands are. Multiplying by zero keeps finite values at zero and turns the
+/// others into NaN, without a branch per element.
+pub(super) fn all_finite(d: &[f64]) -> bool {
+    let mut zeros = Lanes::ZERO;
+    each(d, 0.0, |d| zeros = zeros.add(d.map(|d| d * 0.0)));
+    zeros.sum() == 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compensation_keeps_what_plain_addition_loses() {
+        let mut sum = Sum::default();
+        for term in [1.0, 1e100, 1.0, -1e100] {
+            sum.add(term);
+        }
+        assert_eq!(sum.total(), 2.0);
+    }
+
+    #[test]
+    fn variance_survives_a_mean_that_is_large_against_the_spread() {
+        // Deviations -1, 0, 1 around 1e9: sums of squares would give 0 or worse.
+        let mut joined = Moments::default();
+        for value in [1e9 - 1.0, 1e9, 1e9 + 1.0] {
+            joined.merge(moments(&[value], value));
+        }
+        assert_eq!(joined.variance(), Some(1.0));
+    }
+
+    #[test]
+    fn lanes_that_are_only_padding_change_nothing() {
+        for n in 1..10 {
+            let r: Vec<f64> = (0..n).map(|i| f64::from(i) - 20.0).collect();
+            let c: Vec<f64> = r.iter().map(|x| x - 0.5).collect();
+            let d = vec![-0.5; r.len()];
+            let mut totals = Totals::default();
+            totals.add_block(&r, &c, &d, &Options { atol: 1.0, ..Options::default() });
+            assert_eq!(totals.within_tolerance, r.len() as u64);
+            assert_eq!(totals.peaks.c, c[r.len() - 1], "the largest candidate is negative");
+            assert_eq!(totals.d_abs.total(), 0.5 * r.len() as f64);
+            assert!((totals.relative.total() - r.iter().map(|r| 0.5 / r.abs()).sum::<f64>()).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn one_value_that_is_not_finite_is_found_anywhere() {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            for position in 0..9 {
+                let mut d = [1.0; 9];
+                assert!(all_finite(&d));
+                d[position] = bad;
+                assert!(!all_finite(&d));
+            }
+        }
+    }
+}

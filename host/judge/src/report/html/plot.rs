@@ -1,0 +1,186 @@
+//! Plots as inline SVG: pure text, no script, colours from the page's style sheet so that they follow light and dark.
+//!
+//! Every plot has a title that a screen reader says and labels in text: nothing is told by colour alone.
+
+use super::escape;
+use std::fmt::Write;
+
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 220.0;
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 14.0;
+const TOP: f64 = 14.0;
+const BOTTOM: f64 = 40.0;
+
+/// One bar of a histogram: from, to (in the unit of the axis), height.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bin {
+    /// Lower edge.
+    pub from: f64,
+    /// Upper edge.
+    pub to: f64,
+    /// Height.
+    pub count: u64,
+}
+
+/// A vertical line with a name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Marker {
+    /// Its name.
+    pub label: String,
+    /// Where it stands.
+    pub at: f64,
+}
+
+/// Sorts values into bins of equal width between their smallest and their 99.9th percentile; what lies above goes into the last bin,
+/// so that one stall does not squeeze everything else into one bar. Values that are not finite are left out.
+pub fn bins(values: impl Iterator<Item = f64>, count: usize) -> Vec<Bin> {
+    let mut values: Vec<f64> = values.filter(|v| v.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    let (Some(&low), Some(&high)) = (values.first(), values.get(values.len().saturating_sub(1) * 999 / 1000)) else { return Vec::new() };
+    let count = count.max(1);
+    let width = if high > low { (high - low) / count as f64 } else { low.abs().max(1.0) * 0.01 };
+    let mut bins: Vec<Bin> =
+        (0..count).map(|i| Bin { from: low + width * i as f64, to: low + width * (i + 1) as f64, count: 0 }).collect();
+    for value in values {
+        let index = (((value - low) / width) as usize).min(count - 1);
+        bins[index].count += 1;
+    }
+    bins
+}
+
+/// A histogram with named lines. `axis` names the quantity and its unit; `format` writes a number on it.
+pub fn histogram(title: &str, axis: &str, bins: &[Bin], markers: &[Marker], format: fn(f64) -> String) -> String {
+    let (Some(first), Some(last)) = (bins.first(), bins.last()) else {
+        return format!("<p class=\"none\">{}: nothing was measured</p>", escape(title));
+    };
+    let (low, high) = (first.from, last.to);
+    let x = |v: f64| LEFT + (v - low) / (high - low) * (WIDTH - LEFT - RIGHT);
+    let top = bins.iter().map(|b| b.count).max().unwrap_or(1).max(1) as f64;
+    let y = |c: f64| HEIGHT - BOTTOM - c / top * (HEIGHT - TOP - BOTTOM);
+    let mut svg = open(title, WIDTH, HEIGHT);
+    for bin in bins.iter().filter(|b| b.count > 0) {
+        let (from, to, up) = (x(bin.from), x(bin.to), y(bin.count as f64));
+        let tip = format!("{} to {}: {}", format(bin.from), format(bin.to), bin.count);
+        let _ = write!(
+            svg,
+            "<rect class=\"bar\" x=\"{from:.1}\" y=\"{up:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}</title></rect>",
+            (to - from - 0.6).max(0.8),
+            HEIGHT - BOTTOM - up,
+            escape(&tip)
+        );
+    }
+    let floor = HEIGHT - BOTTOM;
+    let _ = write!(svg, "<line class=\"axis\" x1=\"{LEFT}\" y1=\"{floor}\" x2=\"{}\" y2=\"{floor}\"/>", WIDTH - RIGHT);
+    for i in 0..=4 {
+        let v = low + (high - low) * f64::from(i) / 4.0;
+        let anchor = ["start", "middle", "middle", "middle", "end"][i as usize];
+        let _ = write!(svg, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>", x(v), floor + 15.0, escape(&format(v)));
+    }
+    let _ = write!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\" class=\"name\">{}</text>", WIDTH / 2.0, HEIGHT - 6.0, escape(axis));
+    let _ = write!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", LEFT - 6.0, TOP + 8.0, top as u64);
+    svg += &marker_lines(markers, (low, high), x);
+    svg + "</svg>"
+}
+
+/// Lines with their names; names that would touch go one row lower.
+fn marker_lines(markers: &[Marker], (low, high): (f64, f64), x: impl Fn(f64) -> f64) -> String {
+    let mut svg = String::new();
+    let mut row_ends = [f64::MIN; 4];
+    for marker in markers.iter().filter(|m| m.at.is_finite()) {
+        let beyond = marker.at > high;
+        let at = x(marker.at.clamp(low, high));
+        let label = if beyond { format!("{} \u{2192}", marker.label) } else { marker.label.clone() };
+        let width = label.chars().count() as f64 * 6.4 + 8.0;
+        let left = at + width > WIDTH - RIGHT;
+        let start = if left { at - width } else { at };
+        let row = row_ends.iter().position(|end| *end < start).unwrap_or(row_ends.len() - 1);
+        row_ends[row] = row_ends[row].max(start + width);
+        let y = TOP + 6.0 + row as f64 * 13.0;
+        let (anchor, shift) = if left { ("end", -4.0) } else { ("start", 4.0) };
+        let _ = write!(
+            svg,
+            "<line class=\"marker\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{}\"/><text class=\"marker\" x=\"{:.1}\" y=\"{y}\" text-anchor=\"{anchor}\">{}</text>",
+            HEIGHT - BOTTOM,
+            at + shift,
+            escape(&label)
+        );
+    }
+    svg
+}
+
+/// One horizontal bar: name, value, text to write behind it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bar {
+    /// What it is.
+    pub name: String,
+    /// Its length on the axis.
+    pub value: f64,
+    /// The value as text.
+    pub text: String,
+}
+
+/// Horizontal bars from 0 to `full`, with an optional limit drawn as a line.
+pub fn bars(title: &str, bars: &[Bar], full: f64, limit: Option<(f64, &str)>) -> String {
+    const ROW: f64 = 30.0;
+    const NAME: f64 = 250.0;
+    let height = ROW * bars.len() as f64 + if limit.is_some() { 24.0 } else { 8.0 };
+    let scale = |v: f64| (v / full).clamp(0.0, 1.0) * (WIDTH - NAME - 90.0);
+    let mut svg = open(title, WIDTH, height);
+    for (i, bar) in bars.iter().enumerate() {
+        let y = ROW * i as f64 + 4.0;
+        let width = if bar.value.is_finite() { scale(bar.value) } else { scale(full) };
+        let _ = write!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text><rect class=\"bar\" x=\"{NAME}\" y=\"{y}\" width=\"{width:.1}\" height=\"20\" rx=\"2\"/><text class=\"value\" x=\"{:.1}\" y=\"{}\">{}</text>",
+            NAME - 8.0,
+            y + 14.0,
+            escape(&bar.name),
+            NAME + width + 6.0,
+            y + 14.0,
+            escape(&bar.text)
+        );
+    }
+    if let Some((at, text)) = limit {
+        let x = NAME + scale(at);
+        let end = ROW * bars.len() as f64;
+        let _ = write!(
+            svg,
+            "<line class=\"limit\" x1=\"{x:.1}\" y1=\"0\" x2=\"{x:.1}\" y2=\"{end}\"/><text class=\"limit\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            end + 15.0,
+            escape(text)
+        );
+    }
+    svg + "</svg>"
+}
+
+fn open(title: &str, width: f64, height: f64) -> String {
+    let title = escape(title);
+    format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bins_hold_every_finite_value_once() {
+        let values = (0..1000).map(f64::from).chain([1e9, f64::NAN, f64::INFINITY]);
+        let bins = bins(values, 20);
+        assert_eq!(bins.iter().map(|b| b.count).sum::<u64>(), 1001);
+        assert!(bins.last().unwrap().to < 2000.0, "one stall must not squeeze the plot");
+    }
+
+    #[test]
+    fn equal_values_and_no_values_give_a_plot_and_a_sentence() {
+        assert_eq!(bins([3.0; 5].into_iter(), 10).iter().map(|b| b.count).sum::<u64>(), 5);
+        assert!(histogram("t", "x", &bins(std::iter::empty(), 10), &[], |v| v.to_string()).contains("nothing was measured"));
+    }
+
+    #[test]
+    fn text_from_outside_cannot_become_markup() {
+        let bar = Bar { name: "<script>".into(), value: f64::NAN, text: "\"&".into() };
+        let svg = bars("<b>", &[bar], 1.0, Some((0.5, "<i>")));
+        assert!(!svg.contains("<script>") && !svg.contains("<b>") && !svg.contains("<i>") && !svg.contains("NaN"), "{svg}");
+    }
+}
