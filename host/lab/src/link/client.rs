@@ -1,0 +1,385 @@
+//! The host's side of the protocol: requests with deadlines, answers matched to them, events pulled one by one.
+//!
+//! Every request is idempotent, so an answer that does not come is asked for again with the same number. An answer of another
+//! session or an earlier request is stale and dropped.
+
+use super::{Link, LinkError};
+use boardproof_protocol::frame::{Header, OVERHEAD, STREAM_FRAME_MAX, decode_reply, encode_request};
+use boardproof_protocol::{
+    DeviceHello, Event, HostHello, RefusalCode, Reply, Request, SCHEMA, VERSION_CURRENT, VERSION_MIN,
+};
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::{Duration, Instant};
+
+/// Something between host and unit that went wrong, or that the unit refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The link broke.
+    #[error("could not {action}")]
+    Link {
+        /// What was being done.
+        action: &'static str,
+        /// Why not.
+        #[source]
+        source: LinkError,
+    },
+    /// The unit did not answer, however often it was asked.
+    #[error("could not {action}: no answer within {waited_s} s, asked {asked} times")]
+    Silent {
+        /// What was being done.
+        action: &'static str,
+        /// Seconds waited in all.
+        waited_s: u64,
+        /// Times asked.
+        asked: u32,
+    },
+    /// The unit refused.
+    #[error("could not {action}: the agent refused ({code:?}): {detail} ({number})")]
+    Refused {
+        /// What was being done.
+        action: &'static str,
+        /// Kind of refusal.
+        code: RefusalCode,
+        /// In words.
+        detail: String,
+        /// The number that belongs to the kind.
+        number: u64,
+    },
+    /// The answer does not belong to the question.
+    #[error("could not {action}: expected {expected}, got {found}")]
+    Unexpected {
+        /// What was being done.
+        action: &'static str,
+        /// Answer that would belong.
+        expected: &'static str,
+        /// The one that came.
+        found: String,
+    },
+    /// Somebody else holds the unit.
+    #[error("the unit is held by {holder} for another {remaining_s} s")]
+    Held {
+        /// Who.
+        holder: String,
+        /// Their epoch.
+        epoch: u64,
+        /// Until their lease ends unless they renew it.
+        remaining_s: u64,
+    },
+    /// The user interrupted.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl ClientError {
+    /// The link itself is gone: a new one may help.
+    pub fn link_is_gone(&self) -> bool {
+        matches!(self, Self::Link { .. } | Self::Silent { .. })
+    }
+
+    /// Nothing came back in time.
+    pub fn timed_out(&self) -> bool {
+        matches!(self, Self::Silent { .. } | Self::Link { source: LinkError::Stuck { .. }, .. })
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Link { source, .. } => source.hint(),
+            Self::Held { .. } => Some("wait with --wait SECONDS, or ask the holder".into()),
+            Self::Refused { code: RefusalCode::NoSpace, .. } => {
+                Some("`boardproof agent clean` frees what boardproof stored".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A greeting as owned text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the protocol's DeviceHello")]
+pub struct Greeting {
+    pub version: u16,
+    pub build: String,
+    pub architecture: String,
+    pub system: String,
+    pub identity: String,
+    pub tick_hz: u64,
+    pub memory_bytes: u64,
+    pub store_free_bytes: u64,
+    pub frame_max: usize,
+    pub chunk_window: u16,
+    pub boot: u64,
+}
+
+impl From<&DeviceHello<'_>> for Greeting {
+    fn from(hello: &DeviceHello<'_>) -> Self {
+        Self {
+            version: hello.version,
+            build: hello.build.into(),
+            architecture: hello.architecture.into(),
+            system: hello.system.into(),
+            identity: hello.identity.into(),
+            tick_hz: hello.tick_hz,
+            memory_bytes: hello.memory_bytes,
+            store_free_bytes: hello.store_free_bytes,
+            frame_max: hello.frame_max as usize,
+            chunk_window: hello.chunk_window,
+            boot: hello.boot,
+        }
+    }
+}
+
+/// How long one answer may take, and how often a question is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Wait for one answer.
+    pub answer: Duration,
+    /// Times a question is asked before the unit counts as silent.
+    pub asks: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { answer: Duration::from_secs(15), asks: 3 }
+    }
+}
+
+/// Events the host is ready to take per pull.
+const CREDIT: u16 = 32;
+
+/// A session with an agent.
+pub struct Client<L> {
+    link: L,
+    session: u32,
+    seq: u32,
+    patience: Patience,
+    scratch: Vec<u8>,
+    interrupted: fn() -> bool,
+}
+
+impl<L: Link> Client<L> {
+    /// Starts on a link; nothing is sent yet. `interrupted` is asked while waiting.
+    pub fn new(link: L, patience: Patience, interrupted: fn() -> bool) -> Self {
+        // A session number that an earlier session of this or another host hardly had: hasher keys are random.
+        let session = RandomState::new().build_hasher().finish() as u32 | 1;
+        Self { link, session, seq: 0, patience, scratch: vec![0; STREAM_FRAME_MAX], interrupted }
+    }
+
+    /// Bytes sent and received so far.
+    pub fn traffic(&self) -> (u64, u64) {
+        self.link.traffic()
+    }
+
+    /// Greets the agent and learns what it is.
+    pub fn hello(&mut self) -> Result<Greeting, ClientError> {
+        let build = concat!("boardproof ", env!("CARGO_PKG_VERSION"));
+        let hello = HostHello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_CURRENT,
+            schema: SCHEMA,
+            build,
+            frame_max: STREAM_FRAME_MAX as u32,
+        };
+        let greeting = self.ask("greet the agent", &Request::Hello(hello), |reply| match reply {
+            Reply::Hello(hello) => Some(Greeting::from(hello)),
+            _ => None,
+        })?;
+        self.scratch.truncate(greeting.frame_max.max(OVERHEAD));
+        Ok(greeting)
+    }
+
+    /// Largest number of a blob's bytes that fit into one request.
+    pub fn chunk_bytes(&self) -> usize {
+        self.scratch.len().saturating_sub(OVERHEAD + boardproof_protocol::frame::MESSAGE_MARGIN).max(1)
+    }
+
+    /// Asks until `read` recognises the answer. A refusal is an error; any other answer to this very request is unexpected.
+    pub fn ask<T>(
+        &mut self,
+        action: &'static str,
+        request: &Request<'_>,
+        read: impl Fn(&Reply<'_>) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        self.seq = self.seq.wrapping_add(1);
+        for _ in 0..self.patience.asks {
+            let deadline = Instant::now() + self.patience.answer;
+            self.post(action, self.seq, request, deadline)?;
+            while let Some(payload) = self.wait(action, deadline)? {
+                let Some((_, reply)) = self.ours(&payload, self.seq) else { continue };
+                return answer(action, &reply, &read);
+            }
+        }
+        Err(self.silent(action))
+    }
+
+    /// Sends a request under the next number without waiting; returns the number.
+    pub fn post_next(&mut self, action: &'static str, request: &Request<'_>) -> Result<u32, ClientError> {
+        self.seq = self.seq.wrapping_add(1);
+        let deadline = Instant::now() + self.patience.answer;
+        self.post(action, self.seq, request, deadline)?;
+        Ok(self.seq)
+    }
+
+    /// Waits for the answer to an earlier [`Client::post_next`]. `None` when it did not come in time.
+    pub fn answer_to<T>(
+        &mut self,
+        action: &'static str,
+        seq: u32,
+        read: impl Fn(&Reply<'_>) -> Option<T>,
+    ) -> Result<Option<T>, ClientError> {
+        let deadline = Instant::now() + self.patience.answer;
+        while let Some(payload) = self.wait(action, deadline)? {
+            let Some((_, reply)) = self.ours(&payload, seq) else { continue };
+            return answer(action, &reply, &read).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Pulls all events of a job, in order and without gaps, until it is done. `deadline` bounds the whole; `idle` is called between
+    /// answers (to renew a lease). What `take` gets is borrowed from the frame.
+    pub fn pull(
+        &mut self,
+        job: u32,
+        deadline: Instant,
+        mut take: impl FnMut(&Event<'_>) -> Result<(), ClientError>,
+        mut idle: impl FnMut(&mut Self) -> Result<(), ClientError>,
+    ) -> Result<(), ClientError> {
+        const ACTION: &str = "follow the job";
+        let mut next: u32 = 0;
+        let mut silent_asks = 0;
+        loop {
+            idle(self)?;
+            if Instant::now() >= deadline {
+                return Err(self.silent(ACTION));
+            }
+            let seq = self.post_next(ACTION, &Request::Pull { job, from: next, credit: CREDIT })?;
+            match self.take_batch(job, seq, &mut next, &mut take)? {
+                Batch::Done => return Ok(()),
+                Batch::More => silent_asks = 0,
+                Batch::Idle => {
+                    silent_asks = 0;
+                    // The job is at work: asking again at once would only keep the unit busy with answering.
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Batch::Silent if silent_asks + 1 >= self.patience.asks => return Err(self.silent(ACTION)),
+                Batch::Silent => silent_asks += 1,
+            }
+        }
+    }
+
+    /// Takes the answers to one pull.
+    fn take_batch(
+        &mut self,
+        job: u32,
+        seq: u32,
+        next: &mut u32,
+        take: &mut impl FnMut(&Event<'_>) -> Result<(), ClientError>,
+    ) -> Result<Batch, ClientError> {
+        const ACTION: &str = "follow the job";
+        let deadline = Instant::now() + self.patience.answer;
+        let first = *next;
+        while let Some(payload) = self.wait(ACTION, deadline)? {
+            let Some((_, reply)) = self.ours(&payload, seq) else { continue };
+            match reply {
+                // An event that was taken already, or one behind a gap, is not taken: the next pull asks for what is missing.
+                Reply::Event { job: of, index, event } if of == job && index == *next => {
+                    take(&event)?;
+                    *next += 1;
+                }
+                Reply::Event { .. } => {}
+                Reply::Pending { job: of, .. } if of == job => {
+                    return Ok(if *next > first { Batch::More } else { Batch::Idle });
+                }
+                Reply::Done { job: of, events } if of == job && events == *next => return Ok(Batch::Done),
+                Reply::Done { job: of, .. } if of == job => return Ok(Batch::More),
+                Reply::Refused(r) => {
+                    return Err(ClientError::Refused {
+                        action: ACTION,
+                        code: r.code,
+                        detail: r.detail.into(),
+                        number: r.number,
+                    });
+                }
+                other => {
+                    return Err(ClientError::Unexpected { action: ACTION, expected: "events", found: short(&other) });
+                }
+            }
+        }
+        Ok(Batch::Silent)
+    }
+
+    fn post(
+        &mut self,
+        action: &'static str,
+        seq: u32,
+        request: &Request<'_>,
+        deadline: Instant,
+    ) -> Result<(), ClientError> {
+        let header = Header { session: self.session, seq };
+        let payload = encode_request(header, request, &mut self.scratch).map_err(|_| ClientError::Unexpected {
+            action,
+            expected: "a request that fits the agent's largest frame",
+            found: short(request),
+        })?;
+        self.link.send(payload, deadline).map_err(|source| ClientError::Link { action, source })
+    }
+
+    fn wait(&mut self, action: &'static str, deadline: Instant) -> Result<Option<Vec<u8>>, ClientError> {
+        const SLICE: Duration = Duration::from_millis(100);
+        loop {
+            if (self.interrupted)() {
+                return Err(ClientError::Interrupted);
+            }
+            let slice = deadline.min(Instant::now() + SLICE);
+            let found = self.link.receive(slice).map_err(|source| ClientError::Link { action, source })?;
+            if found.is_some() || Instant::now() >= deadline {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn ours<'p>(&self, payload: &'p [u8], seq: u32) -> Option<(Header, Reply<'p>)> {
+        decode_reply(payload).ok().filter(|(header, _)| header.session == self.session && header.seq == seq)
+    }
+
+    fn silent(&self, action: &'static str) -> ClientError {
+        let waited_s = (self.patience.answer * self.patience.asks).as_secs();
+        ClientError::Silent { action, waited_s, asked: self.patience.asks }
+    }
+}
+
+enum Batch {
+    /// The job has ended and everything was taken.
+    Done,
+    /// Something was taken, or is still to be asked for.
+    More,
+    /// There is nothing yet.
+    Idle,
+    /// No answer came.
+    Silent,
+}
+
+fn answer<T>(
+    action: &'static str,
+    reply: &Reply<'_>,
+    read: impl Fn(&Reply<'_>) -> Option<T>,
+) -> Result<T, ClientError> {
+    match (read(reply), reply) {
+        (Some(value), _) => Ok(value),
+        (None, Reply::Refused(r)) => {
+            Err(ClientError::Refused { action, code: r.code, detail: r.detail.into(), number: r.number })
+        }
+        (None, Reply::Held { holder, epoch, remaining_ms }) => Err(ClientError::Held {
+            holder: (*holder).into(),
+            epoch: *epoch,
+            remaining_s: u64::from(*remaining_ms).div_ceil(1000),
+        }),
+        (None, other) => Err(ClientError::Unexpected { action, expected: "its own answer", found: short(other) }),
+    }
+}
+
+fn short(message: &impl std::fmt::Debug) -> String {
+    let text = format!("{message:?}");
+    text.chars().take(120).collect()
+}

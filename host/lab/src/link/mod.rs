@@ -1,0 +1,95 @@
+//! Links: how payloads get to a unit and back. A link knows frames, not messages; it always has a deadline.
+
+pub mod client;
+mod process;
+mod ssh;
+
+pub use client::{Client, ClientError};
+pub use process::{LinkCommand, ProcessLink};
+pub use ssh::{SshDestination, SshProblem, classify, ssh_command};
+
+use std::time::Instant;
+
+/// A way for payloads to a unit and back.
+pub trait Link {
+    /// Sends one payload. Returns when it is on its way or the link is known to be broken.
+    fn send(&mut self, payload: &[u8], deadline: Instant) -> Result<(), LinkError>;
+    /// The next payload, or `None` when the deadline passed first.
+    fn receive(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>, LinkError>;
+    /// Bytes sent and received so far, framing included.
+    fn traffic(&self) -> (u64, u64);
+}
+
+/// A link that is broken, or never was whole.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The program at this end could not be started.
+    #[error("could not start {program}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The other side is gone.
+    #[error("the link to {unit} was closed ({status}){}", said(stderr))]
+    Closed {
+        /// The unit.
+        unit: String,
+        /// How the program at this end ended.
+        status: String,
+        /// What it wrote to its standard error.
+        stderr: String,
+    },
+    /// The SSH client said why there is no link.
+    #[error("no SSH link to {unit}: {problem}")]
+    Ssh {
+        /// The unit.
+        unit: String,
+        /// What is wrong.
+        problem: SshProblem,
+        /// What the client wrote.
+        stderr: String,
+    },
+    /// The other side does not speak the protocol.
+    #[error("{unit} does not answer as an agent: expected the preamble, got {found:?}")]
+    NoPreamble {
+        /// The unit.
+        unit: String,
+        /// What came instead, shortened.
+        found: String,
+    },
+    /// A frame that cannot be.
+    #[error("{unit} sent a frame of {length} bytes, at most {limit} are taken")]
+    Frame {
+        /// The unit.
+        unit: String,
+        /// Announced length.
+        length: usize,
+        /// Largest.
+        limit: usize,
+    },
+    /// Nothing moved for too long.
+    #[error("{unit} took no bytes before the deadline")]
+    Stuck {
+        /// The unit.
+        unit: String,
+    },
+}
+
+impl LinkError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Ssh { problem, unit, .. } => Some(problem.hint(unit)),
+            Self::Start { program, .. } => Some(format!("`boardproof doctor` says how to get {program}")),
+            _ => None,
+        }
+    }
+}
+
+fn said(stderr: &str) -> String {
+    let text = stderr.trim();
+    if text.is_empty() { String::new() } else { format!("; it said: {}", text.lines().next_back().unwrap_or_default()) }
+}
