@@ -2,4 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod build;
+pub mod events;
+pub mod lease;
 pub mod link;
+pub mod ship;

@@ -1,0 +1,191 @@
+//! Bringing things to a unit: blobs over the protocol, content-addressed, compressed, in pieces, resumed where they stopped.
+
+use crate::events::{Event, Events};
+use crate::link::Link;
+use crate::link::client::{Client, ClientError};
+use boardproof_protocol as wire;
+use boardproof_protocol::{Begin, Chunk, Coding, Reply, Request};
+use boardproof_record::Digest;
+use boardproof_record::observation::Shipped;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Something that is to be on the unit.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    /// What it is, for messages.
+    pub what: String,
+    /// The file on this machine.
+    pub path: PathBuf,
+    /// Its content.
+    pub digest: Digest,
+    /// It is a program.
+    pub program: bool,
+}
+
+/// A blob that cannot be shipped.
+#[derive(Debug, thiserror::Error)]
+pub enum ShipError {
+    /// It cannot be read here.
+    #[error("could not read the {what}, {}", path.display())]
+    Read {
+        /// What it is.
+        what: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the {what}, {}, has changed: expected digest {expected}, got {found}", path.display())]
+    Changed {
+        /// What it is.
+        what: String,
+        /// The file.
+        path: PathBuf,
+        /// Digest wanted.
+        expected: Digest,
+        /// Digest of the file.
+        found: Digest,
+    },
+    /// The unit or the link would not.
+    #[error("could not ship the {what}")]
+    Client {
+        /// What it is.
+        what: String,
+        /// Why.
+        #[source]
+        source: ClientError,
+    },
+}
+
+impl ShipError {
+    /// The client's error, when it was one.
+    pub fn client(&self) -> Option<&ClientError> {
+        match self {
+            Self::Client { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Compression level for programs: they are compressed once per build and shipped often.
+const PROGRAM_LEVEL: i32 = 19;
+/// Compression level for everything else.
+const DATA_LEVEL: i32 = 3;
+
+/// Makes sure that the unit has this blob. Bytes that it has already are not sent.
+pub fn ship<L: Link>(
+    client: &mut Client<L>,
+    epoch: u64,
+    blob: &Blob,
+    cache: &Path,
+    events: &mut dyn Events,
+) -> Result<Shipped, ShipError> {
+    let start = Instant::now();
+    let failed = |source| ShipError::Client { what: blob.what.clone(), source };
+    let size = std::fs::metadata(&blob.path).map_err(|source| read_error(blob, source))?.len();
+    let digest = wire::Digest(blob.digest.0);
+    let present = client.ask("ask for a blob", &Request::Stat { digest }, |reply| match reply {
+        Reply::Stat { present, .. } => Some(*present),
+        _ => None,
+    });
+    if present.map_err(failed)? {
+        return Ok(Shipped { cached_bytes: size, ..Shipped::default() });
+    }
+    let coded = coded(blob, cache)?;
+    let begin =
+        Begin { epoch, digest, size, coded_size: coded.len() as u64, coding: Coding::Zstd, program: blob.program };
+    let offset = client.ask("begin an upload", &Request::Begin(begin), ready).map_err(failed)?;
+    let wire_bytes = (coded.len() as u64).saturating_sub(offset);
+    upload(client, epoch, digest, &coded, offset, &mut |done| {
+        events.hear(Event::Shipped { what: blob.what.clone(), done, total: coded.len() as u64 });
+    })
+    .map_err(failed)?;
+    let stored = client.ask("finish an upload", &Request::Finish { epoch, digest }, |reply| match reply {
+        Reply::Stored { .. } => Some(()),
+        _ => None,
+    });
+    stored.map_err(failed)?;
+    let elapsed_ms = start.elapsed().as_millis() as u64;
+    Ok(Shipped { content_bytes: size, wire_bytes, cached_bytes: 0, elapsed_ms })
+}
+
+fn ready(reply: &Reply<'_>) -> Option<u64> {
+    match reply {
+        Reply::Ready { offset } => Some(*offset),
+        _ => None,
+    }
+}
+
+/// Chunks on their way at once.
+const WINDOW: usize = 8;
+
+/// Sends the coded bytes from `offset` on, several chunks at a time; the unit says after each what it wants next.
+fn upload<L: Link>(
+    client: &mut Client<L>,
+    epoch: u64,
+    digest: wire::Digest,
+    coded: &[u8],
+    offset: u64,
+    advanced: &mut dyn FnMut(u64),
+) -> Result<(), ClientError> {
+    const ACTION: &str = "upload a piece";
+    let mut next = offset as usize;
+    let mut on_the_way: VecDeque<u32> = VecDeque::new();
+    let mut failures = 0;
+    loop {
+        while on_the_way.len() < WINDOW && next < coded.len() {
+            let bytes = &coded[next..(next + client.chunk_bytes()).min(coded.len())];
+            let chunk = Chunk { epoch, digest, offset: next as u64, bytes };
+            on_the_way.push_back(client.post_next(ACTION, &Request::Chunk(chunk))?);
+            next += bytes.len();
+        }
+        let Some(seq) = on_the_way.pop_front() else { return Ok(()) };
+        match client.answer_to(ACTION, seq, ready)? {
+            Some(taken) => advanced(taken),
+            None if failures >= 3 => return Err(ClientError::Silent { action: ACTION, waited_s: 60, asked: failures }),
+            None => {
+                // A piece or its answer was lost: everything behind it is of no use. Ask where to go on.
+                failures += 1;
+                on_the_way.clear();
+                let begin = client.ask("ask where to go on", &Request::Stat { digest }, |reply| match reply {
+                    Reply::Stat { received, .. } => Some(*received),
+                    _ => None,
+                })?;
+                next = begin as usize;
+            }
+        }
+    }
+}
+
+/// The blob in its coded form, from the cache of this machine when it was coded before.
+fn coded(blob: &Blob, cache: &Path) -> Result<Vec<u8>, ShipError> {
+    let kept = cache.join("coded").join(format!("{}.zst", blob.digest));
+    if let Ok(bytes) = std::fs::read(&kept)
+        && blob.program
+    {
+        return Ok(bytes);
+    }
+    let content = std::fs::read(&blob.path).map_err(|source| read_error(blob, source))?;
+    let found = Digest::of(&content);
+    if found != blob.digest {
+        let (what, path) = (blob.what.clone(), blob.path.clone());
+        return Err(ShipError::Changed { what, path, expected: blob.digest, found });
+    }
+    let level = if blob.program { PROGRAM_LEVEL } else { DATA_LEVEL };
+    let bytes = zstd::bulk::compress(&content, level).map_err(|source| read_error(blob, source))?;
+    if blob.program {
+        // A cache that cannot be written costs time and nothing else.
+        let part = kept.with_extension(format!("part-{}", std::process::id()));
+        let _ = std::fs::create_dir_all(cache.join("coded"));
+        let _ = std::fs::write(&part, &bytes).and_then(|()| std::fs::rename(&part, &kept));
+    }
+    Ok(bytes)
+}
+
+fn read_error(blob: &Blob, source: std::io::Error) -> ShipError {
+    ShipError::Read { what: blob.what.clone(), path: blob.path.clone(), source }
+}
