@@ -5,4 +5,7 @@ pub mod build;
 pub mod events;
 pub mod lease;
 pub mod link;
+pub mod measure;
+pub mod reach;
 pub mod ship;
+pub mod store;

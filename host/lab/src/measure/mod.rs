@@ -1,0 +1,326 @@
+//! Measuring one cell: ship what it needs, run its passes, each in a fresh process, and write down what came back.
+//!
+//! Decides nothing about the model. A fault keeps what had been measured; a link that broke is made again and the pass repeated
+//! from the start, and every attempt is told.
+
+mod facts;
+mod options;
+mod pass;
+
+pub use options::options;
+
+use crate::events::{Event, Events};
+use crate::link::ProcessLink;
+use crate::link::client::{Client, ClientError, Greeting};
+use crate::reach::{Reach, ReachError};
+use crate::ship::{Blob, ShipError, ship};
+use crate::store::{RecordFolder, StoreError};
+use boardproof_protocol::{Acquire, RefusalCode, Reply, Request};
+use boardproof_record::Digest;
+use boardproof_record::observation::{Attempt, Device, Fault, Observation, Outcome, PassObservation, Shipped};
+use boardproof_record::plan::{Cell, PassPlan};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Everything that measuring a cell needs.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The cell.
+    pub cell: &'a Cell,
+    /// The runner, the model and the evalset.
+    pub runner: Blob,
+    /// The model.
+    pub model: Blob,
+    /// The evalset.
+    pub evalset: Blob,
+    /// Options of the runner, as JSON.
+    pub options: String,
+    /// Timings are an emulator's.
+    pub emulated: bool,
+    /// Agent that the unit runs.
+    pub agent_digest: Digest,
+}
+
+/// A unit in use: lease held, link made when needed.
+pub struct Bench {
+    reach: Reach,
+    /// Epoch of the lease.
+    epoch: u64,
+    holder: String,
+    /// Folder for what this machine keeps.
+    cache: PathBuf,
+    interrupted: fn() -> bool,
+    session: Option<(Client<ProcessLink>, Greeting)>,
+    jobs: u32,
+    renewed: Option<Instant>,
+}
+
+/// How long the agent keeps the unit for a host that is silent.
+const LEASE_TTL_MS: u32 = 60_000;
+/// How often the lease is renewed.
+const RENEW_EVERY_S: u64 = 15;
+/// Times a pass is tried when the link breaks.
+const ATTEMPTS: u32 = 2;
+
+/// Anything that is not the model's doing.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant passes on the error of one stage")]
+pub enum BenchError {
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    #[error(transparent)]
+    Ship(#[from] ShipError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the unit was reset: boot {before:#x} became {after:#x}")]
+    Reset { before: u64, after: u64 },
+}
+
+impl BenchError {
+    fn interrupted(&self) -> bool {
+        matches!(self.client(), Some(ClientError::Interrupted))
+    }
+
+    fn client(&self) -> Option<&ClientError> {
+        match self {
+            Self::Client(error) => Some(error),
+            Self::Ship(error) => error.client(),
+            Self::Reach(ReachError::Client { source, .. }) => Some(source),
+            _ => None,
+        }
+    }
+
+    fn link_is_gone(&self) -> bool {
+        self.client().is_some_and(ClientError::link_is_gone)
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Reach(error) => error.hint(),
+            _ => self.client().and_then(ClientError::hint),
+        }
+    }
+}
+
+impl Bench {
+    /// Prepares to use a unit under this epoch. No link is made yet.
+    pub fn new(reach: Reach, epoch: u64, holder: String, cache: PathBuf, interrupted: fn() -> bool) -> Self {
+        Self { reach, epoch, holder, cache, interrupted, session: None, jobs: 0, renewed: None }
+    }
+
+    /// Measures a cell; whatever happens becomes its outcome. The second value: the user interrupted.
+    pub fn measure(&mut self, job: &Job<'_>, folder: &RecordFolder, events: &mut dyn Events) -> (Outcome, bool) {
+        let mut work = Work::default();
+        let done = self.try_measure(job, folder, events, &mut work);
+        match done {
+            Ok(observation) => (Outcome::Measured(Box::new(observation)), false),
+            Err(error) => {
+                let interrupted = error.interrupted();
+                (outcome_of(&error, work), interrupted)
+            }
+        }
+    }
+
+    fn try_measure(
+        &mut self,
+        job: &Job<'_>,
+        folder: &RecordFolder,
+        events: &mut dyn Events,
+        work: &mut Work,
+    ) -> Result<Observation, BenchError> {
+        let before = self.attempts("prepare the unit", work, |bench, work| {
+            bench.session()?;
+            let mut shipped = Shipped::default();
+            for blob in [&job.runner, &job.model, &job.evalset] {
+                add(&mut shipped, bench.ship(blob, events)?);
+            }
+            add(&mut work.shipped, shipped);
+            bench.environment()
+        });
+
+        work.stage = Stage::Measure;
+        let boot = self.session()?.1.boot;
+        for plan in &job.cell.passes {
+            let action = format!("{:?} pass", plan.pass).to_lowercase();
+            let seen = self.attempts(&action, work, |bench, _| bench.pass(job, plan, folder, events));
+            work.passes.push(seen?);
+            let after = self.session()?.1.boot;
+            if after != boot {
+                return Err((Stage::Measure, BenchError::Reset { before: boot, after }));
+            }
+            if stops(work.passes.last()) {
+                break;
+            }
+        }
+        let after = self.attempts("read the environment", work, |bench, _| bench.environment())?;
+        let greeting = self.session()?.1.clone();
+        Ok(Observation {
+            emulated: job.emulated,
+            device: device(&greeting, job),
+            environment_before: before,
+            environment_after: after,
+            passes: std::mem::take(&mut work.passes),
+            attempts: std::mem::take(&mut work.attempts),
+            shipped: work.shipped,
+        })
+    }
+
+    /// Does something, again after a broken link; every try is written down.
+    fn attempts<T>(
+        &mut self,
+        action: &str,
+        work: &mut Work,
+        mut act: impl FnMut(&mut Self, &mut Work) -> Result<T, BenchError>,
+    ) -> Result<T, BenchError> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let start = Instant::now();
+            let done = act(self, work);
+            let elapsed_ms = start.elapsed().as_millis() as u64;
+            let error = done.as_ref().err().map(|e| causes(e).join(": "));
+            work.attempts.push(Attempt { action: action.to_owned(), elapsed_ms, error });
+            match done {
+                Err(error) if error.link_is_gone() && !error.interrupted() && tried < ATTEMPTS => self.session = None,
+                done => return done,
+            }
+        }
+    }
+
+    /// The session, made if there is none, with the agent's lease taken.
+    fn session(&mut self) -> Result<&mut (Client<ProcessLink>, Greeting), BenchError> {
+        if self.session.is_none() {
+            let (client, greeting) = self.reach.connect(self.interrupted)?;
+            self.session = Some((client, greeting));
+            self.renewed = None;
+        }
+        let due = self.renewed.is_none_or(|at| at.elapsed().as_secs() >= RENEW_EVERY_S);
+        let session = self.session.as_mut().expect("made above");
+        if due {
+            acquire(&mut session.0, &mut self.epoch, &self.holder)?;
+            self.renewed = Some(Instant::now());
+        }
+        Ok(session)
+    }
+
+    fn ship(&mut self, blob: &Blob, events: &mut dyn Events) -> Result<Shipped, BenchError> {
+        let cache = self.cache.clone();
+        self.session()?;
+        let epoch = self.epoch;
+        let (client, _) = self.session()?;
+        Ok(ship(client, epoch, blob, &cache, events)?)
+    }
+
+    fn next_job(&mut self) -> u32 {
+        self.jobs += 1;
+        self.jobs
+    }
+
+    fn environment(&mut self) -> Result<boardproof_record::observation::Facts, BenchError> {
+        let job = self.next_job();
+        let (client, _) = self.session()?;
+        pass::environment(client, job)
+    }
+
+    fn pass(
+        &mut self,
+        job: &Job<'_>,
+        plan: &PassPlan,
+        folder: &RecordFolder,
+        events: &mut dyn Events,
+    ) -> Result<PassObservation, BenchError> {
+        events.hear(Event::PassStarted { pass: plan.pass });
+        let number = self.next_job();
+        self.session()?;
+        let (epoch, holder) = (self.epoch, self.holder.clone());
+        let (client, _) = self.session()?;
+        let asked = pass::Asked { job, plan, number, epoch, holder: &holder };
+        let seen = pass::run(client, &asked, folder, events);
+        self.renewed = None;
+        seen
+    }
+}
+
+/// What has been gathered of a cell so far.
+#[derive(Default)]
+struct Work {
+    stage: Stage,
+    passes: Vec<PassObservation>,
+    attempts: Vec<Attempt>,
+    shipped: Shipped,
+}
+
+/// Where a cell was when it failed.
+#[derive(Clone, Copy, Default)]
+enum Stage {
+    #[default]
+    Ship,
+    Measure,
+}
+
+/// The agent's lease. An epoch that it has seen from another machine is passed over; a live holder is not.
+fn acquire(client: &mut Client<ProcessLink>, epoch: &mut u64, holder: &str) -> Result<(), ClientError> {
+    for _ in 0..2 {
+        let wish = Acquire { epoch: *epoch, holder, ttl_ms: LEASE_TTL_MS };
+        let taken = client.ask("take the unit's lease", &Request::Acquire(wish), |reply| match reply {
+            Reply::Leased { .. } => Some(()),
+            _ => None,
+        });
+        match taken {
+            Err(ClientError::Refused { code: RefusalCode::NotHolder, number, .. }) if number >= *epoch => {
+                *epoch = number + 1
+            }
+            other => return other,
+        }
+    }
+    Err(ClientError::Unexpected { action: "take the unit's lease", expected: "a lease", found: "two refusals".into() })
+}
+
+/// After a model that cannot be loaded, or a unit that cannot start it, the other passes would only say the same again.
+fn stops(pass: Option<&PassObservation>) -> bool {
+    use boardproof_record::observation::Ended;
+    pass.is_some_and(|p| matches!(p.ended, Ended::CannotRun | Ended::NotStarted | Ended::Cancelled))
+}
+
+fn add(sum: &mut Shipped, more: Shipped) {
+    sum.content_bytes += more.content_bytes;
+    sum.wire_bytes += more.wire_bytes;
+    sum.cached_bytes += more.cached_bytes;
+    sum.elapsed_ms += more.elapsed_ms;
+}
+
+fn device(greeting: &Greeting, job: &Job<'_>) -> Device {
+    Device {
+        protocol: greeting.version,
+        agent_build: greeting.build.clone(),
+        agent_digest: Some(job.agent_digest),
+        runner_digest: Some(job.runner.digest),
+        architecture: greeting.architecture.clone(),
+        system: greeting.system.clone(),
+        identity: greeting.identity.clone(),
+        tick_hz: greeting.tick_hz,
+        boot: greeting.boot,
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect()
+}
+
+fn outcome_of(error: &BenchError, work: Work) -> Outcome {
+    let fault = Fault {
+        action: work.attempts.last().map_or_else(|| "prepare the unit".into(), |a| a.action.clone()),
+        causes: causes(error),
+        hints: error.hint().into_iter().collect(),
+        console: Vec::new(),
+        attempts: work.attempts,
+        passes: work.passes,
+    };
+    match work.stage {
+        _ if error.client().is_some_and(ClientError::timed_out) => Outcome::TimedOut(fault),
+        Stage::Ship => Outcome::ShipFailed(fault),
+        Stage::Measure => Outcome::DeviceFault(fault),
+    }
+}

@@ -1,0 +1,234 @@
+//! One pass: ask for it, pull its events, put its streams into files of the record.
+
+use super::{BenchError, Job, LEASE_TTL_MS, RENEW_EVERY_S, facts};
+use crate::events::{Event, Events};
+use crate::link::ProcessLink;
+use crate::link::client::{Client, ClientError};
+use crate::store::RecordFolder;
+use boardproof_protocol as wire;
+use boardproof_protocol::{Acquire, Reply, Request, Run, Stream};
+use boardproof_record::observation::{Ended, Facts, FileRef, Operator, PassObservation, SelfCheck};
+use boardproof_record::plan::{Pass, PassPlan};
+use safetensors::tensor::TensorView;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+/// What is asked of the unit.
+pub struct Asked<'a> {
+    /// The cell's job.
+    pub job: &'a Job<'a>,
+    /// The pass.
+    pub plan: &'a PassPlan,
+    /// Number of the job on the wire.
+    pub number: u32,
+    /// Epoch of the lease.
+    pub epoch: u64,
+    /// Holder of the lease.
+    pub holder: &'a str,
+}
+
+/// Time beyond a pass's own deadline in which its end must have been told.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// Facts about the unit, as they are now.
+pub fn environment(client: &mut Client<ProcessLink>, job: u32) -> Result<Facts, BenchError> {
+    client.ask("ask for the environment", &Request::Environment { job }, accepted)?;
+    let mut found = Facts::default();
+    let take = |event: &wire::Event<'_>| {
+        facts::add(&mut found, event);
+        Ok(())
+    };
+    client.pull(job, Instant::now() + MARGIN, take, |_| Ok(()))?;
+    Ok(found)
+}
+
+/// Runs a pass and returns what came back.
+pub fn run(
+    client: &mut Client<ProcessLink>,
+    asked: &Asked<'_>,
+    folder: &RecordFolder,
+    events: &mut dyn Events,
+) -> Result<PassObservation, BenchError> {
+    let plan = asked.plan;
+    let digest = |d: boardproof_record::Digest| wire::Digest(d.0);
+    let run = Run {
+        epoch: asked.epoch,
+        job: asked.number,
+        runner: digest(asked.job.runner.digest),
+        model: digest(asked.job.model.digest),
+        evalset: digest(asked.job.evalset.digest),
+        engine: asked.job.cell.engine.as_str(),
+        pass: facts::pass(plan.pass),
+        batch: plan.batch,
+        first: 0,
+        count: plan.samples,
+        warmup: plan.warmup,
+        iterations: plan.iterations,
+        deadline_ms: plan.deadline_ms,
+        memory_limit_bytes: plan.memory_limit_bytes.unwrap_or(0),
+        options: &asked.job.options,
+    };
+    client.ask("start a pass", &Request::Run(run), accepted)?;
+    let mut seen = Seen::default();
+    let deadline = Instant::now() + Duration::from_millis(u64::from(plan.deadline_ms)) + MARGIN;
+    let mut renewed = Instant::now();
+    let pulled = client.pull(
+        asked.number,
+        deadline,
+        |event| seen.take(plan.pass, event, events),
+        |client| {
+            if renewed.elapsed().as_secs() >= RENEW_EVERY_S {
+                renew(client, asked)?;
+                renewed = Instant::now();
+            }
+            Ok(())
+        },
+    );
+    if matches!(pulled, Err(ClientError::Interrupted)) {
+        // The link goes down with the host and takes the runner with it; saying so first is only polite.
+        let _ = client.post_next("cancel", &Request::Cancel { job: asked.number });
+    }
+    pulled?;
+    seen.finish(asked, folder)
+}
+
+fn renew(client: &mut Client<ProcessLink>, asked: &Asked<'_>) -> Result<(), ClientError> {
+    let wish = Acquire { epoch: asked.epoch, holder: asked.holder, ttl_ms: LEASE_TTL_MS };
+    client.ask("renew the unit's lease", &Request::Acquire(wish), |reply| match reply {
+        Reply::Leased { .. } => Some(()),
+        _ => None,
+    })
+}
+
+fn accepted(reply: &Reply<'_>) -> Option<()> {
+    matches!(reply, Reply::Accepted { .. }).then_some(())
+}
+
+/// An output that was announced.
+struct Announced {
+    name: String,
+    dtype: wire::Dtype,
+    shape: Vec<usize>,
+}
+
+/// What has come back so far.
+#[derive(Default)]
+struct Seen {
+    facts: Facts,
+    operators: Vec<Operator>,
+    self_check: Option<SelfCheck>,
+    cannot_run: Option<boardproof_record::observation::CannotRun>,
+    outputs: BTreeMap<u16, Announced>,
+    streams: BTreeMap<Stream, Vec<u8>>,
+    ended: Option<Ended>,
+}
+
+impl Seen {
+    fn take(&mut self, pass: Pass, event: &wire::Event<'_>, events: &mut dyn Events) -> Result<(), ClientError> {
+        match event {
+            wire::Event::Operator(op) => self.operators.push(facts::operator(op)),
+            wire::Event::SelfCheck(check) => self.self_check = Some(facts::self_check(check)),
+            wire::Event::CannotRun(found) => self.cannot_run = Some(facts::cannot_run(found)),
+            wire::Event::Output(output) => {
+                let rank = usize::from(output.rank).min(output.dims.len());
+                let shape = output.dims[..rank].iter().map(|d| *d as usize).collect();
+                self.outputs.insert(output.index, Announced { name: output.name.into(), dtype: output.dtype, shape });
+            }
+            wire::Event::Data { stream, offset, bytes } => {
+                let kept = self.streams.entry(*stream).or_default();
+                if kept.len() as u64 != *offset {
+                    let found = format!("a piece of {stream:?} at {offset}, {} bytes are here", kept.len());
+                    return Err(ClientError::Unexpected {
+                        action: "follow the job",
+                        expected: "pieces in order",
+                        found,
+                    });
+                }
+                kept.extend_from_slice(bytes);
+            }
+            wire::Event::Progress { done, total } => {
+                events.hear(Event::PassAdvanced { pass, done: *done, total: *total })
+            }
+            wire::Event::Ended(ended) => self.ended = Some(facts::ended(*ended)),
+            wire::Event::Phase(_) => {}
+            fact => facts::add(&mut self.facts, fact),
+        }
+        Ok(())
+    }
+
+    fn finish(self, asked: &Asked<'_>, folder: &RecordFolder) -> Result<PassObservation, BenchError> {
+        let incomplete = |found: &str| ClientError::Unexpected {
+            action: "follow the job",
+            expected: "a whole answer",
+            found: found.to_owned(),
+        };
+        let ended = self.ended.ok_or_else(|| incomplete("no end of the job"))?;
+        let ended = if self.cannot_run.is_some() && ended == Ended::Completed { Ended::CannotRun } else { ended };
+        let whole = ended == Ended::Completed;
+        let pass = asked.plan.pass;
+        let outputs = if pass == Pass::Accuracy && whole { Some(self.write_outputs(asked, folder)?) } else { None };
+        let ticks = self.streams.get(&Stream::Ticks).filter(|_| pass == Pass::Latency && whole);
+        let inferences = match pass {
+            Pass::Latency => ticks.map_or(0, |t| t.len() as u64 / 8),
+            _ if whole => asked.plan.samples,
+            _ => 0,
+        };
+        if pass == Pass::Latency && whole && inferences != u64::from(asked.plan.iterations) {
+            return Err(incomplete(&format!("{inferences} ticks, {} were asked for", asked.plan.iterations)).into());
+        }
+        let ticks = ticks.map(|bytes| write_ticks(bytes, asked, folder)).transpose()?;
+        Ok(PassObservation {
+            pass,
+            ended,
+            cannot_run: self.cannot_run,
+            facts: self.facts,
+            operators: self.operators,
+            self_check: self.self_check,
+            outputs,
+            ticks,
+            inferences,
+        })
+    }
+
+    /// Writes the outputs; an output whose bytes do not fill its shape is a fault and never a shorter answer.
+    fn write_outputs(&self, asked: &Asked<'_>, folder: &RecordFolder) -> Result<FileRef, BenchError> {
+        let mut tensors = Vec::new();
+        let mut names = BTreeMap::new();
+        for (index, output) in &self.outputs {
+            let bytes = self.streams.get(&Stream::Output(*index)).map(Vec::as_slice).unwrap_or_default();
+            let (dtype, size) = facts::dtype(output.dtype);
+            let expected = output.shape.iter().product::<usize>() * size;
+            let samples = output.shape.first().copied().unwrap_or(0) as u64;
+            if bytes.len() != expected || samples != asked.plan.samples {
+                let found = format!("output '{}' of shape {:?} with {} bytes", output.name, output.shape, bytes.len());
+                return Err(ClientError::Unexpected {
+                    action: "read the outputs",
+                    expected: "every sample's answer",
+                    found,
+                }
+                .into());
+            }
+            let view =
+                TensorView::new(dtype, output.shape.clone(), bytes).map_err(|e| folder.damaged("outputs", &e))?;
+            tensors.push((format!("output.{index}"), view));
+            names.insert(index.to_string(), output.name.clone());
+        }
+        if tensors.is_empty() {
+            let found = "none".into();
+            return Err(
+                ClientError::Unexpected { action: "read the outputs", expected: "one output or more", found }.into()
+            );
+        }
+        let names = serde_json::to_string(&names).map_err(|e| folder.damaged("outputs", &e))?;
+        let metadata = HashMap::from([("names".to_owned(), names)]);
+        let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| folder.damaged("outputs", &e))?;
+        Ok(folder.write(&asked.job.cell.id, "outputs.safetensors", &bytes)?)
+    }
+}
+
+fn write_ticks(ticks: &[u8], asked: &Asked<'_>, folder: &RecordFolder) -> Result<FileRef, BenchError> {
+    let view = TensorView::new(safetensors::Dtype::U64, vec![ticks.len() / 8], ticks)
+        .map_err(|e| folder.damaged("ticks", &e))?;
+    let bytes = safetensors::serialize([("ticks", view)], None).map_err(|e| folder.damaged("ticks", &e))?;
+    Ok(folder.write(&asked.job.cell.id, "ticks.safetensors", &bytes)?)
+}

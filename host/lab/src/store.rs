@@ -1,0 +1,214 @@
+//! The record on disk: written whole or not at all, file by file, so that a killed host leaves a readable record.
+
+use boardproof_record::observation::FileRef;
+use boardproof_record::record::{FILE, ReadError, Record};
+use boardproof_record::{CellId, Digest};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A record that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder is in use.
+    #[error("could not start a record in {}: expected a new or empty folder, it holds {found}", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+        /// A file in it.
+        found: String,
+    },
+    /// A file cannot be written.
+    #[error("could not write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file cannot be read.
+    #[error("could not read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `record.json` is not a record.
+    #[error("{} is not a record", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ReadError,
+    },
+    /// A file is not what the record says.
+    #[error("{} was changed after it was recorded: expected digest {expected}, got {found}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Digest in the record.
+        expected: Digest,
+        /// Digest of the file.
+        found: Digest,
+    },
+    /// A path in the record leads out of it.
+    #[error("the record names a file outside of itself: {path}")]
+    Outside {
+        /// The path.
+        path: String,
+    },
+    /// Tensors cannot be written.
+    #[error("could not write the {what}: {why}")]
+    Tensors {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+/// The folder of one record.
+#[derive(Debug)]
+pub struct RecordFolder {
+    root: PathBuf,
+}
+
+impl RecordFolder {
+    /// Makes the folder. One that holds something is refused: a record is never overwritten.
+    pub fn create(root: &Path) -> Result<Self, StoreError> {
+        let write = |source| StoreError::Write { path: root.to_path_buf(), source };
+        std::fs::create_dir_all(root).map_err(write)?;
+        match std::fs::read_dir(root).map_err(write)?.next() {
+            None => Ok(Self { root: root.to_path_buf() }),
+            Some(entry) => {
+                let found = entry.map(|e| e.file_name().to_string_lossy().into_owned()).unwrap_or_default();
+                Err(StoreError::NotEmpty { path: root.to_path_buf(), found })
+            }
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Writes `record.json` anew.
+    pub fn save(&self, record: &Record) -> Result<(), StoreError> {
+        self.put(Path::new(FILE), record.to_json().as_bytes())
+    }
+
+    /// Writes a file of a cell.
+    pub fn write(&self, cell: &CellId, name: &str, bytes: &[u8]) -> Result<FileRef, StoreError> {
+        self.keep(&format!("cells/{}/{name}", cell.folder()), bytes)
+    }
+
+    /// Writes a file anywhere in the record.
+    pub fn keep(&self, path: &str, bytes: &[u8]) -> Result<FileRef, StoreError> {
+        self.put(Path::new(path), bytes)?;
+        Ok(FileRef { path: path.to_owned(), digest: Digest::of(bytes), bytes: bytes.len() as u64 })
+    }
+
+    /// An error about tensors that do not fit a file.
+    pub fn damaged(&self, what: &'static str, why: &dyn std::fmt::Display) -> StoreError {
+        StoreError::Tensors { what, why: why.to_string() }
+    }
+
+    fn put(&self, name: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.root.join(name);
+        let write = |source| StoreError::Write { path: path.clone(), source };
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(write)?;
+        }
+        let part = path.with_extension("part");
+        std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, &path)).map_err(write)
+    }
+}
+
+/// A record with the bytes of its files.
+#[derive(Debug)]
+pub struct Opened {
+    /// The record.
+    pub record: Record,
+    /// Bytes by path as in the record; every digest was checked.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Opens a record and proves that every file is what was recorded.
+pub fn open(root: &Path) -> Result<Opened, StoreError> {
+    let path = root.join(FILE);
+    let text = std::fs::read_to_string(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
+    let record = Record::from_json(&text).map_err(|source| StoreError::Record { path, source })?;
+    let mut files = BTreeMap::new();
+    for file in file_refs(&record) {
+        files.insert(file.path.clone(), read_checked(root, &file)?);
+    }
+    Ok(Opened { record, files })
+}
+
+fn read_checked(root: &Path, file: &FileRef) -> Result<Vec<u8>, StoreError> {
+    let plain = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
+    if !Path::new(&file.path).components().all(plain) {
+        return Err(StoreError::Outside { path: file.path.clone() });
+    }
+    let path = root.join(&file.path);
+    let bytes = std::fs::read(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
+    let found = Digest::of(&bytes);
+    if found == file.digest { Ok(bytes) } else { Err(StoreError::Changed { path, expected: file.digest, found }) }
+}
+
+fn file_refs(record: &Record) -> Vec<FileRef> {
+    use boardproof_record::observation::Outcome;
+    let passes = record.outcomes.values().flat_map(|outcome| match outcome {
+        Outcome::Measured(seen) => seen.passes.as_slice(),
+        Outcome::BuildFailed(f) | Outcome::ShipFailed(f) | Outcome::DeviceFault(f) | Outcome::TimedOut(f) => {
+            f.passes.as_slice()
+        }
+        Outcome::NotRun | Outcome::Skipped { .. } => &[],
+    });
+    let of_passes = passes.flat_map(|pass| [&pass.outputs, &pass.ticks]).flatten().cloned();
+    record.evalsets.values().cloned().chain(of_passes).collect()
+}
+
+/// The part of an evalset that judging needs: labels, ids, slices, and the inputs only where `with_inputs` says so.
+pub fn judging_part(
+    evalset: &[u8],
+    with_inputs: bool,
+    inputs: &[String],
+) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+    let file = safetensors::SafeTensors::deserialize(evalset)?;
+    let wanted = |name: &str| with_inputs || !inputs.iter().any(|input| input == name);
+    let mut kept: Vec<_> = file.tensors().into_iter().filter(|(name, _)| wanted(name)).collect();
+    kept.sort_by(|a, b| a.0.cmp(&b.0));
+    safetensors::serialize(kept, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_holds_something_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("thesis.txt"), "precious").unwrap();
+        let error = RecordFolder::create(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("thesis.txt"), "{error}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("thesis.txt")).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_changed_file_and_a_path_that_leads_out_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = RecordFolder::create(folder.path()).unwrap();
+        let file = record.keep("cells/a/x.bin", b"one").unwrap();
+        assert_eq!(read_checked(folder.path(), &file).unwrap(), b"one");
+        std::fs::write(folder.path().join("cells/a/x.bin"), "two").unwrap();
+        assert!(matches!(read_checked(folder.path(), &file), Err(StoreError::Changed { .. })));
+        for path in ["../x", "/etc/passwd", "cells/../../x"] {
+            let file = FileRef { path: path.into(), ..file.clone() };
+            assert!(matches!(read_checked(folder.path(), &file), Err(StoreError::Outside { .. })), "{path}");
+        }
+    }
+}
