@@ -62,7 +62,7 @@ pub enum SelfCheckOutcome {
         /// The optimizer's pass or stage in which it happened.
         stage: String,
         /// The operator after the rewrite.
-        operator: Option<OperatorFacts>,
+        operator: Option<Box<OperatorFacts>>,
         /// Operators of the graph just before the rewrite that it replaced, as `op (node)`.
         replaced: Vec<String>,
     },

@@ -147,7 +147,7 @@ impl Check<'_> {
             .into_iter()
             // A rewrite may add casts and reshapes around the operator it is about; the operator reads the most.
             .max_by_key(|node| weight(node))
-            .map(|node| operator(node.id, node, &after, self.source));
+            .map(|node| Box::new(operator(node.id, node, &after, self.source)));
         let replaced = new_nodes(&before, &after)
             .into_iter()
             .map(|node| format!("{} ({})", node.op().name(), node.name))
