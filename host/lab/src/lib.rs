@@ -9,3 +9,4 @@ pub mod measure;
 pub mod reach;
 pub mod ship;
 pub mod store;
+pub mod interrupt;

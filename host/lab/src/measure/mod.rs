@@ -138,8 +138,7 @@ impl Bench {
             }
             add(&mut work.shipped, shipped);
             bench.environment()
-        });
-
+        })?;
         work.stage = Stage::Measure;
         let boot = self.session()?.1.boot;
         for plan in &job.cell.passes {
@@ -148,7 +147,7 @@ impl Bench {
             work.passes.push(seen?);
             let after = self.session()?.1.boot;
             if after != boot {
-                return Err((Stage::Measure, BenchError::Reset { before: boot, after }));
+                return Err(BenchError::Reset { before: boot, after });
             }
             if stops(work.passes.last()) {
                 break;
