@@ -228,6 +228,7 @@ fn map_le<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T
     bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).collect()
 }
 
+#[inline(always)]
 fn fill_le<const N: usize>(bytes: &[u8], out: &mut [f64], read: impl Fn([u8; N]) -> f64) {
     for (value, chunk) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
         *value = read(*chunk);
@@ -235,6 +236,7 @@ fn fill_le<const N: usize>(bytes: &[u8], out: &mut [f64], read: impl Fn([u8; N])
 }
 
 /// Widens little-endian elements to f64, as many as both slices hold.
+#[inline(always)]
 pub(super) fn widen(dtype: DType, bytes: &[u8], out: &mut [f64]) {
     match dtype {
         DType::F16 => fill_le(bytes, out, |b| f16::from_le_bytes(b).to_f64()),

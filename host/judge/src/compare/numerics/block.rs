@@ -124,8 +124,22 @@ impl Totals {
     }
 
     /// Adds a block of pairs that are finite on both sides. All slices have the same length.
+    #[inline(always)]
     pub(super) fn add_block(&mut self, r: &[f64], c: &[f64], d: &[f64], options: &Options) -> Peaks {
-        let (differences, products, relative) = (differences(d), products(r, c), relative(r, d, options));
+        self.add_differences(r, c, d, &Differences::of(d), options)
+    }
+
+    /// The same where the differences have been summed already.
+    #[inline(always)]
+    pub(super) fn add_differences(
+        &mut self,
+        r: &[f64],
+        c: &[f64],
+        d: &[f64],
+        differences: &Differences,
+        options: &Options,
+    ) -> Peaks {
+        let (products, relative) = (products(r, c), relative(r, d, options));
         let peaks = Peaks {
             d_abs: differences.max_abs,
             relative: relative.max,
@@ -140,8 +154,8 @@ impl Totals {
         self.cc.add(products.cc);
         self.rc.add(products.rc);
         self.relative.add(relative.sum);
-        self.within_tolerance += relative.within as u64;
-        self.zero_reference_differs += relative.zero_reference_differs as u64;
+        self.within_tolerance += relative.within;
+        self.zero_reference_differs += relative.zero_reference_differs;
         self.peaks.merge(&peaks);
         self.difference.merge(moments(d, differences.sum));
         self.reference.merge(moments(r, products.r));
@@ -160,23 +174,33 @@ impl Peaks {
     }
 }
 
-struct Differences {
+/// Sums of `d` and its largest magnitude.
+pub(super) struct Differences {
     sum: f64,
     sum_abs: f64,
     squares: f64,
     max_abs: f64,
 }
 
-fn differences(d: &[f64]) -> Differences {
-    let [mut sum, mut sum_abs, mut squares, mut max_abs] = [Lanes::ZERO; 4];
-    each(d, 0.0, |d| {
-        let d_abs = d.abs();
-        sum = sum.add(d);
-        sum_abs = sum_abs.add(d_abs);
-        squares = squares.add(d.mul(d));
-        max_abs = max_abs.max(d_abs);
-    });
-    Differences { sum: sum.sum(), sum_abs: sum_abs.sum(), squares: squares.sum(), max_abs: max_abs.largest() }
+impl Differences {
+    #[inline(always)]
+    pub(super) fn of(d: &[f64]) -> Self {
+        let [mut sum, mut sum_abs, mut squares, mut max_abs] = [Lanes::ZERO; 4];
+        each(d, 0.0, |d| {
+            let d_abs = d.abs();
+            sum = sum.add(d);
+            sum_abs = sum_abs.add(d_abs);
+            squares = squares.add(d.mul(d));
+            max_abs = max_abs.max(d_abs);
+        });
+        Self { sum: sum.sum(), sum_abs: sum_abs.sum(), squares: squares.sum(), max_abs: max_abs.largest() }
+    }
+
+    /// Whether every difference is certainly finite, and so both operands: a NaN or an infinity anywhere spoils the sum of squares.
+    /// (So does an overflow; then looking closer finds nothing.)
+    pub(super) fn all_finite(&self) -> bool {
+        self.squares.is_finite()
+    }
 }
 
 struct Products {
@@ -186,6 +210,7 @@ struct Products {
     rc: f64,
 }
 
+#[inline(always)]
 fn products(r: &[f64], c: &[f64]) -> Products {
     let [mut sum, mut rr, mut cc, mut rc] = [Lanes::ZERO; 4];
     each2(r, c, [0.0; 2], |r, c| {
@@ -201,37 +226,48 @@ struct Relative {
     sum: f64,
     max: f64,
     max_stand_in: f64,
-    within: f64,
-    zero_reference_differs: f64,
+    within: u64,
+    zero_reference_differs: u64,
 }
 
-/// Everything that is relative to the reference's element. Counts are kept as f64: a block is far below 2^53.
+/// Everything that is relative to the reference's element. The quotients go through a small buffer: one plain loop each for division, sums
+/// and counts is faster than one loop with too many accumulators.
+#[inline(always)]
 fn relative(r: &[f64], d: &[f64], options: &Options) -> Relative {
     let Options { atol, rtol, .. } = *options;
-    let [mut sum, mut max, mut max_stand_in, mut within, mut differs] = [Lanes::ZERO; 5];
-    // What fills the last lanes is relative to infinity, so nothing, and is within no tolerance (d is NaN there).
-    each2(r, d, [f64::INFINITY, f64::NAN], |r, d| {
-        let (r, d) = (r.abs(), d.abs());
-        let stand_in = r.map(|r| if r == 0.0 { ZERO_STAND_IN } else { r });
-        let quotient = d.zip(stand_in, |d, r| d / r);
-        let own = quotient.zip(r, |q, r| if r == 0.0 { 0.0 } else { q });
-        // NaN, in the filling only, compares false.
-        sum = sum.zip(quotient, |sum, q| sum + if q >= 0.0 { q } else { 0.0 });
-        max = max.max(own);
-        max_stand_in = max_stand_in.max(quotient);
-        within = within.zip(d.zip(r, |d, r| f64::from(u8::from(d <= atol + rtol * r))), |n, one| n + one);
-        differs = differs.zip(d.zip(r, |d, r| f64::from(u8::from((r == 0.0) & (d > 0.0)))), |n, one| n + one);
-    });
-    Relative {
-        sum: sum.sum(),
-        max: max.largest(),
-        max_stand_in: max_stand_in.largest(),
-        within: within.sum(),
-        zero_reference_differs: differs.sum(),
+    let mut buffer = [0.0; 256];
+    let [mut sum, mut max] = [Lanes::ZERO; 2];
+    let (mut within, mut zeros) = (0, 0);
+    for (r, d) in r.chunks(buffer.len()).zip(d.chunks(buffer.len())) {
+        let quotients = &mut buffer[..r.len()];
+        for ((quotient, r), d) in quotients.iter_mut().zip(r).zip(d) {
+            *quotient = d.abs() / if *r == 0.0 { ZERO_STAND_IN } else { r.abs() };
+        }
+        each(quotients, 0.0, |quotient| {
+            sum = sum.add(quotient);
+            max = max.max(quotient);
+        });
+        for (r, d) in r.iter().zip(d) {
+            within += u64::from(d.abs() <= atol + rtol * r.abs());
+            zeros += u64::from(*r == 0.0);
+        }
     }
+    let max_stand_in = max.largest();
+    let (max, zero_reference_differs) = if zeros == 0 { (max_stand_in, 0) } else { relative_around_zeros(r, d) };
+    Relative { sum: sum.sum(), max, max_stand_in, within, zero_reference_differs }
+}
+
+/// Largest `|d| / |r|` over `r != 0`, and how many `r = 0` have `d != 0`.
+#[inline(always)]
+fn relative_around_zeros(r: &[f64], d: &[f64]) -> (f64, u64) {
+    let mut max = Lanes::ZERO;
+    each2(r, d, [1.0, 0.0], |r, d| max = max.max(r.zip(d, |r, d| if r == 0.0 { 0.0 } else { d.abs() / r.abs() })));
+    let differs = r.iter().zip(d).map(|(r, d)| u64::from((*r == 0.0) & (*d != 0.0))).sum();
+    (max.largest(), differs)
 }
 
 /// The peaks of the operands themselves.
+#[inline(always)]
 fn peaks(r: &[f64], c: &[f64]) -> Peaks {
     let [mut r_abs, mut c_abs] = [Lanes::ZERO; 2];
     let mut c_signed = Lanes::splat(f64::NEG_INFINITY);
@@ -244,6 +280,7 @@ fn peaks(r: &[f64], c: &[f64]) -> Peaks {
     Peaks { r_abs: r_abs.largest(), c_abs: c_abs.largest(), c: c_signed.largest(), ..Peaks::default() }
 }
 
+#[inline(always)]
 fn moments(x: &[f64], sum: f64) -> Moments {
     if x.is_empty() {
         return Moments::default();
@@ -255,14 +292,6 @@ fn moments(x: &[f64], sum: f64) -> Moments {
         squares = squares.add(deviation.mul(deviation));
     });
     Moments { count: x.len() as u64, mean, squared_deviations: squares.sum() }
-}
-
-/// Whether every difference is finite, which implies that both operands are. Multiplying by zero keeps finite values at zero and turns the
-/// others into NaN, without a branch per element.
-pub(super) fn all_finite(d: &[f64]) -> bool {
-    let mut zeros = Lanes::ZERO;
-    each(d, 0.0, |d| zeros = zeros.add(d.map(|d| d * 0.0)));
-    zeros.sum() == 0.0
 }
 
 #[cfg(test)]
@@ -308,9 +337,9 @@ mod tests {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             for position in 0..9 {
                 let mut d = [1.0; 9];
-                assert!(all_finite(&d));
+                assert!(Differences::of(&d).all_finite());
                 d[position] = bad;
-                assert!(!all_finite(&d));
+                assert!(!Differences::of(&d).all_finite());
             }
         }
     }

@@ -39,39 +39,63 @@ impl ErrorHistogram {
     pub fn total(&self) -> u64 {
         self.zero + self.bins.iter().sum::<u64>()
     }
+}
 
-    /// Adds a block of finite differences. Two sets of counters take turns, so that equal neighbours do not wait for each other.
+/// Counts by exponent while a stream lasts; [`Octaves::histogram`] folds them into the published bins.
+///
+/// The exponent bits of an f64 are its octave, so an element costs a shift and an increment. Two counters per exponent take turns, so that
+/// equal neighbours do not wait for each other.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Octaves {
+    counts: Vec<[u64; 2]>,
+    zero: u64,
+}
+
+impl Default for Octaves {
+    fn default() -> Self {
+        Self { counts: vec![[0; 2]; EXPONENTS], zero: 0 }
+    }
+}
+
+/// Values of the exponent field of an f64.
+const EXPONENTS: usize = 1 << 11;
+
+impl Octaves {
+    /// Adds a block of finite differences.
+    #[inline(always)]
     pub(super) fn add(&mut self, d: &[f64]) {
-        let mut counts = [[0_u32; BINS + 1]; 2];
+        let Ok(counts) = <&mut [[u64; 2]; EXPONENTS]>::try_from(self.counts.as_mut_slice()) else { return };
+        let exponent = |d: f64| (d.to_bits() << 1 >> 53) as usize;
         let (pairs, rest) = d.as_chunks::<2>();
         for [a, b] in pairs {
-            counts[0][slot(*a)] += 1;
-            counts[1][slot(*b)] += 1;
+            counts[exponent(*a)][0] += 1;
+            counts[exponent(*b)][1] += 1;
         }
         for last in rest {
-            counts[0][slot(*last)] += 1;
+            counts[exponent(*last)][0] += 1;
         }
-        self.zero += u64::from(counts[0][0]) + u64::from(counts[1][0]);
-        for (bin, (a, b)) in self.bins.iter_mut().zip(counts[0][1..].iter().zip(&counts[1][1..])) {
-            *bin += u64::from(*a) + u64::from(*b);
-        }
+        self.zero += d.iter().map(|d| u64::from(*d == 0.0)).sum::<u64>();
     }
 
     pub(super) fn merge(&mut self, later: &Self) {
         self.zero += later.zero;
-        for (bin, other) in self.bins.iter_mut().zip(&later.bins) {
-            *bin += other;
+        for (count, other) in self.counts.iter_mut().zip(&later.counts) {
+            count[0] += other[0];
+            count[1] += other[1];
         }
     }
-}
 
-/// 0 for a difference of zero, else 1 + its bin: the exponent bits of an f64 are its octave.
-fn slot(d: f64) -> usize {
-    const BIAS: i32 = 1023;
-    let magnitude = d.to_bits() << 1;
-    let exponent = (magnitude >> 53) as i32 - BIAS;
-    let bin = exponent.clamp(EXPONENT_MIN - 1, EXPONENT_END) - (EXPONENT_MIN - 1) + 1;
-    if magnitude == 0 { 0 } else { bin as usize }
+    pub(super) fn histogram(&self) -> ErrorHistogram {
+        const BIAS: i32 = 1023;
+        let mut histogram = ErrorHistogram { zero: self.zero, ..ErrorHistogram::default() };
+        for (field, count) in self.counts.iter().enumerate() {
+            let octave = (field as i32 - BIAS).clamp(EXPONENT_MIN - 1, EXPONENT_END);
+            histogram.bins[(octave - (EXPONENT_MIN - 1)) as usize] += count[0] + count[1];
+        }
+        // Zeros share their exponent field with subnormal numbers, at the lower end of the first bin.
+        histogram.bins[0] -= self.zero;
+        histogram
+    }
 }
 
 /// Farthest difference, in steps, with a bin of its own.
@@ -100,6 +124,7 @@ impl LsbHistogram {
         self.steps[centre - 1..=centre + 1].iter().sum()
     }
 
+    #[inline(always)]
     pub(super) fn add(&mut self, d: &[f64]) {
         const EDGE: f64 = STEPS as f64 + 1.0;
         let mut counts = [0_u32; 2 * STEPS as usize + 3];
@@ -133,6 +158,7 @@ pub struct Saturation {
 }
 
 impl Saturation {
+    #[inline(always)]
     pub(super) fn add(&mut self, dtype: DType, values: &[f64]) {
         if let Some((low, high)) = dtype.limits() {
             self.low += values.iter().filter(|v| **v <= low).count() as u64;
@@ -154,8 +180,9 @@ mod tests {
     fn every_error_falls_between_the_edges_of_its_bin() {
         for d in [5e-324, 1e-300, 9e-13, 1e-12, 0.3, 0.5, 1.0, 1.5, 2.0, 1e6, 16777215.0, 16777216.0, 1e300] {
             for signed in [d, -d] {
-                let mut histogram = ErrorHistogram::default();
-                histogram.add(&[signed]);
+                let mut octaves = Octaves::default();
+                octaves.add(&[signed]);
+                let histogram = octaves.histogram();
                 let bin = histogram.bins.iter().position(|n| *n == 1).unwrap();
                 let (lower, upper) = ErrorHistogram::edges(bin);
                 assert!(lower <= d && d < upper, "{d} in {lower}..{upper}");
@@ -166,8 +193,9 @@ mod tests {
 
     #[test]
     fn zeros_of_both_signs_are_equal_pairs() {
-        let mut histogram = ErrorHistogram::default();
-        histogram.add(&[0.0, -0.0, 1.0]);
+        let mut octaves = Octaves::default();
+        octaves.add(&[0.0, -0.0, 1.0]);
+        let histogram = octaves.histogram();
         assert_eq!((histogram.zero, histogram.total()), (2, 3));
     }
 

@@ -91,14 +91,13 @@ fn larger(a: f64, b: f64) -> f64 {
 }
 
 /// Runs `step` over a slice, four at a time; the last lanes are filled with `fill`, which must not change the result.
+///
+/// `step` is called in one place only: called in two it would not be inlined, and its accumulators would live in memory.
 #[inline(always)]
 pub(super) fn each(x: &[f64], fill: f64, mut step: impl FnMut(Lanes)) {
     let (chunks, rest) = x.as_chunks();
-    for chunk in chunks {
-        step(Lanes(*chunk));
-    }
-    if !rest.is_empty() {
-        step(Lanes::partial(rest, fill));
+    for i in 0..x.len().div_ceil(WIDTH) {
+        step(chunks.get(i).map_or_else(|| Lanes::partial(rest, fill), |chunk| Lanes(*chunk)));
     }
 }
 
@@ -106,11 +105,12 @@ pub(super) fn each(x: &[f64], fill: f64, mut step: impl FnMut(Lanes)) {
 #[inline(always)]
 pub(super) fn each2(x: &[f64], y: &[f64], fill: [f64; 2], mut step: impl FnMut(Lanes, Lanes)) {
     let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks(), y.as_chunks());
-    for (x, y) in xs.iter().zip(ys) {
-        step(Lanes(*x), Lanes(*y));
-    }
-    if !x_rest.is_empty() {
-        step(Lanes::partial(x_rest, fill[0]), Lanes::partial(y_rest, fill[1]));
+    for i in 0..x.len().div_ceil(WIDTH) {
+        let (x, y) = match (xs.get(i), ys.get(i)) {
+            (Some(x), Some(y)) => (Lanes(*x), Lanes(*y)),
+            _ => (Lanes::partial(x_rest, fill[0]), Lanes::partial(y_rest, fill[1])),
+        };
+        step(x, y);
     }
 }
 

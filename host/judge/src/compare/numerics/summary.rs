@@ -329,8 +329,8 @@ impl Summary {
     }
 
     /// Absolute differences in octaves.
-    pub fn errors(&self) -> &ErrorHistogram {
-        &self.seen.errors
+    pub fn errors(&self) -> ErrorHistogram {
+        self.seen.errors.histogram()
     }
 
     /// Signed differences in steps; `None` unless the output is an integer.

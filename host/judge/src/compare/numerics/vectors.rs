@@ -30,6 +30,7 @@ impl SampleCosines {
         self.samples - self.non_finite - self.out_of_range
     }
 
+    #[inline(always)]
     pub(super) fn add(&mut self, sample: OpenSample) {
         let index = self.samples;
         self.samples += 1;
@@ -66,6 +67,7 @@ pub(super) struct OpenSample {
 }
 
 impl OpenSample {
+    #[inline(always)]
     pub(super) fn add(&mut self, r: &[f64], c: &[f64]) {
         let [mut rr, mut cc, mut rc] = [Lanes::ZERO; 3];
         each2(r, c, [0.0; 2], |r, c| {
@@ -85,6 +87,7 @@ impl OpenSample {
 
 /// Cosine similarity by sums of squares: both zero -> 1, one zero -> 0, clamped to -1..=1. `None` when a sum is not finite or so small that
 /// underflow may have eaten it.
+#[inline(always)]
 pub(super) fn cosine(rr: f64, cc: f64, rc: f64) -> Option<f64> {
     let usable = |squares: f64| squares.is_finite() && (squares == 0.0 || squares >= SQUARES_MIN);
     if !usable(rr) || !usable(cc) || !rc.is_finite() {
@@ -117,22 +120,30 @@ pub(super) struct Divergence {
     /// One vector is enough: then the output is no distribution and no divergence is computed any more.
     pub(super) reference_is_no_distribution: bool,
     pub(super) candidate_no_distribution: u64,
+    /// Scratch of one block.
+    terms: Vec<f64>,
 }
 
 impl ClassVectors {
-    /// Adds the vector pair `r`, `c` (at least two classes).
-    pub(super) fn add(&mut self, r: &[f64], c: &[f64], top_k: usize, may_have_nan: bool) {
-        self.vectors += 1;
-        if may_have_nan && r.iter().chain(c).any(|value| value.is_nan()) {
-            self.nan += 1;
-            return;
+    /// Adds a block of whole vectors of `classes` (two or more) elements.
+    #[inline(always)]
+    pub(super) fn add_block(&mut self, r: &[f64], c: &[f64], classes: usize, top_k: usize, may_have_nan: bool) {
+        self.divergence.prepare(r, c);
+        for (i, (r, c)) in r.chunks_exact(classes).zip(c.chunks_exact(classes)).enumerate() {
+            let index = self.vectors;
+            self.vectors += 1;
+            if may_have_nan && r.iter().chain(c).any(|value| value.is_nan()) {
+                self.nan += 1;
+                continue;
+            }
+            let (reference_top, candidate_top) = (argmax(r), argmax(c));
+            let agree = reference_top == candidate_top;
+            self.top1_agree += u64::from(agree);
+            self.top_k_agree += u64::from(agree || rank(c, reference_top) < top_k);
+            if !self.divergence.reference_is_no_distribution {
+                self.divergence.add(r, c, i * classes, index);
+            }
         }
-        let index = self.vectors - 1;
-        let (reference_top, candidate_top) = (argmax(r), argmax(c));
-        let agree = reference_top == candidate_top;
-        self.top1_agree += u64::from(agree);
-        self.top_k_agree += u64::from(agree || rank(c, reference_top) < top_k);
-        self.divergence.add(r, c, index);
     }
 
     pub(super) fn merge(&mut self, later: &Self) {
@@ -145,20 +156,36 @@ impl ClassVectors {
 }
 
 impl Divergence {
-    fn add(&mut self, r: &[f64], c: &[f64], index: u64) {
+    /// Computes `p ln(p / q)` for every element of a block: a plain loop over all, which vectorises where loops over short vectors do not.
+    #[inline(always)]
+    fn prepare(&mut self, r: &[f64], c: &[f64]) {
         if self.reference_is_no_distribution {
             return;
         }
-        if !is_distribution(r, 0.01) {
+        self.terms.resize(r.len(), 0.0);
+        for ((term, p), q) in self.terms.iter_mut().zip(r).zip(c) {
+            let (p, q) = (floored(*p), floored(*q));
+            *term = p * ln(p / q);
+        }
+    }
+
+    /// Adds the vector whose terms begin at `first`.
+    #[inline(always)]
+    fn add(&mut self, r: &[f64], c: &[f64], first: usize, index: u64) {
+        let (p, q) = (Mass::of(r), Mass::of(c));
+        if !p.is_distribution(0.01) {
             self.reference_is_no_distribution = true;
             return;
         }
         // A quantized softmax rounds every class by up to half a step of 1/256, so its sum strays farther.
-        if !is_distribution(c, 0.5) {
+        if !q.is_distribution(0.5) {
             self.candidate_no_distribution += 1;
             return;
         }
-        let value = kl(r, c);
+        let mut cross = Lanes::ZERO;
+        each(&self.terms[first..first + r.len()], 0.0, |term| cross = cross.add(term));
+        // With P and Q the sums of what was floored: sum (p/P) ln((p/P) / (q/Q)) = (sum p ln(p/q)) / P - ln(P / Q).
+        let value = (cross.sum() / p.floored - ln(p.floored / q.floored)).max(0.0);
         self.vectors += 1;
         self.sum.add(value);
         self.max = At::larger(self.max, Some(At { value, index }));
@@ -175,6 +202,7 @@ impl Divergence {
 }
 
 /// Index of the largest element, the lowest index among equals (as numpy and ONNX ArgMax).
+#[inline(always)]
 pub(in crate::compare) fn argmax(values: &[f64]) -> usize {
     let mut best = 0;
     let mut best_value = f64::NEG_INFINITY;
@@ -187,38 +215,45 @@ pub(in crate::compare) fn argmax(values: &[f64]) -> usize {
 }
 
 /// How many elements come before `index` when the largest come first and equals by their index.
+#[inline(always)]
 pub(in crate::compare) fn rank(values: &[f64], index: usize) -> usize {
     let own = values[index];
     let before = values[..index].iter().filter(|value| **value >= own).count();
     before + values[index + 1..].iter().filter(|value| **value > own).count()
 }
 
-fn is_distribution(values: &[f64], sum_slack: f64) -> bool {
-    const RANGE_SLACK: f64 = 1e-3;
-    let (mut sum, mut low, mut high) = (Lanes::ZERO, Lanes::ZERO, Lanes::ZERO);
-    each(values, 0.0, |p| {
-        sum = sum.add(p);
-        low = low.min(p);
-        high = high.max(p);
-    });
-    // A NaN spoils the sum, so it is found although the comparisons pass it over.
-    low.smallest() >= -RANGE_SLACK && high.largest() <= 1.0 + RANGE_SLACK && (sum.sum() - 1.0).abs() <= sum_slack
+#[inline(always)]
+fn floored(p: f64) -> f64 {
+    if p > PROBABILITY_FLOOR { p } else { PROBABILITY_FLOOR }
 }
 
-/// `sum p ln(p / q)` in nats, both floored and divided by their sums; not below zero.
-fn kl(reference: &[f64], candidate: &[f64]) -> f64 {
-    let [mut p_sum, mut q_sum, mut cross] = [Lanes::ZERO; 3];
-    let floored = |p: f64| if p > PROBABILITY_FLOOR { p } else { PROBABILITY_FLOOR };
-    // The filling adds the floor to both sums; it is taken off again below.
-    each2(reference, candidate, [0.0; 2], |p, q| {
-        let (p, q) = (p.map(floored), q.map(floored));
-        p_sum = p_sum.add(p);
-        q_sum = q_sum.add(q);
-        cross = cross.add(p.mul(p.zip(q, |p, q| ln(p / q))));
-    });
-    let filling = (reference.len().next_multiple_of(WIDTH) - reference.len()) as f64 * PROBABILITY_FLOOR;
-    let (p_sum, q_sum) = (p_sum.sum() - filling, q_sum.sum() - filling);
-    (cross.sum() / p_sum - (p_sum / q_sum).ln()).max(0.0)
+/// What tells whether a vector is a distribution.
+struct Mass {
+    sum: f64,
+    floored: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Mass {
+    #[inline(always)]
+    fn of(values: &[f64]) -> Self {
+        let [mut sum, mut sum_floored, mut low, mut high] = [Lanes::ZERO; 4];
+        each(values, 0.0, |p| {
+            sum = sum.add(p);
+            sum_floored = sum_floored.add(p.map(floored));
+            low = low.min(p);
+            high = high.max(p);
+        });
+        let filling = (values.len().next_multiple_of(WIDTH) - values.len()) as f64 * PROBABILITY_FLOOR;
+        Self { sum: sum.sum(), floored: sum_floored.sum() - filling, low: low.smallest(), high: high.largest() }
+    }
+
+    /// A NaN spoils the sum, so it is found although the comparisons pass it over.
+    fn is_distribution(&self, sum_slack: f64) -> bool {
+        const RANGE_SLACK: f64 = 1e-3;
+        self.low >= -RANGE_SLACK && self.high <= 1.0 + RANGE_SLACK && (self.sum - 1.0).abs() <= sum_slack
+    }
 }
 
 #[cfg(test)]
@@ -250,14 +285,19 @@ mod tests {
     #[test]
     fn top_k_contains_the_references_choice() {
         let mut classes = ClassVectors::default();
-        classes.add(&[9.0, 0.0, 0.0, 0.0], &[2.0, 4.0, 3.0, 1.0], 2, false);
+        classes.add_block(&[9.0, 0.0, 0.0, 0.0], &[2.0, 4.0, 3.0, 1.0], 4, 2, false);
         assert_eq!((classes.top1_agree, classes.top_k_agree), (0, 0));
-        classes.add(&[9.0, 0.0, 0.0, 0.0], &[2.0, 4.0, 3.0, 1.0], 3, false);
+        classes.add_block(&[9.0, 0.0, 0.0, 0.0], &[2.0, 4.0, 3.0, 1.0], 4, 3, false);
         assert_eq!((classes.top1_agree, classes.top_k_agree), (0, 1));
     }
 
     #[test]
     fn divergence_equals_scipy() {
+        let kl = |p: &[f64], q: &[f64]| {
+            let mut classes = ClassVectors::default();
+            classes.add_block(p, q, p.len(), 1, false);
+            classes.divergence.max.unwrap().value
+        };
         // scipy.stats.entropy([0.7, 0.2, 0.1], [0.5, 0.3, 0.2])
         assert!((kl(&[0.7, 0.2, 0.1], &[0.5, 0.3, 0.2]) - 0.085_122_825_957_226).abs() < 1e-12);
         assert_eq!(kl(&[0.7, 0.2, 0.1], &[0.7, 0.2, 0.1]), 0.0);
@@ -269,8 +309,8 @@ mod tests {
     #[test]
     fn logits_have_no_divergence() {
         let mut classes = ClassVectors::default();
-        classes.add(&[0.3, 0.7], &[0.3, 0.7], 1, false);
-        classes.add(&[-4.0, 9.0], &[-4.0, 9.0], 1, false);
+        classes.add_block(&[0.3, 0.7], &[0.3, 0.7], 2, 1, false);
+        classes.add_block(&[-4.0, 9.0], &[-4.0, 9.0], 2, 1, false);
         assert!(classes.divergence.reference_is_no_distribution);
     }
 }
