@@ -9,41 +9,41 @@ use super::lanes::{Lanes, each, each2};
 
 /// A compensated sum (Neumaier 1974).
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Sum {
+pub(in crate::compare) struct Sum {
     value: f64,
     lost: f64,
 }
 
 impl Sum {
-    pub(super) fn add(&mut self, term: f64) {
+    pub(in crate::compare) fn add(&mut self, term: f64) {
         let total = self.value + term;
         self.lost +=
             if self.value.abs() >= term.abs() { (self.value - total) + term } else { (term - total) + self.value };
         self.value = total;
     }
 
-    pub(super) fn merge(&mut self, later: Self) {
+    pub(in crate::compare) fn merge(&mut self, later: Self) {
         self.add(later.value);
         self.add(later.lost);
     }
 
     /// The total; not finite when a term or the sum left the range of f64.
-    pub(super) fn total(self) -> f64 {
+    pub(in crate::compare) fn total(self) -> f64 {
         self.value + self.lost
     }
 }
 
 /// Count, mean and sum of squared deviations from the mean.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Moments {
-    pub(super) count: u64,
-    pub(super) mean: f64,
-    pub(super) squared_deviations: f64,
+pub(in crate::compare) struct Moments {
+    pub(in crate::compare) count: u64,
+    pub(in crate::compare) mean: f64,
+    pub(in crate::compare) squared_deviations: f64,
 }
 
 impl Moments {
     /// Chan, Golub and LeVeque 1979.
-    pub(super) fn merge(&mut self, later: Self) {
+    pub(in crate::compare) fn merge(&mut self, later: Self) {
         if later.count == 0 {
             return;
         }
@@ -55,42 +55,42 @@ impl Moments {
     }
 
     /// Variance with `n - 1` in the denominator; `None` below two values.
-    pub(super) fn variance(&self) -> Option<f64> {
+    pub(in crate::compare) fn variance(&self) -> Option<f64> {
         (self.count > 1).then(|| self.squared_deviations / (self.count - 1) as f64)
     }
 }
 
 /// What is added up over all finite pairs. `d = candidate - reference`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Totals {
-    pub(super) pairs: u64,
-    pub(super) d: Sum,
-    pub(super) d_abs: Sum,
-    pub(super) dd: Sum,
-    pub(super) rr: Sum,
-    pub(super) cc: Sum,
-    pub(super) rc: Sum,
-    pub(super) relative: Sum,
-    pub(super) within_tolerance: u64,
-    pub(super) zero_reference_differs: u64,
-    pub(super) peaks: Peaks,
-    pub(super) difference: Moments,
-    pub(super) reference: Moments,
+pub(in crate::compare) struct Totals {
+    pub(in crate::compare) pairs: u64,
+    pub(in crate::compare) d: Sum,
+    pub(in crate::compare) d_abs: Sum,
+    pub(in crate::compare) dd: Sum,
+    pub(in crate::compare) rr: Sum,
+    pub(in crate::compare) cc: Sum,
+    pub(in crate::compare) rc: Sum,
+    pub(in crate::compare) relative: Sum,
+    pub(in crate::compare) within_tolerance: u64,
+    pub(in crate::compare) zero_reference_differs: u64,
+    pub(in crate::compare) peaks: Peaks,
+    pub(in crate::compare) difference: Moments,
+    pub(in crate::compare) reference: Moments,
 }
 
 /// Largest values over all finite pairs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Peaks {
+pub(in crate::compare) struct Peaks {
     /// `max |d|`
-    pub(super) d_abs: f64,
+    pub(in crate::compare) d_abs: f64,
     /// `max |d| / |r|` over `r != 0`
-    pub(super) relative: f64,
+    pub(in crate::compare) relative: f64,
     /// The same, with [`ZERO_STAND_IN`] for `r = 0`.
-    pub(super) relative_stand_in: f64,
-    pub(super) r_abs: f64,
-    pub(super) c_abs: f64,
+    pub(in crate::compare) relative_stand_in: f64,
+    pub(in crate::compare) r_abs: f64,
+    pub(in crate::compare) c_abs: f64,
     /// `max c`, signed.
-    pub(super) c: f64,
+    pub(in crate::compare) c: f64,
 }
 
 impl Default for Peaks {
@@ -100,10 +100,10 @@ impl Default for Peaks {
 }
 
 /// What Polygraphy divides by when the reference is zero: the machine epsilon of f64.
-pub(super) const ZERO_STAND_IN: f64 = f64::EPSILON;
+pub(in crate::compare) const ZERO_STAND_IN: f64 = f64::EPSILON;
 
 impl Totals {
-    pub(super) fn merge(&mut self, later: &Self) {
+    pub(in crate::compare) fn merge(&mut self, later: &Self) {
         self.pairs += later.pairs;
         for (sum, other) in [
             (&mut self.d, later.d),
@@ -125,13 +125,13 @@ impl Totals {
 
     /// Adds a block of pairs that are finite on both sides. All slices have the same length.
     #[inline(always)]
-    pub(super) fn add_block(&mut self, r: &[f64], c: &[f64], d: &[f64], options: &Options) -> Peaks {
+    pub(in crate::compare) fn add_block(&mut self, r: &[f64], c: &[f64], d: &[f64], options: &Options) -> Peaks {
         self.add_differences(r, c, d, &Differences::of(d), options)
     }
 
     /// The same where the differences have been summed already.
     #[inline(always)]
-    pub(super) fn add_differences(
+    pub(in crate::compare) fn add_differences(
         &mut self,
         r: &[f64],
         c: &[f64],
@@ -175,7 +175,7 @@ impl Peaks {
 }
 
 /// Sums of `d` and its largest magnitude.
-pub(super) struct Differences {
+pub(in crate::compare) struct Differences {
     sum: f64,
     sum_abs: f64,
     squares: f64,
@@ -184,7 +184,7 @@ pub(super) struct Differences {
 
 impl Differences {
     #[inline(always)]
-    pub(super) fn of(d: &[f64]) -> Self {
+    pub(in crate::compare) fn of(d: &[f64]) -> Self {
         let [mut sum, mut sum_abs, mut squares, mut max_abs] = [Lanes::ZERO; 4];
         each(d, 0.0, |d| {
             let d_abs = d.abs();
@@ -198,7 +198,7 @@ impl Differences {
 
     /// Whether every difference is certainly finite, and so both operands: a NaN or an infinity anywhere spoils the sum of squares.
     /// (So does an overflow; then looking closer finds nothing.)
-    pub(super) fn all_finite(&self) -> bool {
+    pub(in crate::compare) fn all_finite(&self) -> bool {
         self.squares.is_finite()
     }
 }
