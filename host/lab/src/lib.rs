@@ -3,10 +3,11 @@
 
 pub mod build;
 pub mod events;
+pub mod interrupt;
 pub mod lease;
 pub mod link;
 pub mod measure;
+pub mod power;
 pub mod reach;
 pub mod ship;
 pub mod store;
-pub mod interrupt;
