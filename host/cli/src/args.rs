@@ -111,9 +111,6 @@ pub struct CheckArgs {
     /// Do not use answers of the reference from an earlier run
     #[arg(long)]
     pub no_reference_cache: bool,
-    /// Leave a board that boardproof switched on running afterwards
-    #[arg(long)]
-    pub keep_power: bool,
     /// Print the verdict as JSON on stdout
     #[arg(long)]
     pub json: bool,

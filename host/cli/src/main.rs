@@ -2,11 +2,15 @@
 
 mod agent;
 mod args;
+mod board;
 mod doctor;
 mod exit;
 mod list;
+mod progress;
 mod project;
+mod run;
 mod table;
+mod verdict;
 
 use crate::args::{AgentCommand, Cli, Command};
 use crate::exit::Exit;
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<Exit> {
     match command {
+        Command::Check(args) => run::check(&args),
         Command::Init(args) => list::init(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Targets(args) => list::targets(&args),
@@ -41,7 +46,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         }
         Command::Completions { shell } => Ok(list::completions(shell)),
         Command::Man { folder } => list::man(&folder),
-        Command::Check(_) | Command::Gate(_) | Command::Report(_) | Command::Compare(_) | Command::Agent { .. } => {
+        Command::Gate(_) | Command::Report(_) | Command::Compare(_) | Command::Agent { .. } => {
             anyhow::bail!("not wired yet")
         }
     }

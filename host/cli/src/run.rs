@@ -1,0 +1,279 @@
+//! The order of the stages: plan, build, ship, measure, record, judge, report. The only place that knows it.
+
+use crate::args::CheckArgs;
+use crate::exit::Exit;
+use crate::progress::Progress;
+use crate::project::World;
+use crate::verdict;
+use anyhow::{Context, Result, bail};
+use boardproof_lab::build::{Artifact, BuildError, Program, Workshop};
+use boardproof_lab::events::{Event, Events};
+use boardproof_lab::interrupt::interrupted;
+use boardproof_lab::lease::{Lease, lease_folder};
+use boardproof_lab::measure::{Bench, Job, options};
+use boardproof_lab::reach::Reach;
+use boardproof_lab::ship::Blob;
+use boardproof_lab::store::{RecordFolder, judging_part};
+use boardproof_plan::{Counts, Plan, Wanted};
+use boardproof_record::observation::{Fault, Outcome};
+use boardproof_record::plan::{Cell, Task, Unit};
+use boardproof_record::record::{Record, RunEnded};
+use boardproof_record::{Digest, EngineName};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Plans, measures, records and judges.
+pub fn check(args: &CheckArgs) -> Result<Exit> {
+    boardproof_lab::interrupt::listen().context("could not listen for Ctrl-C")?;
+    let (world, plan) = planned(args)?;
+    check_inputs(&plan)?;
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map(|t| t.as_secs()).unwrap_or(0);
+    let folder = RecordFolder::create(&out_folder(args, &world, started))?;
+    let mut run = Run {
+        record: Record::new(plan, env!("CARGO_PKG_VERSION").into(), started),
+        folder,
+        progress: Progress::new(args.quiet),
+        start: Instant::now(),
+        args,
+    };
+    run.keep_evalsets()?;
+    run.save()?;
+    run.measure_all()?;
+    run.record.ended = if interrupted() { RunEnded::Interrupted } else { RunEnded::Finished };
+    run.save()?;
+    run.progress.finish();
+    let exit = verdict::after_check(run.folder.path(), args)?;
+    Ok(if interrupted() { Exit::Interrupted } else { exit })
+}
+
+fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
+    let is_path = |m: &&String| m.contains('/') || Path::new(m).join("model.toml").is_file();
+    let (paths, names): (Vec<_>, Vec<_>) = args.model.iter().partition(is_path);
+    let paths: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
+    let world = World::read(&args.places, &paths)?;
+    let by_path = |path: &PathBuf| {
+        let inside = |file: &str| Path::new(file).starts_with(path);
+        world.manifests.values().find(|m| inside(&m.model.evalset.file)).map(|m| m.model.name.to_string())
+    };
+    let mut models: Vec<String> = names.into_iter().cloned().collect();
+    models.extend(paths.iter().filter_map(by_path));
+    let project = world.project.as_ref();
+    let mut places: Vec<String> = args.target.iter().chain(&args.unit).cloned().collect();
+    if places.is_empty() {
+        places = project.map_or_else(|| vec!["host".into()], |p| p.targets.clone());
+    }
+    let variants = if args.variant.is_empty() {
+        project.map(|p| p.variants.clone()).unwrap_or_default()
+    } else {
+        args.variant.clone()
+    };
+    let counts =
+        Counts { samples: args.samples.unwrap_or(0), latency_iterations: args.iterations, ..Counts::default() };
+    let engine = EngineName::new("tract").context("the engine's name")?;
+    let wanted = Wanted { models, variants, places, engine, counts };
+    let policy = world.policy(args.policy.as_deref())?;
+    let plan = boardproof_plan::plan(&wanted, &world.manifests, &world.targets, &world.units, policy)?;
+    Ok((world, plan))
+}
+
+/// Nothing is trusted: every file is read and checked before anything is built or shipped.
+fn check_inputs(plan: &Plan) -> Result<()> {
+    for model in plan.models.values() {
+        let bytes = std::fs::read(&model.evalset.file)
+            .with_context(|| format!("could not read evalset {}", model.evalset.file))?;
+        boardproof_plan::evalset::check_evalset(model, &bytes)?;
+        for variant in model.variants.values() {
+            let bytes =
+                std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))?;
+            let found = Digest::of(&bytes);
+            if found != variant.digest {
+                bail!(
+                    "model file {} is not what model.toml says: expected sha256 {}, got {found} ({} bytes, {} expected)",
+                    variant.file,
+                    variant.digest,
+                    bytes.len(),
+                    variant.bytes
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn out_folder(args: &CheckArgs, world: &World, started: u64) -> PathBuf {
+    let of_run = || {
+        let base = world.project.as_ref().map_or_else(|| PathBuf::from("boardproof-out"), |p| world.root.join(&p.out));
+        // The process id keeps two runs of the same second apart.
+        base.join(format!("{started}-{}", std::process::id()))
+    };
+    args.out.clone().unwrap_or_else(of_run)
+}
+
+/// Folder for what this machine keeps between runs.
+pub fn cache_folder() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    cache.or_else(home).unwrap_or_else(std::env::temp_dir).join("boardproof/host")
+}
+
+struct Run<'a> {
+    record: Record,
+    folder: RecordFolder,
+    progress: Progress,
+    start: Instant,
+    args: &'a CheckArgs,
+}
+
+impl Run<'_> {
+    fn save(&mut self) -> Result<()> {
+        self.record.elapsed_ms = self.start.elapsed().as_millis() as u64;
+        Ok(self.folder.save(&self.record)?)
+    }
+
+    /// Labels and slices go into the record, so that it can be judged anywhere.
+    fn keep_evalsets(&mut self) -> Result<()> {
+        for model in self.record.plan.models.values() {
+            let bytes = std::fs::read(&model.evalset.file)
+                .with_context(|| format!("could not read evalset {}", model.evalset.file))?;
+            let with_inputs = matches!(model.task, Task::Anomaly);
+            let part = judging_part(&bytes, with_inputs, &model.evalset.inputs)
+                .context("could not cut labels out of the evalset")?;
+            let file = self.folder.keep(&format!("evalsets/{}.safetensors", model.evalset.digest), &part)?;
+            self.record.evalsets.insert(model.evalset.digest, file);
+        }
+        Ok(())
+    }
+
+    fn measure_all(&mut self) -> Result<()> {
+        let mut units: Vec<Unit> = Vec::new();
+        for cell in &self.record.plan.cells {
+            if !units.iter().any(|u| u.name == cell.unit) {
+                units.push(self.record.plan.units[&cell.unit].clone());
+            }
+        }
+        for unit in units {
+            if interrupted() {
+                break;
+            }
+            self.measure_unit(&unit)?;
+        }
+        Ok(())
+    }
+
+    /// Everything planned on one unit. What stops the whole unit becomes the outcome of each of its cells.
+    fn measure_unit(&mut self, unit: &Unit) -> Result<()> {
+        let target = self.record.plan.targets[&unit.target].clone();
+        let cells: Vec<Cell> = self.record.plan.cells.iter().filter(|c| c.unit == unit.name).cloned().collect();
+        let (agent, runner) = match self.build(&target) {
+            Ok(built) => built,
+            Err(error) => return self.all(&cells, Outcome::BuildFailed, "build", &error, error.hint()),
+        };
+        let wait = Duration::from_secs(self.args.wait);
+        let progress = &mut self.progress;
+        let lease = Lease::take(&lease_folder(), &unit.name, wait, interrupted, &mut |line| {
+            progress.hear(Event::Said(line.into()))
+        });
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(error) => return self.all(&cells, Outcome::ShipFailed, "take the unit", &error, None),
+        };
+        let board = match crate::board::switch_on(unit, &target, &mut self.progress) {
+            Ok(board) => board,
+            Err(error) => return self.all_any(&cells, "switch the unit on", &error),
+        };
+        let stores = cache_folder().join("units");
+        let reach =
+            match Reach::new(unit, &target, &agent, &stores, board.as_ref().and_then(crate::board::Board::destination))
+            {
+                Ok(reach) => reach,
+                Err(error) => return self.all(&cells, Outcome::ShipFailed, "reach the unit", &error, error.hint()),
+            };
+        let mut bench = Bench::new(reach, lease.epoch, lease.holder.clone(), cache_folder(), interrupted);
+        let number = self.record.plan.cells.len();
+        for cell in &cells {
+            if interrupted() {
+                break;
+            }
+            let at = 1 + self.record.plan.cells.iter().position(|c| c.id == cell.id).unwrap_or(0);
+            self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
+            let job = self.job(cell, &agent, &runner, target.emulated);
+            let (mut outcome, _) = bench.measure(&job, &self.folder, &mut self.progress);
+            if let Some(board) = &board {
+                board.add_console(&mut outcome);
+            }
+            self.progress.hear(Event::CellEnded { cell: cell.id.clone(), outcome: verdict::in_a_word(&outcome) });
+            self.record.outcomes.insert(cell.id.clone(), outcome);
+            self.save()?;
+        }
+        drop(bench);
+        if let Some(board) = board {
+            board.switch_off(unit, &self.folder)?;
+        }
+        drop(lease);
+        Ok(())
+    }
+
+    fn build(&mut self, target: &boardproof_record::plan::Target) -> Result<(Artifact, Artifact), BuildError> {
+        let workshop = Workshop::open()?;
+        let progress = &mut self.progress;
+        let mut make =
+            |program| workshop.artifact(program, &target.build, &mut |line| progress.hear(Event::Said(line.into())));
+        let (agent, runner) = (make(Program::Agent)?, make(Program::Runner)?);
+        for artifact in [&agent, &runner] {
+            if !self.record.builds.iter().any(|b| b.digest == artifact.build.digest) {
+                self.record.builds.push(artifact.build.clone());
+            }
+        }
+        Ok((agent, runner))
+    }
+
+    fn job<'c>(&self, cell: &'c Cell, agent: &Artifact, runner: &Artifact, emulated: bool) -> Job<'c> {
+        let model = &self.record.plan.models[&cell.model];
+        let variant = &model.variants[&cell.variant];
+        let blob =
+            |what: &str, path: &str, digest| Blob { what: what.into(), path: path.into(), digest, program: false };
+        Job {
+            cell,
+            runner: Blob {
+                what: "runner".into(),
+                path: runner.path.clone(),
+                digest: runner.build.digest,
+                program: true,
+            },
+            model: blob("model", &variant.file, variant.digest),
+            evalset: blob("evalset", &model.evalset.file, model.evalset.digest),
+            options: options(model, variant),
+            emulated,
+            agent_digest: agent.build.digest,
+        }
+    }
+
+    fn all_any(&mut self, cells: &[Cell], action: &str, error: &anyhow::Error) -> Result<()> {
+        self.all(cells, |fault| Outcome::DeviceFault(fault), action, error.as_ref(), None)
+    }
+
+    /// The same fault for every cell of a unit.
+    fn all(
+        &mut self,
+        cells: &[Cell],
+        outcome: fn(Fault) -> Outcome,
+        action: &str,
+        error: &dyn std::error::Error,
+        hint: Option<String>,
+    ) -> Result<()> {
+        let causes: Vec<String> = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect();
+        self.progress.hear(Event::Said(format!("could not {action}: {}", causes.join(": "))));
+        for cell in cells {
+            let fault = Fault {
+                action: action.into(),
+                causes: causes.clone(),
+                hints: hint.clone().into_iter().collect(),
+                console: Vec::new(),
+                attempts: Vec::new(),
+                passes: Vec::new(),
+            };
+            self.record.outcomes.insert(cell.id.clone(), outcome(fault));
+        }
+        self.save()
+    }
+}
