@@ -7,6 +7,7 @@ mod arguments;
 mod clock;
 mod device;
 mod digest;
+mod elf;
 mod facts;
 mod job;
 mod lease;

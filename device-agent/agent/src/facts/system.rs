@@ -1,5 +1,6 @@
 //! Kernel, C library, operating system, board, memory, load and identity.
 
+use crate::elf::Elf;
 use crate::facts::{Reading, read};
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
@@ -44,25 +45,6 @@ fn glibc_paths(root: &Path) -> Vec<PathBuf> {
     let folders =
         [format!("lib/{tuple}"), format!("usr/lib/{tuple}"), "lib64".into(), "usr/lib64".into(), "lib".into()];
     folders.into_iter().chain(["usr/lib".into()]).map(|f| root.join(f).join("libc.so.6")).collect()
-}
-
-/// Class and machine of a program file: libraries for another architecture may lie beside those that count.
-#[derive(Debug, PartialEq, Eq)]
-struct Elf {
-    class: u8,
-    machine: [u8; 2],
-}
-
-impl Elf {
-    fn of(path: &Path) -> Option<Self> {
-        let mut head = [0; 20];
-        File::open(path).ok()?.read_exact(&mut head).ok()?;
-        head.starts_with(b"\x7fELF").then(|| Self { class: head[4], machine: [head[18], head[19]] })
-    }
-
-    fn this() -> Option<Self> {
-        Self::of(Path::new("/proc/self/exe"))
-    }
 }
 
 /// The library carries a sentence about itself; running it or `ldd` would start a program.

@@ -51,6 +51,8 @@ pub struct Follower<'a> {
     fed: usize,
     watch: Watch,
     events: u64,
+    /// The bytes so far end inside a frame.
+    inside_frame: bool,
     errors: Vec<u8>,
     started: Instant,
     stalled: Duration,
@@ -135,6 +137,7 @@ impl<'a> Follower<'a> {
             fed: 0,
             watch: Watch::new(assignment.pass, assignment.iterations),
             events: 0,
+            inside_frame: false,
             errors: Vec::new(),
             started: Instant::now(),
             stalled: Duration::ZERO,
@@ -326,7 +329,9 @@ impl<'a> Follower<'a> {
         }
         let mut bytes = &piece[..read];
         while !bytes.is_empty() {
-            let garbage = match deframer.push(&mut bytes) {
+            let pushed = deframer.push(&mut bytes);
+            self.inside_frame = pushed == Deframed::Incomplete;
+            let garbage = match pushed {
                 Deframed::Incomplete => continue,
                 Deframed::Payload(payload) => match decode_event(payload) {
                     Ok(event) => {
@@ -364,7 +369,8 @@ impl<'a> Follower<'a> {
             return;
         }
         let stderr = String::from_utf8_lossy(&self.errors);
-        let lacking = self.watch.lacking();
+        let cut = || "its standard output ends inside a frame".to_owned();
+        let lacking = self.inside_frame.then(cut).or_else(|| self.watch.lacking());
         let autopsy = Autopsy {
             status: remains.as_ref().ok().map(|r| r.status),
             kill: self.kill.as_ref(),

@@ -5,13 +5,15 @@
 //! kernel cannot start a program of the board's architecture; there the emulator that runs the agent is put in front.
 
 use crate::arguments::Launch;
+use crate::elf::Elf;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, setrlimit};
 use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::{fs, io};
 
 /// Exit code of a launch that failed; a runner that ends with it has not written [`FAILED`].
 pub const FAILED_CODE: i32 = 127;
@@ -79,24 +81,32 @@ fn prepare(launch: &Launch) -> io::Result<()> {
 }
 
 fn run(words: &[OsString]) -> io::Error {
-    let mut command = match emulator() {
-        Some(emulator) => with_words(&emulator),
-        None => match words.split_first() {
-            Some((program, rest)) => return hinted(program, Command::new(program).args(rest).exec()),
-            None => return io::Error::other("no program was given"),
-        },
+    let Some((program, rest)) = words.split_first() else { return io::Error::other("no program was given") };
+    if let Err(error) = startable(Path::new(program)) {
+        return error;
+    }
+    let error = match emulator() {
+        Some(emulator) => with_words(&emulator).args(words).exec(),
+        None => Command::new(program).args(rest).exec(),
     };
-    command.args(words).exec()
+    // The kernel says "not found" of a file that is there when the file's loader is not.
+    if error.raw_os_error() == Some(libc::ENOENT) && Path::new(program).exists() {
+        return io::Error::other("its loader (the C library or interpreter that it was made for) is not on this board");
+    }
+    error
 }
 
-/// The kernel says "not found" of a file that is there when the file's loader is not.
-fn hinted(program: &OsStr, error: io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(libc::ENOENT) if Path::new(program).exists() => {
-            io::Error::other("its loader (the C library that it was linked for) is not on this board")
-        }
-        Some(libc::ENOEXEC) => io::Error::other("it is no program for this board's architecture"),
-        _ => error,
+/// A program for this architecture or a script. C libraries differ in what they do with other files: some give them to a shell.
+fn startable(program: &Path) -> io::Result<()> {
+    let mut head = [0; 2];
+    File::open(program)?.read_exact(&mut head)?;
+    if &head == b"#!" {
+        return Ok(());
+    }
+    match Elf::of(program) {
+        Some(found) if Some(found) == Elf::this() => Ok(()),
+        Some(_) => Err(io::Error::other("it is a program for another architecture than this board's")),
+        None => Err(io::Error::other("it is neither a program for this board's architecture nor a script")),
     }
 }
 
