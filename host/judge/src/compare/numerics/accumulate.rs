@@ -154,7 +154,7 @@ impl Accumulator {
     }
 
     #[inline(always)]
-    fn push_spans(&mut self, reference: &[u8], candidate: &[u8]) {
+    pub(super) fn push_spans(&mut self, reference: &[u8], candidate: &[u8]) {
         let (r_size, c_size) = (self.reference.size_bytes(), self.candidate.size_bytes());
         let block = self.layout.block_elements();
         let span = self.layout.span_elements(block);

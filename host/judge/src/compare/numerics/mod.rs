@@ -16,6 +16,7 @@ pub use accumulate::{Accumulator, Layout};
 pub use histogram::{ErrorHistogram, LsbHistogram, Saturation};
 pub use metric::{Direction, Metric};
 pub use summary::{At, NonFiniteCounts, NonFiniteRule, Summary};
+pub(in crate::compare) use vectors::{argmax, rank};
 
 use super::tensor::{DType, TensorView};
 use super::validity::Incomparable;

@@ -34,7 +34,7 @@ impl SampleCosines {
     pub(super) fn add(&mut self, sample: OpenSample) {
         let index = self.samples;
         self.samples += 1;
-        match cosine(sample.rr, sample.cc, sample.rc) {
+        match sample.cosine() {
             Some(value) => {
                 self.sum.add(value);
                 if self.min.is_none_or(|min| value < min.value) {
@@ -64,6 +64,8 @@ pub(super) struct OpenSample {
     rr: f64,
     cc: f64,
     rc: f64,
+    /// Values that are not zero had squares that are.
+    underflow: bool,
 }
 
 impl OpenSample {
@@ -75,9 +77,18 @@ impl OpenSample {
             cc = cc.add(c.mul(c));
             rc = rc.add(r.mul(c));
         });
-        self.rr += rr.sum();
-        self.cc += cc.sum();
+        let (rr, cc) = (rr.sum(), cc.sum());
+        // A sum of exactly zero is rare; whether it is the values or underflow can then be looked up.
+        self.underflow |= (rr == 0.0 && r.iter().any(|r| *r != 0.0)) || (cc == 0.0 && c.iter().any(|c| *c != 0.0));
+        self.rr += rr;
+        self.cc += cc;
         self.rc += rc.sum();
+    }
+
+    /// `None` if an element is not finite or the squares left the range of f64.
+    #[inline(always)]
+    fn cosine(&self) -> Option<f64> {
+        if self.underflow { None } else { cosine(self.rr, self.cc, self.rc) }
     }
 
     fn finite(&self) -> bool {
@@ -272,7 +283,10 @@ mod tests {
     fn squares_that_underflow_are_not_a_perfect_match() {
         let mut sample = OpenSample::default();
         sample.add(&[1e-200, 1e-150, 0.0], &[-1e-200, -1e-150, 0.0]);
-        assert_eq!(cosine(sample.rr, sample.cc, sample.rc), None);
+        assert_eq!(sample.cosine(), None, "nearly all digits are lost");
+        let mut sample = OpenSample::default();
+        sample.add(&[1e-200, 0.0, 0.0], &[-1e-200, 0.0, 0.0]);
+        assert_eq!(sample.cosine(), None, "the squares are zero, the values are not");
     }
 
     #[test]
