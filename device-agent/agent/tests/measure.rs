@@ -6,8 +6,8 @@
 
 mod common;
 
-use boardproof_protocol::Coding;
-use common::{Answer, Host, digest_of};
+use boardproof_protocol::{Coding, Ended};
+use common::{Answer, Host, Outcome, digest_of};
 use std::fs;
 use std::process::Command;
 use std::time::Instant;
@@ -53,6 +53,30 @@ fn receiving_a_program() {
             content.len() as f64 / 1e6 / took
         );
     }
+}
+
+#[test]
+#[ignore = "needs BOARDPROOF_AGENT_COMMAND and BOARDPROOF_BLOB; asserts that the agent can start a program there"]
+fn starting_a_program() {
+    let program = fs::read(std::env::var_os("BOARDPROOF_BLOB").expect("BOARDPROOF_BLOB")).unwrap();
+    let store = tempfile::tempdir().unwrap();
+    let mut host = Host::over(agent(store.path())).lease();
+    for (job, limit_bytes) in [(1, 0), (2, 2 << 30)] {
+        let start = Instant::now();
+        let answer =
+            host.run_with(job, &program, b"no model", b"no evalset", |run| run.memory_limit_bytes = limit_bytes);
+        assert_eq!(answer, Answer::Accepted);
+        let outcome = Outcome::of(host.events(job));
+        println!(
+            "{:?} after {:.3} s: {}{}",
+            outcome.ended,
+            start.elapsed().as_secs_f64(),
+            outcome.stderr,
+            outcome.notes
+        );
+        assert_ne!(outcome.ended, Ended::NotStarted);
+    }
+    assert_eq!(host.vanish(), Some(0));
 }
 
 fn encode(content: &[u8], level: i32, window_log: u32) -> Vec<u8> {

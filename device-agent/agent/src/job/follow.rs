@@ -99,7 +99,7 @@ impl<'a> Follower<'a> {
         let remains = end::reap(follower.pid);
         let killed = limit.as_ref().is_some_and(MemoryLimit::killed)
             || memory::kernel_kills().zip(kills_before).is_some_and(|(after, before)| after > before);
-        follower.report(remains, limit.as_ref().map(|l| l.bytes), killed);
+        follower.report(remains, limit.as_ref().and_then(MemoryLimit::enforced_bytes), killed);
     }
 
     fn start(

@@ -116,6 +116,11 @@ fn with_words(words: &[OsString]) -> Command {
     command
 }
 
+/// Does an emulator in user mode run this program?
+pub fn is_emulated() -> bool {
+    emulator().is_some()
+}
+
 /// The emulator that runs this program and its own arguments, when there is one.
 ///
 /// QEMU's user mode answers for `/proc/self` as the emulated program should see it, but `/proc/thread-self` shows the truth: the

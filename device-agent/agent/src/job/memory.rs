@@ -5,17 +5,17 @@
 //! of the root: the agent changes nothing about the unit's own groups.
 
 use crate::arguments::Launch;
+use crate::job::launch;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where version 2 of the control groups is mounted.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
-/// A limit in force. Dropping it removes the control group.
+/// A limit asked for. Dropping it removes the control group.
 #[derive(Debug)]
 pub struct MemoryLimit {
-    /// The limit in bytes.
-    pub bytes: u64,
+    bytes: u64,
     kind: Kind,
 }
 
@@ -24,11 +24,16 @@ enum Kind {
     Cgroup(PathBuf),
     Data,
     Space,
+    /// An emulator in user mode takes the call and does nothing: the limit would be its own.
+    Emulated,
 }
 
 impl MemoryLimit {
     /// Prepares the best limit that this unit allows.
     pub fn prepare(bytes: u64) -> Self {
+        if launch::is_emulated() {
+            return Self { bytes, kind: Kind::Emulated };
+        }
         let kind = match make_cgroup(Path::new(CGROUP_ROOT), bytes) {
             Some(path) => Kind::Cgroup(path),
             // Since 4.7 the limit on data counts all private writable memory; before, only the heap of brk.
@@ -44,6 +49,7 @@ impl MemoryLimit {
             Kind::Cgroup(path) => launch.cgroup = Some(path.clone()),
             Kind::Data => launch.data_limit_bytes = Some(self.bytes),
             Kind::Space => launch.space_limit_bytes = Some(self.bytes),
+            Kind::Emulated => {}
         }
     }
 
@@ -53,8 +59,19 @@ impl MemoryLimit {
             Kind::Cgroup(_) => "control group, counts resident memory",
             Kind::Data => "RLIMIT_DATA, counts private writable memory",
             Kind::Space => "RLIMIT_AS, counts address space",
+            Kind::Emulated => {
+                return format!(
+                    "memory limit of {} bytes is NOT enforced: the agent runs under an emulator",
+                    self.bytes
+                );
+            }
         };
         format!("memory limit of {} bytes by {how}", self.bytes)
+    }
+
+    /// The limit in bytes if something enforces it.
+    pub fn enforced_bytes(&self) -> Option<u64> {
+        (!matches!(self.kind, Kind::Emulated)).then_some(self.bytes)
     }
 
     /// Did the kernel kill something in the control group for memory?
