@@ -1,0 +1,49 @@
+//! The programs that the other commands need built: `boardproof` itself, and through it what travels to boards.
+
+use crate::step::{cargo, program, run, step};
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The tool, as `cargo build --release` leaves it.
+pub const TOOL: &str = "target/release/boardproof";
+
+/// Builds the tool.
+pub fn build_tool() -> Result<()> {
+    step("build boardproof", || run(cargo(&["build", "--release", "--locked", "--package", "boardproof"])))
+}
+
+/// Builds agent and runner for each target, or finds them in the cache: the tool does it as it would for a user.
+pub fn build_agents(root: &Path, targets: &[String]) -> Result<()> {
+    step(&format!("agent and runner for {}", targets.join(", ")), || {
+        let mut command = tool(root, &["agent", "build"]);
+        for target in targets {
+            command.args(["--target", target]);
+        }
+        run(command)
+    })
+}
+
+/// A command line of the tool.
+pub fn tool(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = program(&root.join(TOOL).to_string_lossy(), arguments);
+    command.env("BOARDPROOF_SOURCE", root);
+    command
+}
+
+/// An empty folder under `target/xtask`, whatever an earlier run has left there.
+pub fn fresh_folder(root: &Path, name: &str) -> Result<PathBuf> {
+    let folder = root.join("target/xtask").join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// The triple of this machine.
+pub fn host_triple() -> Result<String> {
+    let text = crate::step::output(program("rustc", &["-vV"]))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
+    line.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("`rustc -vV` does not name its host"))
+}

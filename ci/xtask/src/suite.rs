@@ -1,0 +1,80 @@
+//! `cargo xtask test`: everything a fresh machine needs, then every test. Cargo's own closing lines stay in view.
+
+use crate::check::DEVICE_FOLDER;
+use crate::programs::{build_agents, build_tool, host_triple};
+use crate::setup::{self, USUAL, every_target};
+use crate::step::{Steps, cargo, run};
+use anyhow::Result;
+use std::path::Path;
+
+/// The package of the integration binary: tests that start the tool and the virtual board.
+const INTEGRATION: &str = "boardproof-tests";
+
+/// Arguments of `test`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Every target that needs no hardware, not only host, qemu-aarch64 and virtual-board-aarch64
+    #[arg(long)]
+    all: bool,
+    /// Words for the test binaries, such as a part of a test's name
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// Runs all tests. Stops at the first step that fails: what comes after needs what came before.
+pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
+    let targets = targets(root, arguments.all)?;
+    setup::setup(root, &setup::Arguments { target: targets.clone(), ..Default::default() })?;
+    build_tool()?;
+    build_agents(root, &targets)?;
+    let mut tests = Steps::default();
+    tests.run("tests of the host's crates", || cargo_test(&[], &arguments.rest, &targets));
+    tests.run("tests of the engines", || {
+        let triple = host_triple()?;
+        let packages = ["--package", "boardproof-engines", "--package", "boardproof-runner"];
+        let place = ["--target", &triple, "--target-dir", DEVICE_FOLDER];
+        cargo_test(&[&packages[..], &place[..]].concat(), &arguments.rest, &targets)
+    });
+    if root.join("tests/Cargo.toml").is_file() {
+        tests.run("tests of the whole", || cargo_test(&["--package", INTEGRATION], &arguments.rest, &targets));
+    } else {
+        tests.skip("tests of the whole", "there is no tests/Cargo.toml");
+    }
+    tests.finish("test")
+}
+
+fn targets(root: &Path, all: bool) -> Result<Vec<String>> {
+    if !all {
+        return Ok(USUAL.map(str::to_owned).to_vec());
+    }
+    let without_hardware = |name: &String| name == "host" || name.starts_with("qemu-") || name.starts_with("virtual-");
+    Ok(every_target(root)?.into_iter().filter(without_hardware).collect())
+}
+
+fn cargo_test(selection: &[&str], rest: &[String], targets: &[String]) -> Result<()> {
+    let mut command = cargo(&["test", "--release", "--locked"]);
+    command.args(selection);
+    // Tests that walk targets take these and no others, so that a target that is not set up is never a failure of the code.
+    command.env("BOARDPROOF_TEST_TARGETS", targets.join(","));
+    if !rest.is_empty() {
+        command.arg("--").args(rest);
+    }
+    run(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::targets;
+    use std::path::Path;
+
+    #[test]
+    fn no_test_run_asks_for_a_board_that_somebody_must_own() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+        let all = targets(root, true).unwrap();
+        assert!(all.contains(&"qemu-riscv64".to_owned()), "{all:?}");
+        assert!(!all.iter().any(|name| name.contains("raspberry")), "{all:?}");
+        for usual in targets(root, false).unwrap() {
+            assert!(all.contains(&usual), "{usual} is in {all:?}");
+        }
+    }
+}
