@@ -93,12 +93,12 @@ fn licences(steps: &mut Steps) {
         return steps.skip("advisories", how);
     }
     let deny = |what: &[&str]| {
-        let mut command = program("cargo", &["deny", "--all-features", "check", "--config", "ci/deny.toml"]);
+        let mut command = program("cargo", &["deny", "--config", "ci/deny.toml", "check"]);
         command.args(what);
         command
     };
     steps.run("licences, bans, sources", || run(deny(&["licenses", "bans", "sources"])));
-    let mut fetch = program("cargo", &["deny", "fetch", "--config", "ci/deny.toml", "db"]);
+    let mut fetch = program("cargo", &["deny", "--config", "ci/deny.toml", "fetch", "db"]);
     let fetched = fetch.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if fetched.is_ok_and(|status| status.success()) {
         steps.run("advisories", || run(deny(&["advisories"])));

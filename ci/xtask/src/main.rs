@@ -17,6 +17,7 @@ mod tidy;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// Checks, tests, demo and benches of boardproof.
 #[derive(Debug, Parser)]
@@ -42,9 +43,20 @@ enum Command {
     Fuzz(fuzz::Arguments),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match dispatch(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not returned from main: that would print a backtrace of no use where RUST_BACKTRACE is set.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
     let root = step::enter_root()?;
-    match Arguments::parse().command {
+    match command {
         Command::Setup(arguments) => setup::setup(&root, &arguments),
         Command::Check(arguments) => check::check(&root, &arguments),
         Command::Test(arguments) => suite::test(&root, &arguments),

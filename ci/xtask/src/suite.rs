@@ -35,6 +35,11 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
         let place = ["--target", &triple, "--target-dir", DEVICE_FOLDER];
         cargo_test(&[&packages[..], &place[..]].concat(), &arguments.rest, &targets)
     });
+    // They boot a board for minutes, so `cargo test` alone leaves them out.
+    tests.run("tests of the virtual board", || {
+        let selection = ["--package", "boardproof-lab", "--test", "virtual_board"];
+        cargo_test(&selection, &["--ignored".to_owned()], &targets)
+    });
     if root.join("tests/Cargo.toml").is_file() {
         tests.run("tests of the whole", || cargo_test(&["--package", INTEGRATION], &arguments.rest, &targets));
     } else {
