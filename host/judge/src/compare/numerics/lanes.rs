@@ -19,20 +19,12 @@ impl Lanes {
 
     #[inline(always)]
     pub(super) fn map(self, f: impl Fn(f64) -> f64) -> Self {
-        let mut out = [0.0; WIDTH];
-        for i in 0..WIDTH {
-            out[i] = f(self.0[i]);
-        }
-        Self(out)
+        Self(self.0.map(f))
     }
 
     #[inline(always)]
     pub(super) fn zip(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
-        let mut out = [0.0; WIDTH];
-        for i in 0..WIDTH {
-            out[i] = f(self.0[i], other.0[i]);
-        }
-        Self(out)
+        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
     }
 
     #[inline(always)]

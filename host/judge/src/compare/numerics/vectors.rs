@@ -107,7 +107,12 @@ pub(super) fn cosine(rr: f64, cc: f64, rc: f64) -> Option<f64> {
     Some(match (rr == 0.0, cc == 0.0) {
         (true, true) => 1.0,
         (true, false) | (false, true) => 0.0,
-        (false, false) => (rc / (rr.sqrt() * cc.sqrt())).clamp(-1.0, 1.0),
+        (false, false) => {
+            // One root instead of two where the product cannot leave the range; that of a square is exact.
+            let product = rr * cc;
+            let norms = if (1e-280..1e280).contains(&product) { product.sqrt() } else { rr.sqrt() * cc.sqrt() };
+            (rc / norms).clamp(-1.0, 1.0)
+        }
     })
 }
 
@@ -212,17 +217,15 @@ impl Divergence {
     }
 }
 
-/// Index of the largest element, the lowest index among equals (as numpy and ONNX ArgMax).
+/// Index of the largest element, the lowest index among equals (as numpy and ONNX ArgMax); NaN is passed over.
+///
+/// First the value, then its place: a running index costs a mispredicted branch at every new maximum, and short vectors are full of those.
 #[inline(always)]
 pub(in crate::compare) fn argmax(values: &[f64]) -> usize {
-    let mut best = 0;
-    let mut best_value = f64::NEG_INFINITY;
-    for (index, value) in values.iter().enumerate() {
-        if *value > best_value {
-            (best, best_value) = (index, *value);
-        }
-    }
-    best
+    let mut lanes = Lanes::splat(f64::NEG_INFINITY);
+    each(values, f64::NEG_INFINITY, |v| lanes = lanes.max(v));
+    let largest = lanes.largest();
+    values.iter().position(|value| *value == largest).unwrap_or(0)
 }
 
 /// How many elements come before `index` when the largest come first and equals by their index.
