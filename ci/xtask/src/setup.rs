@@ -241,26 +241,31 @@ impl Rights {
     }
 }
 
+/// Gets everything that can be got: one source that fails does not keep the others from being asked.
 fn install(missing: &Things) -> Result<()> {
+    let mut failed = Vec::new();
     for command in missing.rustup_commands() {
-        run_words(&command)?;
+        failed.extend(run_words(&command).err());
     }
     let commands = missing.root_commands();
-    if commands.is_empty() {
-        return Ok(());
+    if !commands.is_empty() {
+        failed.extend(install_packages(missing, &commands).err());
     }
+    let failed: Vec<_> = failed.iter().map(|error| format!("{error:#}")).collect();
+    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("\n")) }
+}
+
+fn install_packages(missing: &Things, commands: &[Vec<String>]) -> Result<()> {
     if !Present::look(missing)?.apt {
         let names: Vec<_> = missing.packages.iter().map(String::as_str).collect();
         bail!("this machine has no apt; get what these Debian packages hold by its own means: {}", names.join(", "));
     }
     let rights = Rights::find();
     if rights == Rights::No {
-        bail!(
-            "packages need root and sudo asks for a password: type this once, then try again\n\n    {}\n",
-            by_hand(&commands)
-        );
+        let line = by_hand(commands);
+        bail!("packages need root and sudo asks for a password: type this once, then try again\n\n    {line}\n");
     }
-    for command in &commands {
+    for command in commands {
         let mut command = command.clone();
         if rights == Rights::Sudo {
             command.splice(0..0, ["sudo", "-n"].map(str::to_owned));
