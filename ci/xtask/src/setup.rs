@@ -74,7 +74,6 @@ pub fn every_target(root: &Path) -> Result<Vec<String>> {
 #[derive(Debug, Deserialize)]
 struct TargetFile {
     build: BuildTable,
-    power: Option<PowerTable>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,18 +84,11 @@ struct BuildTable {
     packages: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct PowerTable {
-    kind: String,
-}
-
 /// A set of things, needed or missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Things {
     components: BTreeSet<String>,
     triples: BTreeSet<String>,
-    /// Debian architectures that apt must know besides the machine's own.
-    foreign: BTreeSet<String>,
     packages: BTreeSet<String>,
 }
 
@@ -127,10 +119,6 @@ impl Things {
     fn add(&mut self, file: TargetFile) {
         self.triples.extend([file.build.runner_triple, file.build.agent_triple]);
         self.packages.extend(file.build.packages);
-        // The virtual board's kernel and programs are Debian packages of its own architecture.
-        if file.power.is_some_and(|power| power.kind == "qemu") {
-            self.foreign.insert("arm64".to_owned());
-        }
     }
 
     fn missing(&self, present: &Present) -> Self {
@@ -139,7 +127,6 @@ impl Things {
         Self {
             components: without(&self.components, &there.components),
             triples: without(&self.triples, &there.triples),
-            foreign: without(&self.foreign, &there.foreign),
             packages: without(&self.packages, &there.packages),
         }
     }
@@ -153,7 +140,6 @@ impl Things {
         let mut lines: Vec<(&str, String)> = Vec::new();
         lines.extend(self.components.iter().map(|c| (c.as_str(), format!("rustup component add {c}"))));
         lines.extend(self.triples.iter().map(|t| (t.as_str(), format!("rustup target add {t}"))));
-        lines.extend(self.foreign.iter().map(|f| (f.as_str(), format!("dpkg --add-architecture {f}"))));
         lines.extend(self.packages.iter().map(|p| (p.as_str(), format!("apt-get install {p}"))));
         lines
     }
@@ -168,21 +154,15 @@ impl Things {
     }
 
     fn root_commands(&self) -> Vec<Vec<String>> {
-        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let mut commands: Vec<_> =
-            self.foreign.iter().map(|f| words(&format!("dpkg --add-architecture {f}"))).collect();
-        if self.foreign.is_empty() && self.packages.is_empty() {
-            return commands;
+        if self.packages.is_empty() {
+            return Vec::new();
         }
         // Without a bound, apt waits for ever for whoever holds its lock.
-        commands.push(words("apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 update"));
-        if !self.packages.is_empty() {
-            let mut install =
-                words("apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 install -y --no-install-recommends");
-            install.extend(self.packages.iter().cloned());
-            commands.push(install);
-        }
-        commands
+        let apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"];
+        let command = |more: &[&str]| apt.iter().chain(more).map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let mut install = command(&["install", "-y", "--no-install-recommends"]);
+        install.extend(self.packages.iter().cloned());
+        vec![command(&["update"]), install]
     }
 }
 
@@ -202,9 +182,6 @@ impl Present {
         };
         if apt {
             things.packages = is_there(&wanted.packages, &is_installed);
-            let known = output(program("dpkg", &["--print-foreign-architectures"]))?;
-            let own = output(program("dpkg", &["--print-architecture"]))?;
-            things.foreign = known.lines().chain(own.lines()).map(str::to_owned).collect();
         }
         Ok(Self { things, apt })
     }
@@ -302,8 +279,6 @@ mod tests {
             runner_triple = "aarch64-unknown-linux-gnu"
             agent_triple = "aarch64-unknown-linux-musl"
             packages = ["qemu-system-arm", "cpio"]
-            [power]
-            kind = "qemu"
         "#;
         let mut things = Things::default();
         things.add(toml::from_str(text).unwrap());
@@ -324,24 +299,15 @@ mod tests {
         let missing = board().missing(&present);
         let lines = missing.lines();
         assert!(lines.contains(&("qemu-system-arm", "apt-get install qemu-system-arm".to_owned())), "{lines:?}");
-        assert!(lines.contains(&("arm64", "dpkg --add-architecture arm64".to_owned())), "{lines:?}");
         assert!(!lines.iter().any(|(what, _)| *what == "cpio"), "{lines:?}");
     }
 
     #[test]
     fn without_rights_one_line_to_type_holds_everything_for_root() {
         let line = by_hand(&board().root_commands());
-        assert!(line.starts_with("sudo sh -c 'dpkg --add-architecture arm64 && apt-get"), "{line}");
+        assert!(line.starts_with("sudo sh -c 'apt-get -o "), "{line}");
         assert!(line.ends_with("cpio qemu-system-arm'"), "{line}");
         assert_eq!(line.lines().count(), 1);
-    }
-
-    #[test]
-    fn an_architecture_alone_still_refreshes_the_lists() {
-        let things = Things { foreign: set(&["arm64"]), ..Things::default() };
-        let commands = things.root_commands();
-        assert_eq!(commands.len(), 2);
-        assert_eq!(commands[1].last().unwrap(), "update");
     }
 
     #[test]
