@@ -217,11 +217,23 @@ impl Divergence {
     }
 }
 
-/// Index of the largest element, the lowest index among equals (as numpy and ONNX ArgMax); NaN is passed over.
-///
-/// First the value, then its place: a running index costs a mispredicted branch at every new maximum, and short vectors are full of those.
+/// Vectors up to this length are searched in one plain loop: setting up lanes would cost more than it saves.
+const SHORT: usize = 32;
+
+/// Index of the largest element, the lowest index among equals (as numpy and ONNX ArgMax); NaN is passed over, and a vector of nothing else
+/// gives 0.
 #[inline(always)]
 pub(in crate::compare) fn argmax(values: &[f64]) -> usize {
+    if values.len() <= SHORT {
+        let (mut best, mut largest) = (0, f64::NEG_INFINITY);
+        for (index, value) in values.iter().enumerate() {
+            if *value > largest {
+                (best, largest) = (index, *value);
+            }
+        }
+        return best;
+    }
+    // First the value, then its place: both loops run over several elements at once.
     let mut lanes = Lanes::splat(f64::NEG_INFINITY);
     each(values, f64::NEG_INFINITY, |v| lanes = lanes.max(v));
     let largest = lanes.largest();
@@ -296,6 +308,14 @@ mod tests {
     fn equal_scores_rank_by_index() {
         assert_eq!(argmax(&[1.0, 3.0, 3.0]), 1);
         assert_eq!(argmax(&[f64::NEG_INFINITY; 3]), 0);
+        for n in [1, 2, 5, SHORT, SHORT + 1, SHORT + 2] {
+            for (i, j) in (0..n).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                let mut values = vec![-2.0; n];
+                values[i] = -1.0;
+                values[j] = -1.0;
+                assert_eq!(argmax(&values), i.min(j), "equals at {i} and {j} of {n}");
+            }
+        }
         assert_eq!([0, 1, 2, 3].map(|i| rank(&[2.0, 5.0, 2.0, 2.0], i)), [1, 0, 2, 3]);
     }
 
