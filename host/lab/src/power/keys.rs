@@ -1,42 +1,49 @@
-//! Keys of one boot: who may log in, and what the board proves itself with. Both are made on this machine just before the boot, so
-//! that the host's known-hosts file is exact and no key ever lies in an image.
+//! Keys of one board: who may log in, and what the board proves itself with. Both are made on this machine just before the first boot, so
+//! that the host's known-hosts file is exact, no key ever lies in an image, and no key outlives the board's folder.
+//!
+//! The board gets them as a second archive behind its initramfs, which the kernel unpacks over the first: no second image, no device that
+//! the board would need a driver for, nothing secret on a command line.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What one boot needs.
+/// What one board needs.
+#[derive(Debug)]
 pub struct Keys {
     /// Identity file of the user.
     pub identity_file: PathBuf,
-    /// Known hosts with the board's key alone.
-    pub known_hosts_file: PathBuf,
+    /// The board's own key, as known-hosts files have it after the address.
+    pub host_public: String,
     /// Archive to put behind the initramfs.
     pub archive: Vec<u8>,
 }
 
 /// Makes both key pairs in `folder`.
-pub fn make(folder: &Path, port: u16) -> io::Result<Keys> {
+pub fn make(folder: &Path) -> io::Result<Keys> {
     let identity_file = folder.join("id");
     let host = folder.join("host_key");
     for file in [&identity_file, &host] {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "boardproof", "-f"]).arg(file).stdin(Stdio::null());
-        let status = keygen.status()?;
-        if !status.success() {
-            return Err(io::Error::other(format!("ssh-keygen failed ({status})")));
+        let output = keygen.output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(io::Error::other(format!("ssh-keygen failed ({}): {}", output.status, said.trim())));
         }
     }
     let host_public = std::fs::read_to_string(host.with_extension("pub"))?;
-    let known = format!("[127.0.0.1]:{port} {host_public}");
-    let known_hosts_file = folder.join("known_hosts");
-    std::fs::write(&known_hosts_file, known)?;
     let host_key = dropbear_key(&std::fs::read_to_string(&host)?)
         .ok_or_else(|| io::Error::other("ssh-keygen wrote an unknown key format"))?;
     let authorized = std::fs::read(identity_file.with_extension("pub"))?;
     let archive =
         cpio(&[("boot.d", None), ("boot.d/authorized_keys", Some(&authorized)), ("boot.d/host_key", Some(&host_key))]);
-    Ok(Keys { identity_file, known_hosts_file, archive })
+    Ok(Keys { identity_file, host_public, archive })
+}
+
+/// A known-hosts file with one board in it.
+pub fn known_hosts(port: u16, keys: &Keys) -> String {
+    format!("[127.0.0.1]:{port} {}\n", keys.host_public.trim())
 }
 
 /// An unencrypted ed25519 key of OpenSSH (`openssh-key-v1`) in Dropbear's form: name, then seed and public key, each with its length.
