@@ -250,11 +250,13 @@ impl Job<'_> {
                 let name = operator.as_ref().map(ToString::to_string).unwrap_or_default();
                 (false, name, format!("{stage}; replaces {}", replaced.join(", ")))
             }
-            SelfCheckOutcome::Unavailable { reason } => (true, String::new(), format!("not compared: {reason}")),
+            SelfCheckOutcome::Unavailable { reason } => (false, String::new(), format!("not compared: {reason}")),
         };
+        // Nothing compared is not agreement: 0 samples say so.
+        let samples = if matches!(check.outcome, SelfCheckOutcome::Unavailable { .. }) { 0 } else { check.samples as u32 };
         let sqnr_db = check.parting.sqnr_db();
         wire.send(&Event::SelfCheck(SelfCheck {
-            samples: check.samples as u32,
+            samples,
             agree,
             max_abs: check.parting.max_abs,
             sqnr_db,

@@ -4,11 +4,17 @@ use crate::args::Places;
 use crate::exit::Exit;
 use crate::list::print_json;
 use crate::project::World;
+use crate::run::cache_folder;
 use crate::table::Table;
 use anyhow::{Context, Result, bail};
 use boardproof_lab::build::{Program, Workshop};
-use boardproof_record::plan::Target;
+use boardproof_lab::interrupt::interrupted;
+use boardproof_lab::lease::{Lease, lease_folder};
+use boardproof_lab::reach::Reach;
+use boardproof_plan::locate;
+use boardproof_record::plan::{PowerSpec, Target};
 use boardproof_record::record::Build;
+use std::time::Duration;
 
 /// Builds agent and runner for each target, or takes them from the cache.
 pub fn build(names: &[String], places: &Places, json: bool) -> Result<Exit> {
@@ -46,4 +52,25 @@ fn find<'w>(world: &'w World, name: &str) -> Result<&'w Target> {
             bail!("no target is called '{name}'; known: {}", known.join(", "))
         }
     }
+}
+
+/// Removes what boardproof left on units: blobs, leases, the agent itself.
+pub fn clean(names: &[String], places: &Places) -> Result<Exit> {
+    let world = World::read(places, &[])?;
+    let workshop = Workshop::open()?;
+    for name in names {
+        let (unit, target) = locate(name, &world.targets, &world.units)?;
+        if matches!(target.power, PowerSpec::Qemu { .. }) {
+            println!("{name}: nothing to remove, the board forgets everything when it is switched off");
+            continue;
+        }
+        let agent = workshop
+            .artifact(Program::Agent, &target.build, &mut |line| eprintln!("  {line}"))
+            .with_context(|| format!("could not build the agent for {name}"))?;
+        let say = &mut |line: &str| eprintln!("  {line}");
+        let _lease = Lease::take(&lease_folder(), &unit.name, Duration::ZERO, interrupted, say)?;
+        let reach = Reach::new(&unit, &target, &agent, &cache_folder().join("units"), None)?;
+        println!("{name}: {}", reach.clean()?);
+    }
+    Ok(Exit::Pass)
 }

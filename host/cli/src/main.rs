@@ -3,6 +3,7 @@
 mod agent;
 mod args;
 mod board;
+mod compare;
 mod doctor;
 mod exit;
 mod list;
@@ -46,9 +47,10 @@ fn dispatch(command: Command) -> Result<Exit> {
         }
         Command::Completions { shell } => Ok(list::completions(shell)),
         Command::Man { folder } => list::man(&folder),
-        Command::Gate(_) | Command::Report(_) | Command::Compare(_) | Command::Agent { .. } => {
-            anyhow::bail!("not wired yet")
-        }
+        Command::Agent { command: AgentCommand::Clean { target, places } } => agent::clean(&target, &places),
+        Command::Gate(args) => verdict::gate(&args),
+        Command::Report(args) => verdict::report(&args),
+        Command::Compare(args) => compare::compare(&args),
     }
 }
 
@@ -71,7 +73,8 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
         let hint = cause
             .downcast_ref::<boardproof_plan::PlanError>()
             .and_then(boardproof_plan::PlanError::hint)
-            .or_else(|| cause.downcast_ref::<boardproof_lab::build::BuildError>().and_then(|e| e.hint()));
+            .or_else(|| cause.downcast_ref::<boardproof_lab::build::BuildError>().and_then(|e| e.hint()))
+            .or_else(|| cause.downcast_ref::<boardproof_judge::gate::GateError>().and_then(|e| e.hint()));
         hints.extend(hint);
     }
     hints

@@ -100,7 +100,11 @@ impl<'a> Evidence<'a> {
 
     /// The same variant on the host; the cell itself when the host is its unit.
     pub fn on_host(&self, cell: &Cell) -> Option<&'a Cell> {
-        self.record.plan.cells.iter().find(|c| c.model == cell.model && c.variant == cell.variant && c.unit.as_str() == "host")
+        self.record
+            .plan
+            .cells
+            .iter()
+            .find(|c| c.model == cell.model && c.variant == cell.variant && c.unit.as_str() == "host")
     }
 
     /// The float model on the same unit: what latency and memory are compared with.
@@ -119,8 +123,13 @@ impl<'a> Evidence<'a> {
         let opened = self.open(file)?;
         let mut outputs = Vec::new();
         for index in 0..names.len() {
-            let name = names.get(&index.to_string()).ok_or_else(|| damaged(file, &"outputs are not numbered without gaps"))?;
-            let mut tensor = opened.iter().find(|t| t.name == format!("output.{index}")).cloned().ok_or_else(|| damaged(file, &"an output is missing"))?;
+            let name =
+                names.get(&index.to_string()).ok_or_else(|| damaged(file, &"outputs are not numbered without gaps"))?;
+            let mut tensor = opened
+                .iter()
+                .find(|t| t.name == format!("output.{index}"))
+                .cloned()
+                .ok_or_else(|| damaged(file, &"an output is missing"))?;
             tensor.name.clone_from(name);
             outputs.push(tensor);
         }
@@ -135,7 +144,10 @@ impl<'a> Evidence<'a> {
         let Some(seen) = self.observation(cell) else { return Ok(None) };
         let Some(file) = self.completed(cell, Pass::Latency).and_then(|p| p.ticks.as_ref()) else { return Ok(None) };
         let opened = self.open(file)?;
-        let ticks = opened.iter().find(|t| t.name == "ticks" && t.dtype == DType::U64).ok_or_else(|| damaged(file, &"no tensor 'ticks' of U64"))?;
+        let ticks = opened
+            .iter()
+            .find(|t| t.name == "ticks" && t.dtype == DType::U64)
+            .ok_or_else(|| damaged(file, &"no tensor 'ticks' of U64"))?;
         let hz = seen.device.tick_hz;
         if hz == 0 {
             return Err(damaged(file, &"the tick rate is 0"));
@@ -162,7 +174,11 @@ impl<'a> Evidence<'a> {
             Ok(values)
         };
         let labels = column(&evalset.labels)?;
-        let slices = evalset.slices.keys().map(|s| Ok((s.clone(), column(&format!("slice.{s}"))?))).collect::<Result<_, EvidenceError>>()?;
+        let slices = evalset
+            .slices
+            .keys()
+            .map(|s| Ok((s.clone(), column(&format!("slice.{s}"))?)))
+            .collect::<Result<_, EvidenceError>>()?;
         Ok(Truth { labels, slices, inputs: evalset.inputs.iter().filter_map(|n| find(n)).collect() })
     }
 

@@ -1,3 +1,6 @@
-//! Compares observations, applies the policy and renders reports. Pure.
+//! Compares observations, applies the policy and renders reports. Pure: no file, no clock, no device.
 
 pub mod compare;
+pub mod evidence;
+pub mod gate;
+pub mod report;

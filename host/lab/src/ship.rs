@@ -176,7 +176,7 @@ fn coded(blob: &Blob, cache: &Path) -> Result<Vec<u8>, ShipError> {
         return Err(ShipError::Changed { what, path, expected: blob.digest, found });
     }
     let level = if blob.program { PROGRAM_LEVEL } else { DATA_LEVEL };
-    let bytes = zstd::bulk::compress(&content, level).map_err(|source| read_error(blob, source))?;
+    let bytes = compress(&content, level).map_err(|source| read_error(blob, source))?;
     if blob.program {
         // A cache that cannot be written costs time and nothing else.
         let part = kept.with_extension(format!("part-{}", std::process::id()));
@@ -184,6 +184,13 @@ fn coded(blob: &Blob, cache: &Path) -> Result<Vec<u8>, ShipError> {
         let _ = std::fs::write(&part, &bytes).and_then(|()| std::fs::rename(&part, &kept));
     }
     Ok(bytes)
+}
+
+/// Compresses with a window of 2 MiB: a board needs that much memory to decode, and a larger window saves 2 % more.
+fn compress(content: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(level)?;
+    compressor.set_parameter(zstd::zstd_safe::CParameter::WindowLog(21))?;
+    compressor.compress(content)
 }
 
 fn read_error(blob: &Blob, source: std::io::Error) -> ShipError {

@@ -55,11 +55,11 @@ pub fn plan(
     units: &BTreeMap<UnitName, Unit>,
     policy: Policy,
 ) -> Result<Plan, PlanError> {
-    let places = wanted.places.iter().map(|p| place(p, targets, units)).collect::<Result<Vec<_>, _>>()?;
+    let places = wanted.places.iter().map(|p| locate(p, targets, units)).collect::<Result<Vec<_>, _>>()?;
     let models = models(wanted, manifests)?;
     let mut plan =
         Plan { models: BTreeMap::new(), targets: BTreeMap::new(), units: BTreeMap::new(), policy, cells: Vec::new() };
-    let host = place(HOST, targets, units)?;
+    let host = locate(HOST, targets, units)?;
     for (unit, target) in std::iter::once(&host).chain(&places) {
         plan.targets.insert(target.name.clone(), target.clone());
         plan.units.insert(unit.name.clone(), unit.clone());
@@ -83,8 +83,8 @@ pub fn plan(
     }
 }
 
-/// Finds a unit, or a target that is its own unit.
-fn place(
+/// Finds a unit by name, or a target that is its own unit.
+pub fn locate(
     found: &str,
     targets: &BTreeMap<TargetName, Target>,
     units: &BTreeMap<UnitName, Unit>,

@@ -1,7 +1,7 @@
 //! `policy.toml`: the rules that decide.
 
 use crate::error::{PlanError, check_schema, from_toml};
-use boardproof_record::policy::{Against, Direction, Policy, Rule};
+use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::{ModelName, RuleId, TargetName};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -37,6 +37,8 @@ struct RawRule {
     limit: f64,
     unit: String,
     against: Against,
+    #[serde(default)]
+    decide: Decide,
     #[serde(default = "default_confidence")]
     confidence: f64,
     #[serde(default = "one")]
@@ -91,8 +93,8 @@ fn rule(file: &str, raw: RawRule, seen: &mut BTreeSet<RuleId>) -> Result<Rule, P
     if !raw.limit.is_finite() {
         return Err(PlanError::value(file, format!("{place} limit"), "a finite number", raw.limit));
     }
-    if !(0.5..1.0).contains(&raw.confidence) {
-        return Err(PlanError::value(file, format!("{place} confidence"), "0.5 to below 1", raw.confidence));
+    if !(raw.confidence > 0.5 && raw.confidence < 1.0) {
+        return Err(PlanError::value(file, format!("{place} confidence"), "above 0.5 and below 1", raw.confidence));
     }
     if raw.reason.trim().is_empty() {
         return Err(PlanError::value(file, place, "a reason", "none"));
@@ -108,6 +110,7 @@ fn rule(file: &str, raw: RawRule, seen: &mut BTreeSet<RuleId>) -> Result<Rule, P
         limit: raw.limit,
         unit: raw.unit,
         against: raw.against,
+        decide: raw.decide,
         confidence: raw.confidence,
         min_samples: raw.min_samples,
         tasks: raw.tasks,

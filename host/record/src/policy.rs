@@ -31,7 +31,10 @@ pub struct Rule {
     pub unit: String,
     /// What the number is compared with.
     pub against: Against,
-    /// Confidence of the interval that decides, as a share (0.95).
+    /// How the number is held against the limit.
+    #[serde(default)]
+    pub decide: Decide,
+    /// Confidence of each one-sided bound that decides, as a share (0.95).
     pub confidence: f64,
     /// Below this many samples the rule is inconclusive, whatever the number says.
     pub min_samples: u64,
@@ -59,6 +62,20 @@ pub enum Direction {
     AtMost,
     /// At least the limit.
     AtLeast,
+}
+
+/// How a number with an interval is held against a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decide {
+    /// The whole interval must lie on the good side to pass, on the bad side to fail; between them it is inconclusive. For what must
+    /// be shown to be good.
+    #[default]
+    Shown,
+    /// Fails when the number is beyond the limit and a loss is shown at the rule's confidence; a number beyond the limit without that
+    /// is inconclusive; a number within the limit passes, and the result says how large a loss these samples could have hidden. For
+    /// subgroups that are too small to show that they are good.
+    Alarm,
 }
 
 /// What a measured number is held against.

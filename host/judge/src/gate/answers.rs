@@ -48,7 +48,9 @@ pub fn answers(evidence: Evidence<'_>, cell: &Cell, truth: &Truth<'_>) -> Result
         return Err(failed(format!("{} answers to {} labels", rows.count(), truth.labels.len())));
     }
     Ok(Some(match &model.task {
-        Task::Classification { .. } => Answers::Right(correct_top_k(rows, &truth.labels, 1).map_err(|e| failed(e.to_string()))?.correct),
+        Task::Classification { .. } => {
+            Answers::Right(correct_top_k(rows, &truth.labels, 1).map_err(|e| failed(e.to_string()))?.correct)
+        }
         Task::Binary { .. } => Answers::Scores(values.chunks(first.row_elements()).map(|row| row[0]).collect()),
         Task::Anomaly => Answers::Scores(scores(&values, first, truth).map_err(failed)?),
         Task::Regression => {
@@ -94,7 +96,14 @@ impl Answers {
     }
 
     /// How much `candidate` lost against `self`, with one-sided bounds at `confidence` each. `None` where there is nothing to compare.
-    pub fn drop(&self, candidate: &Self, labels: &[i64], samples: Samples<'_>, limit: f64, confidence: f64) -> Option<Drop> {
+    pub fn drop(
+        &self,
+        candidate: &Self,
+        labels: &[i64],
+        samples: Samples<'_>,
+        limit: f64,
+        confidence: f64,
+    ) -> Option<Drop> {
         // Two one-sided bounds at confidence c are the ends of one interval at 2c - 1.
         let both = Confidence::new(2.0 * confidence - 1.0).ok()?;
         match (self, candidate) {
@@ -144,7 +153,15 @@ fn error_rise(reference: &[f64], candidate: &[f64], confidence: f64) -> Option<D
     let value = c - r;
     let square: f64 = reference.iter().zip(candidate).map(|(r, c)| (c - r - value).powi(2)).sum();
     let half = crate::compare::statistics::normal_quantile(confidence) * (square / (n - 1.0) / n).sqrt();
-    Some(Drop { value, lower: value - half, upper: value + half, reference: r, candidate: c, samples: reference.len() as u64, samples_more: None })
+    Some(Drop {
+        value,
+        lower: value - half,
+        upper: value + half,
+        reference: r,
+        candidate: c,
+        samples: reference.len() as u64,
+        samples_more: None,
+    })
 }
 
 fn pick<T: Copy>(column: &[T], samples: Samples<'_>) -> Vec<T> {

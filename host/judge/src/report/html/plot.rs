@@ -37,7 +37,9 @@ pub struct Marker {
 pub fn bins(values: impl Iterator<Item = f64>, count: usize) -> Vec<Bin> {
     let mut values: Vec<f64> = values.filter(|v| v.is_finite()).collect();
     values.sort_by(f64::total_cmp);
-    let (Some(&low), Some(&high)) = (values.first(), values.get(values.len().saturating_sub(1) * 999 / 1000)) else { return Vec::new() };
+    let (Some(&low), Some(&high)) = (values.first(), values.get(values.len().saturating_sub(1) * 999 / 1000)) else {
+        return Vec::new();
+    };
     let count = count.max(1);
     let width = if high > low { (high - low) / count as f64 } else { low.abs().max(1.0) * 0.01 };
     let mut bins: Vec<Bin> =
@@ -75,9 +77,21 @@ pub fn histogram(title: &str, axis: &str, bins: &[Bin], markers: &[Marker], form
     for i in 0..=4 {
         let v = low + (high - low) * f64::from(i) / 4.0;
         let anchor = ["start", "middle", "middle", "middle", "end"][i as usize];
-        let _ = write!(svg, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>", x(v), floor + 15.0, escape(&format(v)));
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+            x(v),
+            floor + 15.0,
+            escape(&format(v))
+        );
     }
-    let _ = write!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\" class=\"name\">{}</text>", WIDTH / 2.0, HEIGHT - 6.0, escape(axis));
+    let _ = write!(
+        svg,
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\" class=\"name\">{}</text>",
+        WIDTH / 2.0,
+        HEIGHT - 6.0,
+        escape(axis)
+    );
     let _ = write!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", LEFT - 6.0, TOP + 8.0, top as u64);
     svg += &marker_lines(markers, (low, high), x);
     svg + "</svg>"
@@ -174,13 +188,18 @@ mod tests {
     #[test]
     fn equal_values_and_no_values_give_a_plot_and_a_sentence() {
         assert_eq!(bins([3.0; 5].into_iter(), 10).iter().map(|b| b.count).sum::<u64>(), 5);
-        assert!(histogram("t", "x", &bins(std::iter::empty(), 10), &[], |v| v.to_string()).contains("nothing was measured"));
+        assert!(
+            histogram("t", "x", &bins(std::iter::empty(), 10), &[], |v| v.to_string()).contains("nothing was measured")
+        );
     }
 
     #[test]
     fn text_from_outside_cannot_become_markup() {
         let bar = Bar { name: "<script>".into(), value: f64::NAN, text: "\"&".into() };
         let svg = bars("<b>", &[bar], 1.0, Some((0.5, "<i>")));
-        assert!(!svg.contains("<script>") && !svg.contains("<b>") && !svg.contains("<i>") && !svg.contains("NaN"), "{svg}");
+        assert!(
+            !svg.contains("<script>") && !svg.contains("<b>") && !svg.contains("<i>") && !svg.contains("NaN"),
+            "{svg}"
+        );
     }
 }

@@ -1,0 +1,405 @@
+//! The report as one HTML page: no script, no font, no picture from elsewhere. Opens anywhere, reads on a phone and in the dark.
+
+pub mod plot;
+
+use super::summary::{CellSummary, Summary};
+use super::text::word;
+use super::{amount, bytes, duration_ns};
+use boardproof_record::verdict::{RuleResult, Verdict};
+use plot::{Bar, Marker};
+use std::fmt::Write;
+
+const STYLE: &str = include_str!("style.css");
+
+/// Renders the page.
+pub fn render(summary: &Summary) -> String {
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>boardproof: {}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>boardproof</h1>\n",
+        word(summary.verdict)
+    );
+    let _ = writeln!(
+        page,
+        "<div class=\"banner {}\"><span class=\"verdict\">{}</span><p>{}</p></div>",
+        class(summary.verdict),
+        word(summary.verdict),
+        escape(&summary.sentence())
+    );
+    if summary.cells.iter().any(|c| c.emulated) {
+        page += "<p class=\"notice\">Some units are emulated. Their timings are the emulator's and say nothing about hardware; answers and memory are real.</p>\n";
+    }
+    page += &overview(summary);
+    summary.cells.iter().enumerate().for_each(|(i, cell)| page += &section(i, cell));
+    page += &builds(summary);
+    page + "</main>\n</body>\n</html>\n"
+}
+
+fn class(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Inconclusive => "inconclusive",
+        Verdict::Incomplete => "incomplete",
+    }
+}
+
+fn verdict_cell(verdict: Verdict) -> String {
+    format!("<td class=\"verdict {}\">{}</td>", class(verdict), word(verdict))
+}
+
+fn overview(summary: &Summary) -> String {
+    let mut text = "<div class=\"scroll\"><table>\n<tr><th>verdict</th><th>model</th><th>variant</th><th>unit</th><th class=\"n\">SQNR</th><th class=\"n\">p50</th><th class=\"n\">peak memory</th><th>why</th></tr>\n".to_owned();
+    for (i, cell) in summary.cells.iter().enumerate() {
+        let db = cell.drift.and_then(|d| d.total_db).map_or_else(|| "-".into(), |v| amount(v, "dB"));
+        let p50 = cell.latency.as_ref().map_or_else(|| "-".into(), |l| duration_ns(l.quantiles[0].value_ns));
+        let mark = if cell.emulated && cell.latency.is_some() { " <span class=\"soft\">emulated</span>" } else { "" };
+        let peak = cell.memory.iter().find(|(n, _)| n == "peak").map_or_else(|| "-".into(), |(_, v)| bytes(*v));
+        let _ = writeln!(
+            text,
+            "<tr>{}<td><a href=\"#cell-{i}\">{}</a></td><td>{}</td><td>{}</td><td class=\"n\">{db}</td><td class=\"n\">{p50}{mark}</td><td class=\"n\">{peak}</td><td>{}</td></tr>",
+            verdict_cell(cell.verdict),
+            escape(&cell.model),
+            escape(&cell.variant),
+            escape(&cell.unit),
+            escape(&cell.reason)
+        );
+    }
+    text + "</table></div>\n"
+}
+
+fn section(number: usize, cell: &CellSummary) -> String {
+    let mut text = format!("<section class=\"cell\" id=\"cell-{number}\">\n<h2>{}</h2>\n", escape(&cell.title()));
+    let _ = writeln!(
+        text,
+        "<p><span class=\"verdict {}\">{}</span> {}</p><p class=\"soft\">{}; target {}{}</p>",
+        class(cell.verdict),
+        word(cell.verdict),
+        escape(&cell.reason),
+        escape(&cell.quantization),
+        escape(&cell.target),
+        if cell.proved { "" } else { ", not proved by anybody yet" }
+    );
+    text += &fault(cell);
+    text += &rules(&cell.rules);
+    text += &plots(cell);
+    text += &groups(cell);
+    text += &latency(cell);
+    text += &memory(cell);
+    text += &metrics(cell);
+    text += &operators(cell);
+    text += &environment(cell);
+    text + "</section>\n"
+}
+
+fn fault(cell: &CellSummary) -> String {
+    let mut text = String::new();
+    if let Some(fault) = &cell.fault {
+        let _ = writeln!(
+            text,
+            "<h3>What went wrong</h3><p>{}: {}</p>",
+            escape(&fault.action),
+            escape(&fault.causes.join(": "))
+        );
+        fault.hints.iter().for_each(|hint| text += &format!("<p>Hint: {}</p>\n", escape(hint)));
+        if !fault.console.is_empty() {
+            let _ = writeln!(
+                text,
+                "<details><summary>End of the console</summary><pre class=\"scroll\">{}</pre></details>",
+                escape(&fault.console.join("\n"))
+            );
+        }
+    }
+    if !cell.failed_attempts.is_empty() {
+        text += "<h3>Attempts that did not work</h3>\n<ul>\n";
+        for attempt in &cell.failed_attempts {
+            let _ = writeln!(
+                text,
+                "<li>{}: {}</li>",
+                escape(&attempt.action),
+                escape(attempt.error.as_deref().unwrap_or_default())
+            );
+        }
+        text += "</ul>\n";
+    }
+    text
+}
+
+fn rules(rules: &[RuleResult]) -> String {
+    if rules.is_empty() {
+        return String::new();
+    }
+    let mut text = "<h3>Rules</h3>\n<div class=\"scroll\"><table>\n<tr><th>verdict</th><th>rule</th><th>slice</th><th class=\"n\">measured</th><th class=\"n\">interval</th><th class=\"n\">limit</th><th class=\"n\">samples</th><th>in words</th></tr>\n".to_owned();
+    for r in rules {
+        let of = |v: Option<f64>| v.map_or_else(|| "-".into(), |v| amount(v, &r.unit));
+        let interval = match (r.lower, r.upper) {
+            (Some(l), Some(u)) => format!("{} to {}", amount(l, &r.unit), amount(u, &r.unit)),
+            _ => "-".into(),
+        };
+        let limit = if r.unit.is_empty() { "-".into() } else { amount(r.limit, &r.unit) };
+        let more = r.samples_more.map_or_else(String::new, |n| format!(" About {n} more samples would decide."));
+        let _ = writeln!(
+            text,
+            "<tr>{}<td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{interval}</td><td class=\"n\" title=\"{}\">{limit}</td><td class=\"n\">{}</td><td>{}{more}</td></tr>",
+            verdict_cell(r.verdict),
+            escape(r.rule.as_str()),
+            escape(r.slice.as_deref().unwrap_or("-")),
+            of(r.observed),
+            escape(&r.limit_reason),
+            if r.samples == 0 { "-".into() } else { r.samples.to_string() },
+            escape(&r.detail)
+        );
+    }
+    text + "</table></div>\n"
+}
+
+fn plots(cell: &CellSummary) -> String {
+    let mut text = "<div class=\"plots\">\n".to_owned();
+    if let Some(summary) = &cell.latency {
+        let markers: Vec<Marker> = summary
+            .quantiles
+            .iter()
+            .take(3)
+            .map(|q| Marker { label: format!("p{} {}", q.p * 100.0, duration_ns(q.value_ns)), at: q.value_ns })
+            .collect();
+        let bins = plot::bins(cell.latency_ns.iter().copied(), 60);
+        let svg =
+            plot::histogram("Latency of single inferences", "time of one inference", &bins, &markers, duration_ns);
+        let note = if cell.emulated { " Emulated: not a hardware timing." } else { "" };
+        let _ = writeln!(
+            text,
+            "<figure>{svg}<figcaption>Latency of {} inferences, one at a time. The slowest in a thousand are in the last bar.{note}</figcaption></figure>",
+            summary.samples
+        );
+    }
+    if !cell.errors.is_empty() {
+        let bins: Vec<plot::Bin> = cell
+            .errors
+            .iter()
+            .map(|(from, to, count)| plot::Bin { from: octave(*from), to: octave(*to), count: *count })
+            .collect();
+        let svg = plot::histogram(
+            "Errors of the outputs",
+            "absolute difference from the reference (octaves)",
+            &bins,
+            &[],
+            |v| format!("{:.2e}", v.exp2()),
+        );
+        let _ = writeln!(
+            text,
+            "<figure>{svg}<figcaption>How far single output elements are from the float reference.</figcaption></figure>"
+        );
+    }
+    if let Some(split) = &cell.drift {
+        let rows = [
+            ("quantization (float to variant, host)", split.quantization_db),
+            ("deployment (variant, host to unit)", split.deployment_db),
+            ("total", split.total_db),
+        ];
+        let bars: Vec<Bar> = rows
+            .iter()
+            .filter_map(|(name, db)| {
+                db.map(|v| Bar {
+                    name: (*name).to_owned(),
+                    value: v,
+                    text: amount(v, "dB").replace(" (identical)", ""),
+                })
+            })
+            .collect();
+        let limit = cell.rules.iter().find(|r| r.metric == "sqnr_db").map(|r| r.limit);
+        let label = limit.map(|l| format!("limit {}", amount(l, "dB"))).unwrap_or_default();
+        if !bars.is_empty() {
+            let svg = plot::bars("Where the drift comes from", &bars, 80.0, limit.map(|l| (l, label.as_str())));
+            let _ = writeln!(
+                text,
+                "<figure>{svg}<figcaption>Signal to quantization noise, longer is better. Infinite means identical answers.</figcaption></figure>"
+            );
+        }
+    }
+    text + "</div>\n"
+}
+
+/// Place of an error on the octave axis; the open ends are drawn one octave wide.
+fn octave(edge: f64) -> f64 {
+    if edge <= 0.0 {
+        -41.0
+    } else if edge.is_finite() {
+        edge.log2()
+    } else {
+        25.0
+    }
+}
+
+fn groups(cell: &CellSummary) -> String {
+    if cell.task.is_empty() {
+        return String::new();
+    }
+    let mut text = "<details><summary>Task metric by class and slice</summary><div class=\"scroll\"><table>\n<tr><th>group</th><th class=\"n\">samples</th><th class=\"n\">reference</th><th class=\"n\">candidate</th><th class=\"n\">change</th></tr>\n".to_owned();
+    for row in &cell.task {
+        let of = |v: Option<f64>| v.map_or_else(|| "-".into(), |v| amount(v, "share"));
+        let change = row
+            .reference
+            .zip(row.candidate)
+            .map_or_else(|| "-".into(), |(r, c)| format!("{:+.2} points", (c - r) * 100.0));
+        let _ = writeln!(
+            text,
+            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{change}</td></tr>",
+            escape(&row.group),
+            row.samples,
+            of(row.reference),
+            of(row.candidate)
+        );
+    }
+    text + "</table></div></details>\n"
+}
+
+fn latency(cell: &CellSummary) -> String {
+    let Some(own) = &cell.latency else { return String::new() };
+    let label = if cell.emulated { " (emulated)" } else { "" };
+    let mut text = format!(
+        "<details><summary>Latency{label}</summary><div class=\"scroll\"><table>\n<tr><th>quantile</th><th class=\"n\">measured</th><th class=\"n\">95 % bounds</th><th class=\"n\">float model, same unit</th></tr>\n"
+    );
+    for (i, q) in own.quantiles.iter().enumerate() {
+        let bounds = match (q.lower_ns, q.upper_ns) {
+            (Some(l), Some(u)) => format!("{} to {}", duration_ns(l), duration_ns(u)),
+            _ => format!("needs {} inferences", q.samples_needed),
+        };
+        let reference =
+            cell.latency_reference.as_ref().map_or_else(|| "-".into(), |r| duration_ns(r.quantiles[i].value_ns));
+        let _ = writeln!(
+            text,
+            "<tr><td>p{}</td><td class=\"n\">{}</td><td class=\"n\">{bounds}</td><td class=\"n\">{reference}</td></tr>",
+            q.p * 100.0,
+            duration_ns(q.value_ns)
+        );
+    }
+    let rate = own.throughput_per_s.map_or_else(|| "-".into(), |r| format!("{r:.0} per second"));
+    let _ = writeln!(
+        text,
+        "<tr><td>max</td><td class=\"n\">{}</td><td class=\"n\">-</td><td class=\"n\">{}</td></tr>\n</table></div><p class=\"soft\">{} inferences, mean {}, {rate} one after the other.</p></details>",
+        duration_ns(own.max_ns),
+        cell.latency_reference.as_ref().map_or_else(|| "-".into(), |r| duration_ns(r.max_ns)),
+        own.samples,
+        duration_ns(own.mean_ns)
+    );
+    text
+}
+
+fn memory(cell: &CellSummary) -> String {
+    if cell.memory.is_empty() {
+        return String::new();
+    }
+    let row = |(name, value): &(String, f64)| {
+        format!("<tr><td>{}</td><td class=\"n\">{}</td></tr>\n", escape(name), bytes(*value))
+    };
+    let rows: String = cell.memory.iter().map(row).collect();
+    format!(
+        "<details><summary>Memory and size</summary><div class=\"scroll\"><table>\n<tr><th>what</th><th class=\"n\">bytes</th></tr>\n{rows}<tr><td>model file</td><td class=\"n\">{}</td></tr>\n</table></div></details>\n",
+        bytes(cell.model_bytes as f64)
+    )
+}
+
+fn metrics(cell: &CellSummary) -> String {
+    if cell.metrics.is_empty() {
+        return String::new();
+    }
+    let row = |name: &str, value: &Result<f64, String>| match value {
+        Ok(v) => format!("<tr><td><code>{}</code></td><td class=\"n\">{}</td></tr>\n", escape(name), plain(*v)),
+        Err(why) => format!("<tr><td><code>{}</code></td><td class=\"soft\">{}</td></tr>\n", escape(name), escape(why)),
+    };
+    let own: String = cell.metrics.iter().map(|(name, unit, value)| row(&format!("{name} ({unit})"), value)).collect();
+    let vendors: String = cell.dialects.iter().map(|(name, value)| row(name, value)).collect();
+    format!(
+        "<details><summary>All metrics, and the vendors' figures under their names</summary><div class=\"scroll\"><table>\n{own}{vendors}</table></div></details>\n"
+    )
+}
+
+fn plain(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e6).contains(&value.abs()) {
+        format!("{value:.4}")
+    } else if value.is_infinite() {
+        "infinite".into()
+    } else {
+        format!("{value:.3e}")
+    }
+}
+
+fn operators(cell: &CellSummary) -> String {
+    if cell.operators.is_empty() {
+        return String::new();
+    }
+    let row = |op: &boardproof_record::observation::Operator| {
+        format!(
+            "<tr><td class=\"n\">{}</td><td>{}</td><td><code>{}</code></td><td><code>{}</code></td><td><code>{}</code></td></tr>\n",
+            op.index,
+            escape(&op.op),
+            escape(&op.name),
+            escape(&op.dtypes),
+            escape(&op.kernel)
+        )
+    };
+    let rows: String = cell.operators.iter().map(row).collect();
+    format!(
+        "<details><summary>What ran: {} operators</summary><div class=\"scroll\"><table>\n<tr><th class=\"n\">#</th><th>operator</th><th>node</th><th>element types</th><th>kernel</th></tr>\n{rows}</table></div></details>\n",
+        cell.operators.len()
+    )
+}
+
+fn environment(cell: &CellSummary) -> String {
+    let mut rows = String::new();
+    let mut row = |name: &str, value: &str| {
+        rows += &format!("<tr><td>{}</td><td><code>{}</code></td></tr>\n", escape(name), escape(value))
+    };
+    if let Some(device) = &cell.device {
+        row("agent", &device.agent_build);
+        row("runner", &device.runner_digest.map(|d| d.to_string()).unwrap_or_default());
+        row("system", &device.system);
+        row("identity", &device.identity);
+    }
+    row(
+        "shipped",
+        &format!(
+            "{} new content, {} on the wire, {} were there",
+            bytes(cell.shipped.content_bytes as f64),
+            bytes(cell.shipped.wire_bytes as f64),
+            bytes(cell.shipped.cached_bytes as f64)
+        ),
+    );
+    cell.environment.texts.iter().for_each(|(name, value)| row(name, value));
+    cell.environment.numbers.iter().for_each(|(name, value)| row(name, &value.to_string()));
+    cell.environment.missing.iter().for_each(|(name, why)| row(name, &format!("not known: {why}")));
+    format!("<details><summary>Environment</summary><div class=\"scroll\"><table>\n{rows}</table></div></details>\n")
+}
+
+fn builds(summary: &Summary) -> String {
+    let row = |b: &boardproof_record::record::Build| {
+        format!(
+            "<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td><td><code>{}</code></td><td>{}</td></tr>\n",
+            escape(&b.program),
+            escape(&b.triple),
+            bytes(b.bytes as f64),
+            b.digest.short(),
+            escape(&b.builder)
+        )
+    };
+    let rows: String = summary.builds.iter().map(row).collect();
+    format!(
+        "<details><summary>How the programs were built</summary><div class=\"scroll\"><table>\n<tr><th>program</th><th>triple</th><th class=\"n\">size</th><th>digest</th><th>built with</th></tr>\n{rows}</table></div></details>\n<p class=\"soft\">Measured by boardproof {}.</p>\n",
+        escape(&summary.boardproof)
+    )
+}
+
+/// Text that cannot become markup.
+pub fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            c if c.is_control() && !matches!(c, '\n' | '\t') => safe.push('\u{fffd}'),
+            c => safe.push(c),
+        }
+    }
+    safe
+}

@@ -1,0 +1,82 @@
+//! Markdown for a CI system's summary page: the worst first, short enough for a limit of one mebibyte.
+
+use super::summary::{CellSummary, Summary};
+use super::text::word;
+use super::{amount, duration_ns};
+use boardproof_record::verdict::Verdict;
+use std::fmt::Write;
+
+/// What a summary page takes.
+const BYTES_MAX: usize = 1024 * 1024;
+
+/// Renders a heading, a table of all cells, and the broken rules of those that did not pass.
+pub fn render(summary: &Summary) -> String {
+    let mut cells: Vec<&CellSummary> = summary.cells.iter().collect();
+    cells.sort_by_key(|c| std::cmp::Reverse(c.verdict));
+    let mut text = format!("## boardproof: {}\n\n{}\n\n", word(summary.verdict), escape(&summary.sentence()));
+    if cells.iter().any(|c| c.emulated) {
+        text += "Timings marked *emulated* are an emulator's and say nothing about hardware.\n\n";
+    }
+    text += "| verdict | model | variant | unit | SQNR | p50 | p99 | why |\n|---|---|---|---|---:|---:|---:|---|\n";
+    for cell in &cells {
+        let db = cell.drift.and_then(|d| d.total_db).map_or_else(|| "-".into(), |v| amount(v, "dB"));
+        let quantile =
+            |i: usize| cell.latency.as_ref().map_or_else(|| "-".into(), |l| duration_ns(l.quantiles[i].value_ns));
+        let mark = if cell.emulated && cell.latency.is_some() { " *emulated*" } else { "" };
+        let _ = writeln!(
+            text,
+            "| **{}** | {} | {} | {} | {db} | {}{mark} | {} | {} |",
+            word(cell.verdict),
+            escape(&cell.model),
+            escape(&cell.variant),
+            escape(&cell.unit),
+            quantile(0),
+            quantile(2),
+            escape(&cell.reason)
+        );
+    }
+    for cell in cells.iter().filter(|c| c.verdict != Verdict::Pass) {
+        text += &broken(cell);
+    }
+    if text.len() > BYTES_MAX {
+        let end = (0..=BYTES_MAX - 200).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+        text.truncate(end);
+        text += "\n\nThe rest did not fit; see the HTML report.\n";
+    }
+    text
+}
+
+fn broken(cell: &CellSummary) -> String {
+    let mut text = format!("\n### {} {}\n\n", word(cell.verdict), escape(&cell.title()));
+    for rule in cell.rules.iter().filter(|r| r.verdict != Verdict::Pass) {
+        let slice = rule.slice.as_ref().map_or_else(String::new, |s| format!(" ({})", escape(s)));
+        let more = rule.samples_more.map_or_else(String::new, |n| format!("; about {n} more samples would decide"));
+        let _ = writeln!(
+            text,
+            "- **{}**{slice}: {}{more}. Limit from {}",
+            rule.rule,
+            escape(&rule.detail),
+            escape(&rule.limit_reason)
+        );
+    }
+    if let Some(fault) = &cell.fault {
+        let _ = writeln!(text, "- {}: {}", escape(&fault.action), escape(&fault.causes.join(": ")));
+        fault.hints.iter().for_each(|hint| text += &format!("- hint: {}\n", escape(hint)));
+    }
+    text
+}
+
+/// Names and texts of others must not become table cells or markup.
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '|' | '*' | '_' | '`' | '[' | ']' | '\\' => safe.extend(['\\', c]),
+            '<' => safe.push_str("&lt;"),
+            '\n' | '\r' => safe.push(' '),
+            c if c.is_control() => safe.push('\u{fffd}'),
+            c => safe.push(c),
+        }
+    }
+    safe
+}

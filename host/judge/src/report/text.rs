@@ -1,0 +1,127 @@
+//! The verdict for a terminal: a line per cell that a person understands in ten seconds, then the table behind it.
+
+use super::summary::{CellSummary, Summary};
+use super::{amount, bytes, duration_ns};
+use boardproof_record::verdict::{RuleResult, Verdict};
+use std::fmt::Write;
+
+/// Colours, or none. Words carry the meaning either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    /// ANSI colours.
+    Colour,
+    /// Plain text.
+    Plain,
+}
+
+/// The word for a verdict.
+pub fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "PASS",
+        Verdict::Fail => "FAIL",
+        Verdict::Inconclusive => "INCONCLUSIVE",
+        Verdict::Incomplete => "INCOMPLETE",
+    }
+}
+
+fn painted(verdict: Verdict, paint: Paint) -> String {
+    let code = match verdict {
+        Verdict::Pass => 32,
+        Verdict::Fail => 31,
+        Verdict::Inconclusive | Verdict::Incomplete => 33,
+    };
+    match paint {
+        Paint::Colour => format!("\x1b[1;{code}m{}\x1b[0m", word(verdict)),
+        Paint::Plain => word(verdict).to_owned(),
+    }
+}
+
+/// Renders everything.
+pub fn render(summary: &Summary, paint: Paint) -> String {
+    let mut text = String::new();
+    for cell in &summary.cells {
+        let pad = " ".repeat(13_usize.saturating_sub(word(cell.verdict).len()));
+        let _ = writeln!(text, "{}{pad}{}", painted(cell.verdict, paint), cell.title());
+        let _ = writeln!(text, "             {}", cell.reason);
+        if cell.emulated {
+            let _ = writeln!(text, "             timings are an emulator's and say nothing about hardware");
+        }
+    }
+    for cell in &summary.cells {
+        let _ = write!(text, "\n{}\n", details(cell));
+    }
+    let _ = writeln!(text, "{}  {}", painted(summary.verdict, paint), summary.sentence());
+    text
+}
+
+fn details(cell: &CellSummary) -> String {
+    let mut text = format!("{}\n", cell.title());
+    if !cell.rules.is_empty() {
+        text += &rules_table(&cell.rules);
+    }
+    if let Some(drift) = &cell.drift {
+        let db = |v: Option<f64>| v.map_or_else(|| "-".into(), |v| amount(v, "dB"));
+        let _ = writeln!(
+            text,
+            "  drift   quantization {} (float on host -> variant on host), deployment {} (-> on unit), total {}",
+            db(drift.quantization_db),
+            db(drift.deployment_db),
+            db(drift.total_db)
+        );
+    }
+    if let Some(l) = &cell.latency {
+        let q: Vec<String> =
+            l.quantiles.iter().map(|q| format!("p{} {}", q.p * 100.0, duration_ns(q.value_ns))).collect();
+        let label = if cell.emulated { " (emulated)" } else { "" };
+        let _ = writeln!(
+            text,
+            "  latency {}, max {}, {} inferences{label}",
+            q.join(", "),
+            duration_ns(l.max_ns),
+            l.samples
+        );
+    }
+    if let Some(peak) = cell.memory.iter().find(|(name, _)| name == "peak") {
+        let _ = writeln!(text, "  memory  peak {}, model file {}", bytes(peak.1), bytes(cell.model_bytes as f64));
+    }
+    text
+}
+
+fn rules_table(rules: &[RuleResult]) -> String {
+    let heading = ["rule", "slice", "measured", "interval", "limit", "verdict"].map(str::to_owned);
+    let row = |r: &RuleResult| {
+        let of = |v: Option<f64>| v.map_or_else(|| "-".into(), |v| amount(v, &r.unit));
+        let interval = match (r.lower, r.upper) {
+            (Some(l), Some(u)) => format!("{} to {}", amount(l, &r.unit), amount(u, &r.unit)),
+            _ => "exact".into(),
+        };
+        let always = r.unit.is_empty();
+        let (interval, limit) = if always { ("-".into(), "-".into()) } else { (interval, amount(r.limit, &r.unit)) };
+        let mut verdict = word(r.verdict).to_owned();
+        if let Some(more) = r.samples_more {
+            verdict += &format!(" (about {more} more samples)");
+        }
+        [r.rule.to_string(), r.slice.clone().unwrap_or_else(|| "-".into()), of(r.observed), interval, limit, verdict]
+    };
+    // Slices that pass are many and alike: the table shows those that do not, and the closest one of those that do.
+    let shown = |r: &&RuleResult| r.slice.is_none() || r.verdict != Verdict::Pass;
+    let mut rows: Vec<[String; 6]> = rules.iter().filter(shown).map(row).collect();
+    let passing = rules.iter().filter(|r| r.slice.is_some() && r.verdict == Verdict::Pass);
+    let worst = passing.clone().max_by(|a, b| a.observed.unwrap_or(0.0).total_cmp(&b.observed.unwrap_or(0.0)));
+    if let Some(worst) = worst {
+        let mut line = row(worst);
+        line[1] = format!("{} (worst of {} that pass)", line[1], passing.count());
+        rows.push(line);
+    }
+    align(&heading, &rows)
+}
+
+fn align(heading: &[String; 6], rows: &[[String; 6]]) -> String {
+    let width = |i: usize| rows.iter().chain([heading]).map(|r| r[i].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..6).map(width).collect();
+    let line = |cells: &[String; 6]| {
+        let padded: Vec<String> = cells.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}")).collect();
+        format!("  {}\n", padded.join("  ").trim_end())
+    };
+    rows.iter().fold(line(heading), |text, row| text + &line(row))
+}
