@@ -63,9 +63,7 @@ impl Events for Progress {
         }
         match event {
             // A compiler says a line per crate: those pass by, what boardproof itself says stays.
-            Event::Said(text)
-                if text.starts_with("Compiling") || text.starts_with("Fresh") || text.starts_with("Downloaded") =>
-            {
+            Event::Said(text) if is_compiler(&text) => {
                 self.status(&text, false);
             }
             Event::Said(text) => self.line(&text),
@@ -96,4 +94,10 @@ impl Events for Progress {
             }
         }
     }
+}
+
+fn is_compiler(text: &str) -> bool {
+    ["Compiling ", "Fresh ", "Downloaded ", "Downloading ", "Finished ", "Blocking ", "Locking ", "Updating "]
+        .iter()
+        .any(|word| text.starts_with(word))
 }

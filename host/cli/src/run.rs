@@ -188,7 +188,7 @@ impl Run<'_> {
                 Ok(reach) => reach,
                 Err(error) => return self.all(&cells, Outcome::ShipFailed, "reach the unit", &error, error.hint()),
             };
-        let mut bench = Bench::new(reach, lease.epoch, lease.holder.clone(), cache_folder(), interrupted);
+        let mut bench = Bench::new(reach, &lease, cache_folder(), wait, interrupted);
         let number = self.record.plan.cells.len();
         for cell in &cells {
             if interrupted() {

@@ -57,7 +57,11 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
     let cells =
         judged.iter().map(|cell| judge_cell(evidence, policy, baseline, cell)).collect::<Result<Vec<_>, _>>()?;
     for rule in &policy.rules {
-        if !cells.iter().any(|c| c.rules.iter().any(|r| r.rule == rule.id)) && !only_other_tasks(evidence, rule) {
+        let looked = cells.iter().any(|c| c.rules.iter().any(|r| r.rule == rule.id));
+        // A cell that has no numbers has its verdict already; that is not the rule's mistake.
+        let could = judged.iter().zip(&cells).any(|(cell, seen)| applies(rule, evidence, cell) && has_numbers(seen));
+        let nowhere = judged.iter().all(|cell| !applies(rule, evidence, cell)) && !only_other_tasks(evidence, rule);
+        if !looked && (could || nowhere) {
             let why = "no judged cell has what it looks at".to_owned();
             return Err(GateError::MatchesNothing { rule: rule.id.clone(), why });
         }
@@ -97,6 +101,11 @@ fn check_policy(evidence: Evidence<'_>, policy: &Policy, baseline: bool) -> Resu
 
 fn names(list: &[impl std::fmt::Display]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The rules of the policy were asked about this cell.
+fn has_numbers(cell: &CellJudgement) -> bool {
+    cell.rules.iter().any(|r| r.rule.as_str() == RUNS && r.verdict == Verdict::Pass)
 }
 
 /// A rule for other tasks than those of this run may match nothing: that is what its tasks say.

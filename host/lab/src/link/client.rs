@@ -213,6 +213,25 @@ impl<L: Link> Client<L> {
         Err(self.silent(action))
     }
 
+    /// Waits without asking anything.
+    pub fn pause(&self, time: Duration) -> Result<(), ClientError> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            if (self.interrupted)() {
+                return Err(ClientError::Interrupted);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Says goodbye, so that the agent gives the lease back at once. A unit that does not answer loses nothing by it.
+    pub fn bye(&mut self) {
+        self.patience = Patience { answer: Duration::from_secs(2), asks: 1 };
+        self.interrupted = || false;
+        let _ = self.ask("say goodbye", &Request::Bye, |reply| matches!(reply, Reply::Bye).then_some(()));
+    }
+
     /// Sends a request under the next number without waiting; returns the number.
     pub fn post_next(&mut self, action: &'static str, request: &Request<'_>) -> Result<u32, ClientError> {
         self.seq = self.seq.wrapping_add(1);

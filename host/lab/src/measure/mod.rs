@@ -10,6 +10,7 @@ mod pass;
 pub use options::options;
 
 use crate::events::{Event, Events};
+use crate::lease::Lease;
 use crate::link::ProcessLink;
 use crate::link::client::{Client, ClientError, Greeting};
 use crate::reach::{Reach, ReachError};
@@ -20,7 +21,7 @@ use boardproof_record::Digest;
 use boardproof_record::observation::{Attempt, Device, Fault, Observation, Outcome, PassObservation, Shipped};
 use boardproof_record::plan::{Cell, PassPlan};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Everything that measuring a cell needs.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct Bench {
     /// Folder for what this machine keeps.
     cache: PathBuf,
     interrupted: fn() -> bool,
+    /// How long to wait for a unit whose agent somebody else holds.
+    wait: Duration,
     session: Option<(Client<ProcessLink>, Greeting)>,
     jobs: u32,
     renewed: Option<Instant>,
@@ -106,8 +109,9 @@ impl BenchError {
 
 impl Bench {
     /// Prepares to use a unit under this epoch. No link is made yet.
-    pub fn new(reach: Reach, epoch: u64, holder: String, cache: PathBuf, interrupted: fn() -> bool) -> Self {
-        Self { reach, epoch, holder, cache, interrupted, session: None, jobs: 0, renewed: None }
+    pub fn new(reach: Reach, lease: &Lease, cache: PathBuf, wait: Duration, interrupted: fn() -> bool) -> Self {
+        let (epoch, holder) = (lease.epoch, lease.holder.clone());
+        Self { reach, epoch, holder, cache, interrupted, wait, session: None, jobs: 0, renewed: None }
     }
 
     /// Measures a cell; whatever happens becomes its outcome. The second value: the user interrupted.
@@ -198,7 +202,7 @@ impl Bench {
         let due = self.renewed.is_none_or(|at| at.elapsed().as_secs() >= RENEW_EVERY_S);
         let session = self.session.as_mut().expect("made above");
         if due {
-            acquire(&mut session.0, &mut self.epoch, &self.holder)?;
+            acquire(&mut session.0, &mut self.epoch, &self.holder, self.wait)?;
             self.renewed = Some(Instant::now());
         }
         Ok(session)
@@ -242,6 +246,14 @@ impl Bench {
     }
 }
 
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if let Some((client, _)) = &mut self.session {
+            client.bye();
+        }
+    }
+}
+
 /// What has been gathered of a cell so far.
 #[derive(Default)]
 struct Work {
@@ -260,8 +272,10 @@ enum Stage {
 }
 
 /// The agent's lease. An epoch that it has seen from another machine is passed over; a live holder is not.
-fn acquire(client: &mut Client<ProcessLink>, epoch: &mut u64, holder: &str) -> Result<(), ClientError> {
-    for _ in 0..2 {
+fn acquire(client: &mut Client<ProcessLink>, epoch: &mut u64, holder: &str, wait: Duration) -> Result<(), ClientError> {
+    let end = Instant::now() + wait;
+    let mut refusals = 0;
+    while refusals < 2 {
         let wish = Acquire { epoch: *epoch, holder, ttl_ms: LEASE_TTL_MS };
         let taken = client.ask("take the unit's lease", &Request::Acquire(wish), |reply| match reply {
             Reply::Leased { .. } => Some(()),
@@ -269,7 +283,13 @@ fn acquire(client: &mut Client<ProcessLink>, epoch: &mut u64, holder: &str) -> R
         });
         match taken {
             Err(ClientError::Refused { code: RefusalCode::NotHolder, number, .. }) if number >= *epoch => {
-                *epoch = number + 1
+                *epoch = number + 1;
+                refusals += 1;
+            }
+            // A holder that died without a word is gone when its lease is; one that lives renews it.
+            Err(ClientError::Held { epoch: theirs, .. }) if Instant::now() < end => {
+                *epoch = (*epoch).max(theirs + 1);
+                client.pause(Duration::from_millis(500))?;
             }
             other => return other,
         }
