@@ -1,0 +1,9 @@
+//! Tests of the whole: the built tool on real input, failure paths first. Nothing is stubbed, nothing outside of temporary folders
+//! is written but the cache of device builds.
+//!
+//! `cargo build --release -p boardproof` makes the tool; a test that does not find it says so. Tests that boot a board are ignored
+//! by `cargo test` and run by `cargo xtask test`.
+
+mod cli;
+mod material;
+mod tool;
