@@ -19,8 +19,11 @@ fn main() -> ExitCode {
         Ok(board) => board,
         Err(error) => {
             eprintln!("error: {error}");
-            let causes = std::iter::successors(error.source(), |cause| cause.source());
-            causes.for_each(|cause| eprintln!("because: {cause}"));
+            let mut cause = error.source();
+            while let Some(inner) = cause {
+                eprintln!("because: {inner}");
+                cause = inner.source();
+            }
             error.hint().into_iter().for_each(|hint| eprintln!("hint: {hint}"));
             return ExitCode::FAILURE;
         }
