@@ -6,12 +6,12 @@ use crate::list::print_json;
 use crate::project::World;
 use crate::run::cache_folder;
 use crate::table::Table;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use boardproof_lab::build::{Program, Workshop};
 use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
 use boardproof_lab::reach::Reach;
-use boardproof_plan::locate;
+use boardproof_plan::{PlanError, locate};
 use boardproof_record::plan::{PowerSpec, Target};
 use boardproof_record::record::Build;
 use std::time::Duration;
@@ -49,7 +49,7 @@ fn find<'w>(world: &'w World, name: &str) -> Result<&'w Target> {
         Some(target) => Ok(target),
         None => {
             let known = boardproof_plan::nearest(name, world.targets.keys().map(|t| t.as_str()));
-            bail!("no target is called '{name}'; known: {}", known.join(", "))
+            Err(PlanError::Unknown { kind: "target", found: name.into(), known }.into())
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Exit codes: one exhaustive match each way. Documented in `boardproof --help` and docs/exit-codes.md.
 
+use boardproof_lab::store::StoreError;
+use boardproof_plan::PlanError;
 use boardproof_record::verdict::Verdict;
 use std::process::ExitCode;
 
@@ -60,7 +62,9 @@ impl From<Exit> for ExitCode {
 impl Exit {
     /// The exit of an error: what people wrote is theirs to mend, everything else is a fault.
     pub fn of(error: &anyhow::Error) -> Self {
-        let wrong_use = error.chain().any(|cause| cause.is::<boardproof_plan::PlanError>());
-        if wrong_use { Self::Usage } else { Self::Fault }
+        let wrong_use = |cause: &(dyn std::error::Error + 'static)| {
+            cause.is::<PlanError>() || matches!(cause.downcast_ref(), Some(StoreError::NotEmpty { .. }))
+        };
+        if error.chain().any(wrong_use) { Self::Usage } else { Self::Fault }
     }
 }

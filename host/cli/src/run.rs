@@ -5,7 +5,7 @@ use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::project::World;
 use crate::verdict;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use boardproof_lab::build::{Artifact, BuildError, Program, Workshop};
 use boardproof_lab::events::{Event, Events};
 use boardproof_lab::interrupt::interrupted;
@@ -14,7 +14,7 @@ use boardproof_lab::measure::{Bench, Job, options};
 use boardproof_lab::reach::Reach;
 use boardproof_lab::ship::Blob;
 use boardproof_lab::store::{RecordFolder, judging_part};
-use boardproof_plan::{Counts, Plan, Wanted};
+use boardproof_plan::{Counts, Plan, PlanError, Wanted};
 use boardproof_record::observation::{Fault, Outcome};
 use boardproof_record::plan::{Cell, Task, Unit};
 use boardproof_record::record::{Record, RunEnded};
@@ -87,13 +87,13 @@ fn check_inputs(plan: &Plan) -> Result<()> {
                 std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))?;
             let found = Digest::of(&bytes);
             if found != variant.digest {
-                bail!(
-                    "model file {} is not what model.toml says: expected sha256 {}, got {found} ({} bytes, {} expected)",
-                    variant.file,
-                    variant.digest,
-                    bytes.len(),
-                    variant.bytes
-                );
+                return Err(PlanError::Value {
+                    file: format!("model file {}", variant.file),
+                    what: "it is not what model.toml says".into(),
+                    expected: format!("sha256 {} of {} bytes", variant.digest, variant.bytes),
+                    found: format!("{found} of {}", bytes.len()),
+                }
+                .into());
             }
         }
     }
