@@ -1,5 +1,6 @@
 //! What the tool says to wrong input: a clear error, exit code 2 (what people wrote) or 5 (what the machine lacks), no record.
 
+use crate::material::Copy;
 use crate::tool::{Ended, Home, root};
 use std::path::Path;
 
@@ -58,4 +59,91 @@ fn a_folder_that_holds_something_is_left_alone() {
     let kept: Vec<_> = std::fs::read_dir(home.path("record")).unwrap().flatten().map(|e| e.file_name()).collect();
     assert_eq!(kept, ["thesis.txt"]);
     assert_eq!(std::fs::read_to_string(Path::new(&home.path("record/thesis.txt"))).unwrap(), "precious");
+}
+
+/// Changes a copy of a model, checks it, and expects these words and wrong use.
+fn refused(model: &str, damage: impl FnOnce(&Copy), says: &[&str]) {
+    let home = Home::new();
+    let copy = Copy::of(model, &home.path("models"));
+    damage(&copy);
+    let ended = home.run(["check", model, "-v", "int8_qdq_pc", "--models", "models", "--out", "record"]);
+    ended.expect_code(2).expect_said(says);
+    no_record(&home);
+}
+
+#[test]
+fn a_model_file_that_is_not_the_one_of_the_manifest_is_refused() {
+    let damage = |copy: &Copy| {
+        let file = copy.folder.join("int8_qdq_pc.onnx");
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[1000] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+    };
+    refused("mnist_dscnn", damage, &["int8_qdq_pc.onnx", "expected sha256 8c866061", "got "]);
+}
+
+#[test]
+fn an_evalset_with_a_value_that_is_no_number_is_refused() {
+    let damage = |copy: &Copy| {
+        copy.change_evalset(|name, mut tensor| {
+            if name == "inputs" {
+                // Sample 3 of 62 values of four bytes each.
+                tensor.bytes[3 * 62 * 4..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+            }
+            Some(tensor)
+        });
+    };
+    refused("adult_mlp", damage, &["tensor 'inputs'", "1 values are not finite", "sample 3"]);
+}
+
+#[test]
+fn an_evalset_without_labels_is_refused() {
+    let damage = |copy: &Copy| copy.change_evalset(|name, tensor| (name != "labels").then_some(tensor));
+    refused("mnist_dscnn", damage, &["tensor 'labels' is missing; the file has: "]);
+}
+
+#[test]
+fn an_evalset_of_another_shape_is_refused() {
+    let damage = |copy: &Copy| {
+        copy.change_evalset(|name, mut tensor| {
+            if name == "inputs" {
+                tensor.shape = vec![2000, 1, 14, 56];
+            }
+            Some(tensor)
+        });
+    };
+    refused("mnist_dscnn", damage, &["tensor 'inputs'", "expected shape [2000, 1, 28, 28]", "[2000, 1, 14, 56]"]);
+}
+
+#[test]
+fn a_label_that_no_class_has_is_refused() {
+    let damage = |copy: &Copy| {
+        copy.change_evalset(|name, mut tensor| {
+            if name == "labels" {
+                tensor.bytes[8 * 7..][..8].copy_from_slice(&10i64.to_le_bytes());
+            }
+            Some(tensor)
+        });
+    };
+    refused("mnist_dscnn", damage, &["label of sample 7", "expected 0 to 9, got 10"]);
+}
+
+#[test]
+fn an_evalset_cut_short_is_refused_and_so_is_one_that_is_no_tensors_at_all() {
+    let cut = |copy: &Copy| copy.change("data/test.safetensors", |bytes| bytes[..bytes.len() / 2].to_vec());
+    refused("mnist_dscnn", cut, &["not a safetensors file"]);
+    let hostile = |copy: &Copy| copy.change("data/test.safetensors", |_| u64::MAX.to_le_bytes().repeat(100));
+    refused("mnist_dscnn", hostile, &["not a safetensors file"]);
+}
+
+#[test]
+fn a_manifest_with_broken_toml_or_a_misspelt_key_shows_the_line() {
+    refused("mnist_dscnn", |copy| copy.replace("schema = 1", "schema = = 1"), &["model.toml", "line 2", "schema = = 1"]);
+    let misspelt = |copy: &Copy| copy.replace("licence = ", "license = ");
+    refused("mnist_dscnn", misspelt, &["model.toml", "line 8", "unknown field `license`"]);
+}
+
+#[test]
+fn a_manifest_of_another_version_is_refused_with_both() {
+    refused("mnist_dscnn", |copy| copy.replace("schema = 1", "schema = 7"), &["expected schema = 1, got 7"]);
 }
