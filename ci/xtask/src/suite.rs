@@ -7,8 +7,8 @@ use crate::step::{Steps, cargo, run};
 use anyhow::Result;
 use std::path::Path;
 
-/// The package of the integration binary: tests that start the tool and the virtual board.
-const INTEGRATION: &str = "boardproof-tests";
+/// Package and test binary whose ignored tests boot a board.
+const BOARD_TESTS: [[&str; 2]; 2] = [["boardproof-lab", "virtual_board"], ["boardproof-tests", "main"]];
 
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
@@ -35,15 +35,13 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
         let place = ["--target", &triple, "--target-dir", DEVICE_FOLDER];
         cargo_test(&[&packages[..], &place[..]].concat(), &arguments.rest, &targets)
     });
-    // They boot a board for minutes, so `cargo test` alone leaves them out.
-    tests.run("tests of the virtual board", || {
-        let selection = ["--package", "boardproof-lab", "--test", "virtual_board"];
-        cargo_test(&selection, &["--ignored".to_owned()], &targets)
-    });
-    if root.join("tests/Cargo.toml").is_file() {
-        tests.run("tests of the whole", || cargo_test(&["--package", INTEGRATION], &arguments.rest, &targets));
-    } else {
-        tests.skip("tests of the whole", "there is no tests/Cargo.toml");
+    // They boot a board for minutes, so `cargo test` alone leaves them out. Named one by one: elsewhere `ignored` means a program that a
+    // test starts, or a measurement that asserts nothing.
+    for [package, binary] in BOARD_TESTS {
+        tests.run(&format!("tests of {package} that boot a board"), || {
+            let selection = ["--package", package, "--test", binary];
+            cargo_test(&selection, &[&["--ignored".to_owned()], &arguments.rest[..]].concat(), &targets)
+        });
     }
     tests.finish("test")
 }
