@@ -5,8 +5,9 @@ use crate::exit::Exit;
 use crate::list::print_json;
 use crate::project::World;
 use crate::table::Table;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use boardproof_lab::build::{Program, Tools, choose, find_source};
+use boardproof_plan::PlanError;
 use boardproof_record::plan::{LinkSpec, PowerSpec, Target};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ fn target_of<'w>(world: &'w World, name: &str) -> Result<&'w Target> {
         Some(target) => Ok(target),
         None => {
             let known = boardproof_plan::nearest(wanted, world.targets.keys().map(|t| t.as_str()));
-            bail!("no target is called '{wanted}'; known: {}", known.join(", "))
+            Err(PlanError::Unknown { kind: "target", found: wanted.into(), known }.into())
         }
     }
 }

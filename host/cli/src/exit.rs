@@ -1,5 +1,6 @@
 //! Exit codes: one exhaustive match each way. Documented in `boardproof --help` and docs/exit-codes.md.
 
+use boardproof_judge::gate::GateError;
 use boardproof_lab::store::StoreError;
 use boardproof_plan::PlanError;
 use boardproof_record::verdict::Verdict;
@@ -63,7 +64,9 @@ impl Exit {
     /// The exit of an error: what people wrote is theirs to mend, everything else is a fault.
     pub fn of(error: &anyhow::Error) -> Self {
         let wrong_use = |cause: &(dyn std::error::Error + 'static)| {
-            cause.is::<PlanError>() || matches!(cause.downcast_ref(), Some(StoreError::NotEmpty { .. }))
+            cause.is::<PlanError>()
+                || matches!(cause.downcast_ref(), Some(StoreError::NotEmpty { .. }))
+                || cause.downcast_ref().is_some_and(GateError::is_of_the_policy)
         };
         if error.chain().any(wrong_use) { Self::Usage } else { Self::Fault }
     }

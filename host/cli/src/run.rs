@@ -26,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub fn check(args: &CheckArgs) -> Result<Exit> {
     boardproof_lab::interrupt::listen().context("could not listen for Ctrl-C")?;
     let (world, plan) = planned(args)?;
+    verdict::before_check(&plan, args)?;
     check_inputs(&plan)?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map(|t| t.as_secs()).unwrap_or(0);
     let folder = RecordFolder::create(&out_folder(args, &world, started))?;

@@ -5,12 +5,13 @@ use crate::exit::Exit;
 use crate::project::read_policy;
 use anyhow::{Context, Result};
 use boardproof_judge::evidence::Evidence;
-use boardproof_judge::gate::judge;
+use boardproof_judge::gate::{check_policy, judge};
 use boardproof_judge::report::summary::{Summary, summarize};
 use boardproof_judge::report::text::{Paint, render};
 use boardproof_judge::report::{html, json, junit, markdown};
 use boardproof_lab::store::{Opened, open};
 use boardproof_record::observation::{Ended, Outcome};
+use boardproof_record::plan::Plan;
 use boardproof_record::policy::Policy;
 use boardproof_record::verdict::Judgement;
 use std::io::IsTerminal;
@@ -37,6 +38,12 @@ fn judged(record: &Path, policy: Option<&str>, baseline: Option<&Path>) -> Resul
 
 fn evidence(opened: &Opened) -> Evidence<'_> {
     Evidence { record: &opened.record, files: &opened.files }
+}
+
+/// What is wrong with policy or baseline must be said before an hour of measuring, not after it.
+pub fn before_check(plan: &Plan, args: &CheckArgs) -> Result<()> {
+    let baseline = args.baseline.as_deref().map(open).transpose().context("could not open the baseline")?;
+    Ok(check_policy(plan, &plan.policy, baseline.is_some())?)
 }
 
 /// Judges the record that a check has just written, prints the verdict and writes the reports beside it.

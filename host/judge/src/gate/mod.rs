@@ -12,7 +12,7 @@ pub use metrics::{Known, known_metrics};
 
 use crate::evidence::{Evidence, EvidenceError};
 use boardproof_record::observation::{Ended, Observation, Outcome, PassObservation};
-use boardproof_record::plan::{Cell, Pass};
+use boardproof_record::plan::{Cell, Pass, Plan};
 use boardproof_record::policy::{Policy, Rule};
 use boardproof_record::verdict::{CellJudgement, Judgement, RuleResult, Verdict};
 use boardproof_record::{CellId, RuleId};
@@ -40,6 +40,11 @@ pub enum GateError {
 }
 
 impl GateError {
+    /// The policy is wrong or does not fit the run; otherwise the record is damaged.
+    pub fn is_of_the_policy(&self) -> bool {
+        !matches!(self, Self::Evidence(_))
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -52,7 +57,7 @@ impl GateError {
 
 /// Judges a record.
 pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<'_>>) -> Result<Judgement, GateError> {
-    check_policy(evidence, policy, baseline.is_some())?;
+    check_policy(&evidence.record.plan, policy, baseline.is_some())?;
     let judged: Vec<&Cell> = evidence.record.plan.cells.iter().filter(|c| c.judged).collect();
     let cells =
         judged.iter().map(|cell| judge_cell(evidence, policy, baseline, cell)).collect::<Result<Vec<_>, _>>()?;
@@ -71,11 +76,11 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
     Ok(Judgement { version: JUDGEMENT_VERSION, policy: policy.name.clone(), verdict, cells })
 }
 
-fn check_policy(evidence: Evidence<'_>, policy: &Policy, baseline: bool) -> Result<(), GateError> {
+/// Can this policy judge a run of this plan? Asked before anything is measured, and again by [`judge`].
+pub fn check_policy(plan: &Plan, policy: &Policy, baseline: bool) -> Result<(), GateError> {
     if policy.rules.is_empty() {
         return Err(GateError::EmptyPolicy);
     }
-    let plan = &evidence.record.plan;
     for rule in &policy.rules {
         if !known_metrics().any(|name| name == rule.metric) {
             let mut known: Vec<String> = known_metrics().map(str::to_owned).collect();
