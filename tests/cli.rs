@@ -138,7 +138,11 @@ fn an_evalset_cut_short_is_refused_and_so_is_one_that_is_no_tensors_at_all() {
 
 #[test]
 fn a_manifest_with_broken_toml_or_a_misspelt_key_shows_the_line() {
-    refused("mnist_dscnn", |copy| copy.replace("schema = 1", "schema = = 1"), &["model.toml", "line 2", "schema = = 1"]);
+    refused(
+        "mnist_dscnn",
+        |copy| copy.replace("schema = 1", "schema = = 1"),
+        &["model.toml", "line 2", "schema = = 1"],
+    );
     let misspelt = |copy: &Copy| copy.replace("licence = ", "license = ");
     refused("mnist_dscnn", misspelt, &["model.toml", "line 8", "unknown field `license`"]);
 }
@@ -146,4 +150,102 @@ fn a_manifest_with_broken_toml_or_a_misspelt_key_shows_the_line() {
 #[test]
 fn a_manifest_of_another_version_is_refused_with_both() {
     refused("mnist_dscnn", |copy| copy.replace("schema = 1", "schema = 7"), &["expected schema = 1, got 7"]);
+}
+
+/// Checks under a policy of this text, and expects these words and wrong use.
+fn policy_refused(text: &str, says: &[&str]) {
+    let home = Home::new();
+    std::fs::write(home.path("policy.toml"), text).unwrap();
+    check(&home, &["mnist_dscnn", "-v", "int8_qdq_pc", "--policy", "policy.toml"]).expect_code(2).expect_said(says);
+    no_record(&home);
+}
+
+/// A policy with one rule; the line of its limit and its metric as given.
+fn policy(metric: &str, limit: &str) -> String {
+    format!(
+        "schema = 1\n[policy]\nname = 'mine'\n[[rule]]\nid = 'drift'\nmetric = '{metric}'\ndirection = 'at_least'\n\
+         limit = {limit}\nunit = 'dB'\nagainst = 'reference'\nreason = 'a test'\n"
+    )
+}
+
+#[test]
+fn a_policy_that_decides_nothing_is_refused_before_anything_is_measured() {
+    policy_refused("schema = 1\nrule = []\n[policy]\nname = 'mine'\n", &["a policy without rules passes everything"]);
+    policy_refused(&policy("sqnr_db", "nan"), &["rule 'drift' limit", "a finite number", "NaN"]);
+    policy_refused(&policy("sqnr_db", "inf"), &["rule 'drift' limit", "a finite number"]);
+    policy_refused(&policy("sqnr", "15.0"), &["no metric is called 'sqnr'; known: sqnr_db, "]);
+    policy_refused(&policy("sqnr_db", "15.0").replace("limit", "limti"), &["line 8", "limti"]);
+}
+
+#[test]
+fn a_policy_file_that_is_not_there_is_named() {
+    let home = Home::new();
+    check(&home, &["mnist_dscnn", "--policy", "no-such.toml"]).expect_code(5).expect_said(&["no-such.toml"]);
+    no_record(&home);
+}
+
+#[test]
+fn a_record_that_is_none_or_was_changed_is_not_judged() {
+    let home = Home::new();
+    home.run(["gate", "nowhere"]).expect_code(5).expect_said(&["could not read nowhere/record.json"]);
+    std::fs::create_dir(home.path("r")).unwrap();
+    std::fs::write(home.path("r/record.json"), "{\"version\": 99}").unwrap();
+    home.run(["gate", "r"]).expect_code(5).expect_said(&["version 99, this build reads"]);
+    std::fs::write(home.path("r/record.json"), "{\"version\": 1}").unwrap();
+    home.run(["report", "r"]).expect_code(5).expect_said(&["is not a record", "missing field"]);
+}
+
+#[test]
+fn the_commands_that_need_no_board_print_and_their_json_parses() {
+    let home = Home::new();
+    let models = root().join("models");
+    let models = models.to_str().unwrap();
+    home.run(["targets"]).expect_code(0);
+    home.run(["doctor", "-t", "host"]).expect_code(0);
+    let listed = home.run(["models", "--models", models]);
+    assert!(listed.expect_code(0).stdout.contains("mnist_dscnn"), "{}", listed.stdout);
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let ended = home.run(arguments);
+        serde_json::from_str(&ended.expect_code(0).stdout).unwrap_or_else(|e| panic!("{e}\n{}", ended.stdout))
+    };
+    assert!(json(&["targets", "--json"])["targets"]["virtual-board-aarch64"].is_object());
+    assert_eq!(json(&["models", "--json", "--models", models])["models"].as_array().unwrap().len(), 5);
+    assert!(!json(&["doctor", "--json", "-t", "host"]).is_null());
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(home.run(["completions", shell]).expect_code(0).stdout.contains("boardproof"), "{shell}");
+    }
+    home.run(["man", "man"]).expect_code(0);
+    assert!(std::fs::read_to_string(home.path("man/boardproof-check.1")).unwrap().contains("SYNOPSIS"));
+}
+
+#[test]
+fn a_project_file_is_written_once_and_works() {
+    let home = Home::new();
+    home.run(["init", "."]).expect_code(0);
+    let written = std::fs::read_to_string(home.path("boardproof.toml")).unwrap();
+    home.run(["init", "."]).expect_code(5).expect_said(&["boardproof.toml"]);
+    assert_eq!(std::fs::read_to_string(home.path("boardproof.toml")).unwrap(), written);
+    std::os::unix::fs::symlink(root().join("models"), home.path("models")).unwrap();
+    assert!(home.run(["models"]).expect_code(0).stdout.contains("mnist_dscnn"));
+    let broken = written.replacen("models =", "modles =", 1);
+    std::fs::write(home.path("boardproof.toml"), broken).unwrap();
+    home.run(["check"]).expect_code(2).expect_said(&["boardproof.toml", "modles"]);
+}
+
+#[test]
+fn a_target_to_build_for_that_nobody_knows_is_wrong_use() {
+    let home = Home::new();
+    home.run(["agent", "build", "-t", "hots"]).expect_code(2).expect_said(&["known: host, "]);
+    home.run(["agent", "clean", "-t", "hots"]).expect_code(2).expect_said(&["known: host, "]);
+    home.run(["doctor", "-t", "hots"]).expect_code(2).expect_said(&["known: host, "]);
+}
+
+#[test]
+fn a_baseline_that_is_wanted_or_named_and_not_there_is_missed_before_measuring() {
+    let baseline = policy("sqnr_db", "15.0").replace("'reference'", "'baseline'");
+    policy_refused(&baseline, &["compares with a baseline, and none was given", "hint: give one with --baseline"]);
+    let home = Home::new();
+    let ended = check(&home, &["mnist_dscnn", "-v", "int8_qdq_pc", "--baseline", "nowhere"]);
+    ended.expect_code(5).expect_said(&["could not open the baseline", "nowhere/record.json"]);
+    no_record(&home);
 }
