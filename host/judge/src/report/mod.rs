@@ -10,7 +10,8 @@ pub mod text;
 /// A number with its unit, as people write it.
 pub fn amount(value: f64, unit: &str) -> String {
     match unit {
-        "share" => format!("{:.2} %", value * 100.0),
+        // No "-0.00": a loss of nothing has no sign.
+        "share" => format!("{:.2} %", if value.abs() < 5e-5 { 0.0 } else { value * 100.0 }),
         "dB" if value == f64::INFINITY => "infinite (identical)".into(),
         "dB" => format!("{value:.1} dB"),
         "ratio" => format!("{value:.2}"),

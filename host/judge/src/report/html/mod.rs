@@ -166,7 +166,7 @@ fn plots(cell: &CellSummary) -> String {
         let note = if cell.emulated { " Emulated: not a hardware timing." } else { "" };
         let _ = writeln!(
             text,
-            "<figure>{svg}<figcaption>Latency of {} inferences, one at a time. The slowest in a thousand are in the last bar.{note}</figcaption></figure>",
+            "<figure>{svg}<figcaption>Latency of {} inferences, one at a time. The slowest in a hundred are in the last bar.{note}</figcaption></figure>",
             summary.samples
         );
     }
@@ -190,8 +190,8 @@ fn plots(cell: &CellSummary) -> String {
     }
     if let Some(split) = &cell.drift {
         let rows = [
-            ("quantization (float to variant, host)", split.quantization_db),
-            ("deployment (variant, host to unit)", split.deployment_db),
+            ("quantization error, on host", split.quantization_db),
+            ("deployment error, host to unit", split.deployment_db),
             ("total", split.total_db),
         ];
         let bars: Vec<Bar> = rows

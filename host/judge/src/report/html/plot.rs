@@ -5,7 +5,7 @@
 use super::escape;
 use std::fmt::Write;
 
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 14.0;
@@ -32,12 +32,12 @@ pub struct Marker {
     pub at: f64,
 }
 
-/// Sorts values into bins of equal width between their smallest and their 99.9th percentile; what lies above goes into the last bin,
+/// Sorts values into bins of equal width between their smallest and their 99th percentile; what lies above goes into the last bin,
 /// so that one stall does not squeeze everything else into one bar. Values that are not finite are left out.
 pub fn bins(values: impl Iterator<Item = f64>, count: usize) -> Vec<Bin> {
     let mut values: Vec<f64> = values.filter(|v| v.is_finite()).collect();
     values.sort_by(f64::total_cmp);
-    let (Some(&low), Some(&high)) = (values.first(), values.get(values.len().saturating_sub(1) * 999 / 1000)) else {
+    let (Some(&low), Some(&high)) = (values.first(), values.get(values.len().saturating_sub(1) * 99 / 100)) else {
         return Vec::new();
     };
     let count = count.max(1);
@@ -137,9 +137,9 @@ pub struct Bar {
 /// Horizontal bars from 0 to `full`, with an optional limit drawn as a line.
 pub fn bars(title: &str, bars: &[Bar], full: f64, limit: Option<(f64, &str)>) -> String {
     const ROW: f64 = 30.0;
-    const NAME: f64 = 250.0;
+    const NAME: f64 = 190.0;
     let height = ROW * bars.len() as f64 + if limit.is_some() { 24.0 } else { 8.0 };
-    let scale = |v: f64| (v / full).clamp(0.0, 1.0) * (WIDTH - NAME - 90.0);
+    let scale = |v: f64| (v / full).clamp(0.0, 1.0) * (WIDTH - NAME - 70.0);
     let mut svg = open(title, WIDTH, height);
     for (i, bar) in bars.iter().enumerate() {
         let y = ROW * i as f64 + 4.0;
