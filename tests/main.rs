@@ -6,4 +6,5 @@
 
 mod cli;
 mod material;
+mod pipeline;
 mod tool;

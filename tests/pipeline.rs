@@ -1,0 +1,101 @@
+//! The whole way on this machine: every planned cell has an outcome, every file is what the record says, nothing is sent twice.
+
+use crate::material::Copy;
+use crate::tool::{Ended, Home, root};
+use boardproof_record::Digest;
+use boardproof_record::observation::{Ended as PassEnded, Observation, Outcome};
+use boardproof_record::plan::Pass;
+use boardproof_record::record::{Record, RunEnded};
+
+/// A short check of the good model on this machine.
+fn short_check(home: &Home, out: &str) -> Ended {
+    let models = root().join("models");
+    let models = models.to_str().expect("a path of text");
+    let small = ["--samples", "64", "--iterations", "700"];
+    let ended = home
+        .run([&["check", "mnist_dscnn", "-v", "int8_qdq_pc", "--models", models, "--out", out], &small[..]].concat());
+    // 64 samples cannot decide about one point of accuracy.
+    ended.expect_code(3);
+    ended
+}
+
+fn measured(record: &Record) -> Vec<&Observation> {
+    let seen = record.outcomes.iter().map(|(cell, outcome)| match outcome {
+        Outcome::Measured(seen) => &**seen,
+        other => panic!("{cell}: {other:?}"),
+    });
+    seen.collect()
+}
+
+#[test]
+fn a_run_leaves_a_whole_record_and_a_second_one_sends_nothing() {
+    let home = Home::new();
+    short_check(&home, "first");
+    let first = home.record("first");
+    assert_eq!(first.ended, RunEnded::Finished);
+    assert_eq!(first.outcomes.len(), first.plan.cells.len());
+    for seen in measured(&first) {
+        assert!(seen.passes.iter().all(|p| p.ended == PassEnded::Completed), "{:?}", seen.passes);
+        assert!(seen.attempts.iter().all(|a| a.error.is_none()), "{:?}", seen.attempts);
+        let accuracy = seen.pass(Pass::Accuracy).expect("accuracy was planned");
+        let latency = seen.pass(Pass::Latency).expect("latency was planned");
+        assert_eq!((accuracy.inferences, latency.inferences), (64, 700));
+        for file in [&accuracy.outputs, &latency.ticks] {
+            let file = file.as_ref().expect("the pass has its file");
+            let bytes = std::fs::read(home.path("first").join(&file.path)).unwrap();
+            assert_eq!((Digest::of(&bytes), bytes.len() as u64), (file.digest, file.bytes), "{}", file.path);
+        }
+    }
+    let text = std::fs::read_to_string(home.path("first/record.json")).unwrap();
+    assert_eq!(first.to_json(), text, "reading and writing a record changes it");
+
+    short_check(&home, "second");
+    for seen in measured(&home.record("second")) {
+        let shipped = seen.shipped;
+        assert_eq!((shipped.content_bytes, shipped.wire_bytes), (0, 0), "something was sent again");
+        assert!(shipped.cached_bytes > 5_000_000, "runner, model and evalset were there: {shipped:?}");
+    }
+}
+
+#[test]
+fn a_record_is_judged_again_with_the_same_bytes_and_not_at_all_when_a_file_was_changed() {
+    let home = Home::new();
+    let at_once = short_check(&home, "record").stdout;
+    let gate = home.run(["gate", "record"]);
+    assert_eq!(gate.expect_code(3).stdout, at_once);
+    let json = home.run(["gate", "--json", "record"]).stdout;
+    assert_eq!(json, std::fs::read_to_string(home.path("record/judgement.json")).unwrap());
+    for (format, name) in [("html", "report.html"), ("markdown", "report.md"), ("junit", "report.junit.xml")] {
+        let again = home.run(["report", "record", "-f", format]);
+        assert!(
+            again.expect_code(0).stdout == std::fs::read_to_string(home.path("record").join(name)).unwrap(),
+            "{name}"
+        );
+    }
+    let record = home.record("record");
+    let seen = measured(&record)[0];
+    let file = &seen.pass(Pass::Accuracy).unwrap().outputs.as_ref().unwrap().path;
+    let mut bytes = std::fs::read(home.path("record").join(file)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(home.path("record").join(file), bytes).unwrap();
+    for command in [&["gate", "record"][..], &["report", "record"]] {
+        home.run(command).expect_code(5).expect_said(&["was changed after it was recorded", "expected digest"]);
+    }
+}
+
+#[test]
+fn a_model_that_the_engine_refuses_is_a_verdict_and_no_fault() {
+    let home = Home::new();
+    let copy = Copy::of("mnist_dscnn", &home.path("models"));
+    copy.change("int8_qdq_pc.onnx", |bytes| bytes[..bytes.len() / 2].to_vec());
+    let small = ["--samples", "64", "--iterations", "700", "--models", "models", "--out", "record"];
+    let ended = home.run([&["check", "mnist_dscnn", "-v", "int8_qdq_pc"][..], &small].concat());
+    ended.expect_code(1);
+    assert!(ended.stdout.to_lowercase().contains("cannot run"), "{}", ended.stdout);
+    let record = home.record("record");
+    let cell = record.plan.cells.iter().find(|c| c.judged).unwrap();
+    let Outcome::Measured(seen) = &record.outcomes[&cell.id] else { panic!("{:?}", record.outcomes[&cell.id]) };
+    let pass = seen.passes.last().unwrap();
+    assert_eq!(pass.ended, PassEnded::CannotRun);
+    assert!(!pass.cannot_run.as_ref().unwrap().reason.is_empty());
+}
