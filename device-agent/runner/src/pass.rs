@@ -253,7 +253,8 @@ impl Job<'_> {
             SelfCheckOutcome::Unavailable { reason } => (false, String::new(), format!("not compared: {reason}")),
         };
         // Nothing compared is not agreement: 0 samples say so.
-        let samples = if matches!(check.outcome, SelfCheckOutcome::Unavailable { .. }) { 0 } else { check.samples as u32 };
+        let samples =
+            if matches!(check.outcome, SelfCheckOutcome::Unavailable { .. }) { 0 } else { check.samples as u32 };
         let sqnr_db = check.parting.sqnr_db();
         wire.send(&Event::SelfCheck(SelfCheck {
             samples,

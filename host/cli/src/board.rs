@@ -17,7 +17,7 @@ use std::time::Duration;
 /// A unit that was switched on for this run.
 pub enum Board {
     /// In QEMU.
-    Qemu(QemuBoard),
+    Qemu(Box<QemuBoard>),
     /// By the user's command; the command that switches it off again.
     Command { off: String, timeout: Duration },
 }
@@ -43,7 +43,7 @@ pub fn switch_on(unit: &Unit, target: &Target, progress: &mut Progress) -> Resul
             let spec = QemuSpec { image, memory_mb: *memory_mb, cpus: *cpus, machine_id, home_kb: None };
             let board = QemuBoard::boot(&spec, BOOT).with_context(|| format!("could not boot {}", unit.name))?;
             progress.hear(Event::Said(format!("{} is up", unit.name)));
-            Ok(Some(Board::Qemu(board)))
+            Ok(Some(Board::Qemu(Box::new(board))))
         }
     }
 }

@@ -74,7 +74,9 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             .downcast_ref::<boardproof_plan::PlanError>()
             .and_then(boardproof_plan::PlanError::hint)
             .or_else(|| cause.downcast_ref::<boardproof_lab::build::BuildError>().and_then(|e| e.hint()))
-            .or_else(|| cause.downcast_ref::<boardproof_judge::gate::GateError>().and_then(|e| e.hint()));
+            .or_else(|| cause.downcast_ref::<boardproof_judge::gate::GateError>().and_then(|e| e.hint()))
+            .or_else(|| cause.downcast_ref::<boardproof_lab::power::QemuError>().and_then(|e| e.hint()))
+            .or_else(|| cause.downcast_ref::<boardproof_lab::reach::ReachError>().and_then(|e| e.hint()));
         hints.extend(hint);
     }
     hints

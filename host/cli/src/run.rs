@@ -250,7 +250,7 @@ impl Run<'_> {
     }
 
     fn all_any(&mut self, cells: &[Cell], action: &str, error: &anyhow::Error) -> Result<()> {
-        self.all(cells, |fault| Outcome::DeviceFault(fault), action, error.as_ref(), None)
+        self.all(cells, Outcome::DeviceFault, action, error.as_ref(), None)
     }
 
     /// The same fault for every cell of a unit.

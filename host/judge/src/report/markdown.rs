@@ -32,7 +32,7 @@ pub fn render(summary: &Summary) -> String {
             escape(&cell.unit),
             quantile(0),
             quantile(2),
-            escape(&cell.reason)
+            escape(&[Some(cell.reason.clone()), cell.flaky()].into_iter().flatten().collect::<Vec<_>>().join("; "))
         );
     }
     for cell in cells.iter().filter(|c| c.verdict != Verdict::Pass) {

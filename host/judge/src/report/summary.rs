@@ -115,6 +115,16 @@ pub struct CellSummary {
 }
 
 impl CellSummary {
+    /// What had to be repeated before it worked, in words. A measurement that needed a second attempt is one to look at.
+    pub fn flaky(&self) -> Option<String> {
+        if self.fault.is_some() || self.failed_attempts.is_empty() {
+            return None;
+        }
+        let told = |a: &Attempt| format!("{} ({})", a.action, a.error.as_deref().unwrap_or_default());
+        let told: Vec<_> = self.failed_attempts.iter().map(told).collect();
+        Some(format!("flaky: repeated after a fault: {}", told.join("; ")))
+    }
+
     /// Name for people.
     pub fn title(&self) -> String {
         format!("{} {} on {}", self.model, self.variant, self.unit)

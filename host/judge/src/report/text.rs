@@ -43,6 +43,9 @@ pub fn render(summary: &Summary, paint: Paint) -> String {
         let pad = " ".repeat(13_usize.saturating_sub(word(cell.verdict).len()));
         let _ = writeln!(text, "{}{pad}{}", painted(cell.verdict, paint), cell.title());
         let _ = writeln!(text, "             {}", cell.reason);
+        if let Some(flaky) = cell.flaky() {
+            let _ = writeln!(text, "             {flaky}");
+        }
         if cell.emulated {
             let _ = writeln!(text, "             timings are an emulator's and say nothing about hardware");
         }

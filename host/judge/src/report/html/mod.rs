@@ -152,69 +152,62 @@ fn rules(rules: &[RuleResult]) -> String {
 }
 
 fn plots(cell: &CellSummary) -> String {
-    let mut text = "<div class=\"plots\">\n".to_owned();
-    if let Some(summary) = &cell.latency {
-        let markers: Vec<Marker> = summary
-            .quantiles
-            .iter()
-            .take(3)
-            .map(|q| Marker { label: format!("p{} {}", q.p * 100.0, duration_ns(q.value_ns)), at: q.value_ns })
-            .collect();
-        let bins = plot::bins(cell.latency_ns.iter().copied(), 60);
-        let svg =
-            plot::histogram("Latency of single inferences", "time of one inference", &bins, &markers, duration_ns);
-        let note = if cell.emulated { " Emulated: not a hardware timing." } else { "" };
-        let _ = writeln!(
-            text,
-            "<figure>{svg}<figcaption>Latency of {} inferences, one at a time. The slowest in a hundred are in the last bar.{note}</figcaption></figure>",
-            summary.samples
-        );
+    format!("<div class=\"plots\">\n{}{}{}</div>\n", latency_plot(cell), error_plot(cell), drift_plot(cell))
+}
+
+fn figure(svg: &str, caption: &str) -> String {
+    format!("<figure>{svg}<figcaption>{caption}</figcaption></figure>\n")
+}
+
+fn latency_plot(cell: &CellSummary) -> String {
+    let Some(summary) = &cell.latency else { return String::new() };
+    let markers: Vec<Marker> = summary
+        .quantiles
+        .iter()
+        .take(3)
+        .map(|q| Marker { label: format!("p{} {}", q.p * 100.0, duration_ns(q.value_ns)), at: q.value_ns })
+        .collect();
+    let bins = plot::bins(cell.latency_ns.iter().copied(), 60);
+    let svg = plot::histogram("Latency of single inferences", "time of one inference", &bins, &markers, duration_ns);
+    let note = if cell.emulated { " Emulated: not a hardware timing." } else { "" };
+    let samples = summary.samples;
+    figure(
+        &svg,
+        &format!("Latency of {samples} inferences, one at a time. The slowest in a hundred are in the last bar.{note}"),
+    )
+}
+
+fn error_plot(cell: &CellSummary) -> String {
+    if cell.errors.is_empty() {
+        return String::new();
     }
-    if !cell.errors.is_empty() {
-        let bins: Vec<plot::Bin> = cell
-            .errors
-            .iter()
-            .map(|(from, to, count)| plot::Bin { from: octave(*from), to: octave(*to), count: *count })
-            .collect();
-        let svg = plot::histogram(
-            "Errors of the outputs",
-            "absolute difference from the reference (octaves)",
-            &bins,
-            &[],
-            |v| format!("{:.2e}", v.exp2()),
-        );
-        let _ = writeln!(
-            text,
-            "<figure>{svg}<figcaption>How far single output elements are from the float reference.</figcaption></figure>"
-        );
+    let bin = |(from, to, count): &(f64, f64, u64)| plot::Bin { from: octave(*from), to: octave(*to), count: *count };
+    let bins: Vec<plot::Bin> = cell.errors.iter().map(bin).collect();
+    let axis = "absolute difference from the reference (octaves)";
+    let svg = plot::histogram("Errors of the outputs", axis, &bins, &[], |v| format!("{:.2e}", v.exp2()));
+    figure(&svg, "How far single output elements are from the float reference.")
+}
+
+fn drift_plot(cell: &CellSummary) -> String {
+    let Some(split) = &cell.drift else { return String::new() };
+    let rows = [
+        ("quantization error, on host", split.quantization_db),
+        ("deployment error, host to unit", split.deployment_db),
+        ("total", split.total_db),
+    ];
+    let bar = |name: &str, db: f64| Bar {
+        name: name.to_owned(),
+        value: db,
+        text: amount(db, "dB").replace(" (identical)", ""),
+    };
+    let bars: Vec<Bar> = rows.iter().filter_map(|(name, db)| db.map(|v| bar(name, v))).collect();
+    if bars.is_empty() {
+        return String::new();
     }
-    if let Some(split) = &cell.drift {
-        let rows = [
-            ("quantization error, on host", split.quantization_db),
-            ("deployment error, host to unit", split.deployment_db),
-            ("total", split.total_db),
-        ];
-        let bars: Vec<Bar> = rows
-            .iter()
-            .filter_map(|(name, db)| {
-                db.map(|v| Bar {
-                    name: (*name).to_owned(),
-                    value: v,
-                    text: amount(v, "dB").replace(" (identical)", ""),
-                })
-            })
-            .collect();
-        let limit = cell.rules.iter().find(|r| r.metric == "sqnr_db").map(|r| r.limit);
-        let label = limit.map(|l| format!("limit {}", amount(l, "dB"))).unwrap_or_default();
-        if !bars.is_empty() {
-            let svg = plot::bars("Where the drift comes from", &bars, 80.0, limit.map(|l| (l, label.as_str())));
-            let _ = writeln!(
-                text,
-                "<figure>{svg}<figcaption>Signal to quantization noise, longer is better. Infinite means identical answers.</figcaption></figure>"
-            );
-        }
-    }
-    text + "</div>\n"
+    let limit = cell.rules.iter().find(|r| r.metric == "sqnr_db").map(|r| r.limit);
+    let label = limit.map(|l| format!("limit {}", amount(l, "dB"))).unwrap_or_default();
+    let svg = plot::bars("Where the drift comes from", &bars, 80.0, limit.map(|l| (l, label.as_str())));
+    figure(&svg, "Signal to quantization noise, longer is better. Infinite means identical answers.")
 }
 
 /// Place of an error on the octave axis; the open ends are drawn one octave wide.
