@@ -1,9 +1,8 @@
 //! Every variant of every model against the verdict that its `verdicts.json` names. Writes `docs/verdicts.md`.
 //!
 //! `verdicts.json` was measured with onnxruntime on a desktop. What the engine at hand does differently is a truth about that engine, and
-//! is shown as such: it cannot run
-//! an operator, is slow where the other is fast, or its optimizer changes the answers. A good variant stopped for any other reason, and a
-//! bad one let through or stopped without its reason, is wrong.
+//! is shown as such: it cannot run an operator, is slow where the other is fast, or its optimizer changes the answers. A good variant
+//! stopped for any other reason, and a bad one let through or stopped without its reason, is wrong.
 
 use crate::programs::{build_agents, build_tool, fresh_folder, tool};
 use crate::runs::{Judged, Run};
