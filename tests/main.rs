@@ -5,6 +5,8 @@
 //! by `cargo test` and run by `cargo xtask test`.
 
 mod cli;
+mod faults;
 mod material;
 mod pipeline;
+mod processes;
 mod tool;

@@ -1,0 +1,88 @@
+//! What breaks in the middle of a run, on this machine: each is a fault or a verdict and never the other, what was measured is kept,
+//! and the end comes in time.
+
+use crate::processes::{agent_and_runner_of, lives};
+use crate::tool::{Home, Running, root, signal, wait_for};
+use boardproof_record::observation::{Ended as PassEnded, Fault, Observation, Outcome};
+use boardproof_record::plan::{Cell, Pass};
+use boardproof_record::record::Record;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A fault must have ended the run by then; builds of programs not counted, they are warm by the first test.
+const SOON: Duration = Duration::from_secs(120);
+
+/// Starts a check of the float model alone, with a latency pass of so many inferences.
+fn start(home: &Home, iterations: &str, more: &[&str]) -> Running {
+    let models = root().join("models");
+    let models = models.to_str().expect("a path of text");
+    let fixed = ["check", "mnist_dscnn", "-v", "f32", "--models", models, "--out", "record", "--samples", "64"];
+    home.start([&fixed[..], &["--iterations", iterations], more].concat())
+}
+
+/// The one judged cell with its outcome.
+fn judged(record: &Record) -> (&Cell, &Outcome) {
+    let cell = record.plan.cells.iter().find(|c| c.judged).expect("one cell is judged");
+    (cell, &record.outcomes[&cell.id])
+}
+
+/// File that tells that the accuracy pass is over and the latency pass comes next.
+fn outputs(home: &Home) -> PathBuf {
+    home.path("record/cells/mnist_dscnn+f32@host+tract/outputs.safetensors")
+}
+
+/// Waits until the latency pass runs, kills the agent in it, and sees that the runner does not outlive it.
+fn kill_agent_in_latency_pass(home: &Home, run: &mut Running) {
+    let tool = run.id();
+    wait_for("the outputs", || outputs(home).exists().then_some(()));
+    let (agent, runner) = wait_for("a pass", || agent_and_runner_of(tool));
+    signal(agent.id, "KILL");
+    wait_for("the runner's end", || (!lives(&runner)).then_some(()));
+}
+
+#[test]
+fn an_agent_killed_once_is_started_again_and_the_attempt_is_told() {
+    let home = Home::new();
+    let mut run = start(&home, "20000", &[]);
+    kill_agent_in_latency_pass(&home, &mut run);
+    let ended = run.end();
+    assert!(ended.elapsed < SOON, "{:?}", ended.elapsed);
+    let record = home.record("record");
+    let (_, outcome) = judged(&record);
+    let Outcome::Measured(seen) = outcome else { panic!("{outcome:?}\n{}", ended.stderr) };
+    assert!(seen.passes.iter().all(|p| p.ended == PassEnded::Completed));
+    assert_eq!(seen.pass(Pass::Latency).unwrap().inferences, 20000);
+    let failed: Vec<_> = seen.attempts.iter().filter(|a| a.error.is_some()).collect();
+    assert_eq!(failed.len(), 1, "{:?}", seen.attempts);
+    assert_eq!(failed[0].action, "latency pass");
+    assert!(failed[0].error.as_ref().unwrap().contains("signal: 9"), "{failed:?}");
+    assert!(ended.stdout.contains("flaky: repeated after a fault: latency pass"), "{}", ended.stdout);
+    assert!(std::fs::read_to_string(home.path("record/report.md")).unwrap().contains("flaky: repeated"));
+}
+
+#[test]
+fn an_agent_killed_again_and_again_is_a_fault_that_keeps_what_was_measured() {
+    let home = Home::new();
+    let mut run = start(&home, "20000000", &[]);
+    kill_agent_in_latency_pass(&home, &mut run);
+    kill_agent_in_latency_pass(&home, &mut run);
+    let ended = run.end();
+    assert!(ended.elapsed < SOON, "{:?}", ended.elapsed);
+    ended.expect_code(4);
+    assert!(ended.stdout.contains("INCOMPLETE"), "{}", ended.stdout);
+    let record = home.record("record");
+    let fault = device_fault(&record);
+    assert_eq!(fault.action, "latency pass");
+    assert_eq!(fault.attempts.iter().filter(|a| a.error.is_some()).count(), 2, "{:?}", fault.attempts);
+    let kept: Vec<_> = fault.passes.iter().map(|p| (p.pass, p.ended)).collect();
+    assert!(kept.contains(&(Pass::Accuracy, PassEnded::Completed)), "{kept:?}");
+    // What is kept is whole: opening the record proves every digest.
+    boardproof_lab::store::open(&home.path("record")).unwrap();
+}
+
+fn device_fault(record: &Record) -> &Fault {
+    match judged(record).1 {
+        Outcome::DeviceFault(fault) => fault,
+        other => panic!("{other:?}"),
+    }
+}
