@@ -5,7 +5,7 @@ use crate::processes::{agent_and_runner_of, lives};
 use crate::tool::{Home, Running, root, signal, wait_for};
 use boardproof_record::observation::{Ended as PassEnded, Fault, Observation, Outcome};
 use boardproof_record::plan::{Cell, Pass};
-use boardproof_record::record::Record;
+use boardproof_record::record::{Record, RunEnded};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -85,4 +85,87 @@ fn device_fault(record: &Record) -> &Fault {
         Outcome::DeviceFault(fault) => fault,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_killed_host_leaves_no_orphan_no_lock_and_a_readable_record() {
+    let home = Home::new();
+    let run = start(&home, "20000000", &[]);
+    wait_for("the outputs", || outputs(&home).exists().then_some(()));
+    let (agent, runner) = wait_for("a pass", || agent_and_runner_of(run.id()));
+    run.signal("KILL");
+    assert_eq!(run.end().code, None);
+    wait_for("the end of agent and runner", || (!lives(&agent) && !lives(&runner)).then_some(()));
+    let record = home.record("record");
+    assert_eq!(record.ended, RunEnded::Running);
+    let judged_again = home.run(["gate", "record"]);
+    judged_again.expect_code(4);
+
+    std::fs::rename(home.path("record"), home.path("killed")).unwrap();
+    let again = start(&home, "700", &["--wait", "0"]).end();
+    assert!(again.elapsed < SOON, "{:?}", again.elapsed);
+    assert_eq!(home.record("record").ended, RunEnded::Finished);
+    assert!(matches!(judged(&home.record("record")).1, Outcome::Measured(_)), "{}", again.stderr);
+}
+
+#[test]
+fn an_interrupted_run_says_so_and_keeps_the_cells_that_were_measured() {
+    let home = Home::new();
+    let models = root().join("models");
+    let models = models.to_str().unwrap();
+    let run = home.start([
+        "check",
+        "mnist_dscnn",
+        "-v",
+        "heavy",
+        "--models",
+        models,
+        "--out",
+        "record",
+        "--samples",
+        "64",
+        "--iterations",
+        "20000",
+    ]);
+    let second = home.path("record/cells/mnist_dscnn+heavy@host+tract/outputs.safetensors");
+    wait_for("the second cell's outputs", || second.exists().then_some(()));
+    let (agent, runner) = wait_for("a pass", || agent_and_runner_of(run.id()));
+    run.signal("INT");
+    let ended = run.end();
+    ended.expect_code(130);
+    assert!(!lives(&agent) && !lives(&runner), "something outlives the run");
+    let record = home.record("record");
+    assert_eq!(record.ended, RunEnded::Interrupted);
+    let reference = record.plan.cells.iter().find(|c| !c.judged).unwrap();
+    assert!(matches!(record.outcomes[&reference.id], Outcome::Measured(_)));
+    assert!(!matches!(judged(&record).1, Outcome::Measured(_)));
+    // Nothing of the run can be taken for a pass.
+    home.run(["gate", "record"]).expect_code(4);
+}
+
+#[test]
+fn a_second_host_is_told_who_holds_the_unit_or_waits_for_it() {
+    let home = Home::new();
+    let first = start(&home, "20000000", &[]);
+    let holder = first.id();
+    wait_for("a pass", || agent_and_runner_of(holder));
+    let models = root().join("models");
+    let models = models.to_str().unwrap();
+    let second = |out: &str, wait: &str| {
+        let fixed = ["check", "mnist_dscnn", "-v", "f32", "--models", models, "--samples", "64", "--iterations", "700"];
+        home.start([&fixed[..], &["--out", out, "--wait", wait]].concat())
+    };
+    let refused = second("refused", "0").end();
+    assert!(refused.elapsed < SOON, "{:?}", refused.elapsed);
+    refused.expect_code(4).expect_said(&["unit 'host' is held by", &format!("process {holder}")]);
+    assert!(matches!(judged(&home.record("refused")).1, Outcome::ShipFailed(_)));
+
+    let mut waiting = second("waiting", "600");
+    wait_for("the record of the second", || home.path("waiting/record.json").exists().then_some(()));
+    assert!(!waiting.has_ended(), "it did not wait");
+    first.signal("INT");
+    first.end().expect_code(130);
+    let ended = waiting.end();
+    ended.expect_said(&["is held by", "waiting up to 600 s"]);
+    assert!(matches!(judged(&home.record("waiting")).1, Outcome::Measured(_)), "{}", ended.stderr);
 }
