@@ -108,7 +108,7 @@ pub struct CheckArgs {
     /// How long to wait for a unit that somebody else holds, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub wait: u64,
-    /// Do not use answers of the reference from an earlier run
+    /// Measure the host's answers anew, also when an earlier run has kept them
     #[arg(long)]
     pub no_reference_cache: bool,
     /// Print the verdict as JSON on stdout

@@ -12,6 +12,7 @@ use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
 use boardproof_lab::measure::{Bench, Job, options};
 use boardproof_lab::reach::Reach;
+use boardproof_lab::reference;
 use boardproof_lab::ship::Blob;
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, PlanError, Wanted};
@@ -198,7 +199,7 @@ impl Run<'_> {
             let at = 1 + self.record.plan.cells.iter().position(|c| c.id == cell.id).unwrap_or(0);
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
             let job = self.job(cell, &agent, &runner, target.emulated);
-            let (mut outcome, _) = bench.measure(&job, &self.folder, &mut self.progress);
+            let mut outcome = self.measure_cell(&mut bench, &job);
             if let Some(board) = &board {
                 board.add_console(&mut outcome);
             }
@@ -212,6 +213,23 @@ impl Run<'_> {
         }
         drop(lease);
         Ok(())
+    }
+
+    /// Measures a cell, or takes answers that an earlier run has kept.
+    fn measure_cell(&mut self, bench: &mut Bench, job: &Job<'_>) -> Outcome {
+        let cache = cache_folder();
+        let kept = if self.args.no_reference_cache { None } else { reference::take(&cache, job, &self.folder) };
+        if let Some(seen) = kept {
+            return Outcome::Measured(Box::new(seen));
+        }
+        let (outcome, _) = bench.measure(job, &self.folder, &mut self.progress);
+        if let Outcome::Measured(seen) = &outcome
+            && let Err(error) = reference::keep(&cache, job, seen, &self.folder)
+        {
+            // A cache that cannot be written costs time and nothing else.
+            self.progress.hear(Event::Said(format!("the answers were not kept: {error}")));
+        }
+        outcome
     }
 
     fn build(&mut self, target: &boardproof_record::plan::Target) -> Result<(Artifact, Artifact), BuildError> {

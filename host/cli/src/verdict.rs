@@ -9,6 +9,7 @@ use boardproof_judge::gate::{check_policy, judge};
 use boardproof_judge::report::summary::{Summary, summarize};
 use boardproof_judge::report::text::{Paint, render};
 use boardproof_judge::report::{html, json, junit, markdown};
+use boardproof_lab::reference::FROM_CACHE;
 use boardproof_lab::store::{Opened, open};
 use boardproof_record::observation::{Ended, Outcome};
 use boardproof_record::plan::Plan;
@@ -117,6 +118,7 @@ fn paint() -> Paint {
 pub fn in_a_word(outcome: &Outcome) -> String {
     match outcome {
         Outcome::NotRun => "not run".into(),
+        Outcome::Measured(seen) if seen.attempts.iter().any(|a| a.action == FROM_CACHE) => FROM_CACHE.into(),
         Outcome::Measured(seen) => match seen.passes.iter().find(|p| p.ended != Ended::Completed) {
             None => "measured".into(),
             Some(pass) => format!("measured, but the {:?} pass ended as {:?}", pass.pass, pass.ended).to_lowercase(),

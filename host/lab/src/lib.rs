@@ -9,5 +9,6 @@ pub mod link;
 pub mod measure;
 pub mod power;
 pub mod reach;
+pub mod reference;
 pub mod ship;
 pub mod store;
