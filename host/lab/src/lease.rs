@@ -47,6 +47,8 @@ pub struct Lease {
     pub epoch: u64,
     /// What others read while they wait.
     pub holder: String,
+    /// Who had the unit before, on this machine. They are done or dead: the lock was theirs.
+    pub before: String,
 }
 
 /// Folder of the lock files: one per user, kept across reboots so that epochs only grow.
@@ -91,11 +93,11 @@ impl Lease {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        let (last, _) = contents(&mut file).map_err(failed)?;
+        let (last, before) = contents(&mut file).map_err(failed)?;
         // The clock keeps epochs of several machines roughly in order; the file keeps those of this one strictly so.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|t| t.as_secs()).unwrap_or(0);
         let epoch = now.max(last.saturating_add(1));
-        let mut lease = Self { file, epoch, holder: me() };
+        let mut lease = Self { file, epoch, holder: me(), before };
         lease.write().map_err(failed)?;
         Ok(lease)
     }

@@ -48,6 +48,8 @@ pub struct Bench {
     /// Epoch of the lease.
     epoch: u64,
     holder: String,
+    /// Holder of this machine before this one.
+    before: String,
     /// Folder for what this machine keeps.
     cache: PathBuf,
     interrupted: fn() -> bool,
@@ -110,8 +112,8 @@ impl BenchError {
 impl Bench {
     /// Prepares to use a unit under this epoch. No link is made yet.
     pub fn new(reach: Reach, lease: &Lease, cache: PathBuf, wait: Duration, interrupted: fn() -> bool) -> Self {
-        let (epoch, holder) = (lease.epoch, lease.holder.clone());
-        Self { reach, epoch, holder, cache, interrupted, wait, session: None, jobs: 0, renewed: None }
+        let (epoch, holder, before) = (lease.epoch, lease.holder.clone(), lease.before.clone());
+        Self { reach, epoch, holder, before, cache, interrupted, wait, session: None, jobs: 0, renewed: None }
     }
 
     /// Measures a cell; whatever happens becomes its outcome. The second value: the user interrupted.
@@ -202,7 +204,8 @@ impl Bench {
         let due = self.renewed.is_none_or(|at| at.elapsed().as_secs() >= RENEW_EVERY_S);
         let session = self.session.as_mut().expect("made above");
         if due {
-            acquire(&mut session.0, &mut self.epoch, &self.holder, self.wait)?;
+            let wish = Wish { holder: &self.holder, before: &self.before, wait: self.wait };
+            acquire(&mut session.0, &mut self.epoch, &wish)?;
             self.renewed = Some(Instant::now());
         }
         Ok(session)
@@ -272,19 +275,26 @@ enum Stage {
 }
 
 /// The agent's lease. An epoch that it has seen from another machine is passed over; a live holder is not.
-fn acquire(client: &mut Client<ProcessLink>, epoch: &mut u64, holder: &str, wait: Duration) -> Result<(), ClientError> {
-    let end = Instant::now() + wait;
+fn acquire(client: &mut Client<ProcessLink>, epoch: &mut u64, wish: &Wish<'_>) -> Result<(), ClientError> {
+    let end = Instant::now() + wish.wait;
     let mut refusals = 0;
-    while refusals < 2 {
-        let wish = Acquire { epoch: *epoch, holder, ttl_ms: LEASE_TTL_MS };
-        let taken = client.ask("take the unit's lease", &Request::Acquire(wish), |reply| match reply {
-            Reply::Leased { .. } => Some(()),
-            _ => None,
-        });
-        match taken {
+    while refusals < 3 {
+        match wish_for(client, *epoch, wish.holder) {
             Err(ClientError::Refused { code: RefusalCode::NotHolder, number, .. }) if number >= *epoch => {
                 *epoch = number + 1;
                 refusals += 1;
+            }
+            // An earlier run of this machine that was killed: the lock on this unit was its, and is ours now. What it holds is
+            // taken over with a higher epoch, so that nothing late of it is heard, and given back.
+            Err(ClientError::Held { holder, epoch: theirs, .. }) if holder == wish.before && refusals == 0 => {
+                refusals += 1;
+                let taken_over = (*epoch).max(theirs + 1);
+                wish_for(client, taken_over, &holder)?;
+                let release = Request::Release { epoch: taken_over };
+                client.ask("release a dead run's lease", &release, |reply| {
+                    matches!(reply, Reply::Released).then_some(())
+                })?;
+                *epoch = taken_over + 1;
             }
             // A holder that died without a word is gone when its lease is; one that lives renews it.
             Err(ClientError::Held { epoch: theirs, .. }) if Instant::now() < end => {
@@ -294,7 +304,27 @@ fn acquire(client: &mut Client<ProcessLink>, epoch: &mut u64, holder: &str, wait
             other => return other,
         }
     }
-    Err(ClientError::Unexpected { action: "take the unit's lease", expected: "a lease", found: "two refusals".into() })
+    Err(ClientError::Unexpected {
+        action: "take the unit's lease",
+        expected: "a lease",
+        found: "three refusals".into(),
+    })
+}
+
+/// Who wants the unit, and how long they wait for it.
+struct Wish<'a> {
+    holder: &'a str,
+    /// Holder of this machine before them.
+    before: &'a str,
+    wait: Duration,
+}
+
+fn wish_for(client: &mut Client<ProcessLink>, epoch: u64, holder: &str) -> Result<(), ClientError> {
+    let wish = Acquire { epoch, holder, ttl_ms: LEASE_TTL_MS };
+    client.ask("take the unit's lease", &Request::Acquire(wish), |reply| match reply {
+        Reply::Leased { .. } => Some(()),
+        _ => None,
+    })
 }
 
 /// After a model that cannot be loaded, or a unit that cannot start it, the other passes would only say the same again.
