@@ -161,11 +161,11 @@ fn a_second_host_is_told_who_holds_the_unit_or_waits_for_it() {
     assert!(matches!(judged(&home.record("refused")).1, Outcome::ShipFailed(_)));
 
     let mut waiting = second("waiting", "600");
-    wait_for("the record of the second", || home.path("waiting/record.json").exists().then_some(()));
+    wait_for("the word that it waits", || waiting.has_said("waiting up to 600 s").then_some(()));
     assert!(!waiting.has_ended(), "it did not wait");
     first.signal("INT");
     first.end().expect_code(130);
     let ended = waiting.end();
-    ended.expect_said(&["is held by", "waiting up to 600 s"]);
+    ended.expect_said(&[&format!("process {holder}; waiting up to 600 s")]);
     assert!(matches!(judged(&home.record("waiting")).1, Outcome::Measured(_)), "{}", ended.stderr);
 }

@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -52,8 +54,10 @@ impl Home {
     /// Starts the tool.
     pub fn start<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Running {
         let mut command = self.command(arguments);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("could not start the tool");
-        Running { child: Some(child), start: Instant::now() }
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("could not start the tool");
+        let (stdout, stderr) = (Words::of(child.stdout.take()), Words::of(child.stderr.take()));
+        Running { child, stdout, stderr, start: Instant::now() }
     }
 
     /// Runs the tool to its end.
@@ -71,7 +75,9 @@ impl Home {
 
 /// The tool at work. Killed when a test gives up on it.
 pub struct Running {
-    child: Option<Child>,
+    child: Child,
+    stdout: Words,
+    stderr: Words,
     start: Instant,
 }
 
@@ -88,7 +94,7 @@ pub struct Ended {
 impl Running {
     /// Its process id.
     pub fn id(&self) -> u32 {
-        self.child.as_ref().expect("it was not waited for").id()
+        self.child.id()
     }
 
     /// Sends it a signal by name.
@@ -98,35 +104,65 @@ impl Running {
 
     /// Has it ended?
     pub fn has_ended(&mut self) -> bool {
-        self.child.as_mut().expect("it was not waited for").try_wait().expect("could not watch the tool").is_some()
+        self.child.try_wait().expect("could not watch the tool").is_some()
+    }
+
+    /// Has it written this to stderr yet?
+    pub fn has_said(&self, part: &str) -> bool {
+        self.stderr.so_far().contains(part)
     }
 
     /// Waits for its end and fails after [`PATIENCE`].
     pub fn end(mut self) -> Ended {
-        let mut child = self.child.take().expect("it is waited for once");
-        let stdout = drain(child.stdout.take());
-        let stderr = drain(child.stderr.take());
         let status = loop {
-            if let Some(status) = child.try_wait().expect("could not watch the tool") {
+            if let Some(status) = self.child.try_wait().expect("could not watch the tool") {
                 break status;
             }
-            if self.start.elapsed() > PATIENCE {
-                let _ = child.kill();
-                panic!("the tool did not end within {} s", PATIENCE.as_secs());
-            }
+            assert!(self.start.elapsed() < PATIENCE, "no end within {PATIENCE:?}\n{}", self.stderr.so_far());
             pause();
         };
-        let text = |t: std::thread::JoinHandle<String>| t.join().expect("a reader of the tool's words ended badly");
-        Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr), elapsed: self.start.elapsed() }
+        let elapsed = self.start.elapsed();
+        Ended { code: status.code(), stdout: self.stdout.whole(), stderr: self.stderr.whole(), elapsed }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a pipe has brought, read by a thread of its own so that the tool never waits for a test.
+struct Words {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Words {
+    fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&bytes);
+        let reader = std::thread::spawn(move || {
+            let mut pipe = pipe.expect("it is piped");
+            let mut piece = [0; 4096];
+            while let Ok(length @ 1..) = pipe.read(&mut piece) {
+                kept.lock().expect("no reader panics").extend_from_slice(&piece[..length]);
+            }
+        });
+        Self { bytes, reader: Some(reader) }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().expect("no reader panics")).into_owned()
+    }
+
+    /// All of it; the writer has ended.
+    fn whole(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("no reader panics");
         }
+        self.so_far()
     }
 }
 
@@ -169,14 +205,4 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// Between two looks: the machine is small, and a spinning test would take a core from what it tests.
 fn pause() {
     std::thread::sleep(Duration::from_millis(5));
-}
-
-fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            let _ = pipe.read_to_end(&mut bytes);
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
 }
