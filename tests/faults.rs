@@ -2,7 +2,7 @@
 //! and the end comes in time.
 
 use crate::processes::{agent_and_runner_of, lives};
-use crate::tool::{Home, Running, root, signal, wait_for};
+use crate::tool::{Ended, Home, Running, root, signal, wait_for};
 use boardproof_record::observation::{Ended as PassEnded, Fault, Observation, Outcome};
 use boardproof_record::plan::{Cell, Pass};
 use boardproof_record::record::{Record, RunEnded};
@@ -168,4 +168,51 @@ fn a_second_host_is_told_who_holds_the_unit_or_waits_for_it() {
     let ended = waiting.end();
     ended.expect_said(&[&format!("process {holder}; waiting up to 600 s")]);
     assert!(matches!(judged(&home.record("waiting")).1, Outcome::Measured(_)), "{}", ended.stderr);
+}
+
+/// Checks a variant on a target file of the test's own, which differs from `host` in its limits.
+fn with_limits(home: &Home, variant: &str, limits: &str) -> Ended {
+    let folder = home.path("targets");
+    std::fs::create_dir(&folder).unwrap();
+    let text = std::fs::read_to_string(root().join("targets/host.toml")).unwrap();
+    let (head, _) = text.split_once("[limits]").unwrap();
+    let tight = head.replace("name = \"host\"", "name = \"tight\"");
+    std::fs::write(folder.join("tight.toml"), format!("{tight}[limits]\n{limits}\n")).unwrap();
+    let models = root().join("models");
+    let models = models.to_str().unwrap();
+    let fixed =
+        ["check", "mnist_dscnn", "-v", variant, "--models", models, "--out", "record", "--target-folder", "targets"];
+    home.run([&fixed[..], &["-t", "tight", "--samples", "64", "--iterations", "20000"]].concat())
+}
+
+/// The outcome of the variant on the tight target: it was measured, whatever its passes came to.
+fn on_tight(record: &Record) -> &Observation {
+    let (_, outcome) = judged(record);
+    let Outcome::Measured(seen) = outcome else { panic!("{outcome:?}") };
+    seen
+}
+
+#[test]
+fn a_model_that_needs_more_memory_than_there_is_fails_and_is_no_fault() {
+    let home = Home::new();
+    let ended = with_limits(&home, "f32", "memory_bytes = 3000000\npass_deadline_s = 60");
+    assert!(ended.elapsed < SOON, "{:?}", ended.elapsed);
+    ended.expect_code(1);
+    assert!(ended.stdout.contains("FAIL") && ended.stdout.contains("memory"), "{}", ended.stdout);
+    let record = home.record("record");
+    let ends: Vec<_> = on_tight(&record).passes.iter().map(|p| p.ended).collect();
+    assert!(ends.contains(&PassEnded::OutOfMemory { limit_bytes: 3_000_000 }), "{ends:?}");
+}
+
+#[test]
+fn a_model_that_takes_too_long_fails_and_is_no_fault() {
+    let home = Home::new();
+    let ended = with_limits(&home, "heavy", "pass_deadline_s = 1");
+    assert!(ended.elapsed < SOON, "{:?}", ended.elapsed);
+    ended.expect_code(1);
+    let record = home.record("record");
+    let seen = on_tight(&record);
+    assert_eq!(seen.pass(Pass::Latency).unwrap().ended, PassEnded::DeadlineExceeded { deadline_ms: 1000 });
+    assert_eq!(seen.pass(Pass::Accuracy).unwrap().ended, PassEnded::Completed, "what was measured before is kept");
+    assert!(ended.stdout.contains("the latency pass was not done within 1 s"), "{}", ended.stdout);
 }
