@@ -146,17 +146,31 @@ impl<'a> Desk<'a> {
                 if result.verdict == Verdict::Inconclusive && result.samples_more.is_none() {
                     result.samples_more = samples_more;
                 }
-                let wanted = match rule.direction {
-                    Direction::AtMost => "at most",
-                    Direction::AtLeast => "at least",
-                };
-                result.detail = match result.verdict {
-                    Verdict::Pass => detail,
-                    _ => format!("{detail}, {wanted} {} wanted", crate::report::amount(limit, &rule.unit)),
-                };
+                result.detail = self.in_words(rule, &result, number, &detail);
             }
         }
         Some(result)
+    }
+
+    /// What was measured, and what was wanted where that is not the same.
+    fn in_words(&self, rule: &Rule, result: &RuleResult, number: Number, detail: &str) -> String {
+        let drop = rule.metric.ends_with(".drop");
+        let show =
+            |v: f64| if drop { format!("{:.2} points", v * 100.0) } else { crate::report::amount(v, &rule.unit) };
+        let wanted = match rule.direction {
+            Direction::AtMost => "at most",
+            Direction::AtLeast => "at least",
+        };
+        let limit = show(result.limit);
+        let loss = if drop { format!(", a loss of {}", show(number.value)) } else { String::new() };
+        match (result.verdict, number.bounds) {
+            (Verdict::Pass, _) => detail.to_owned(),
+            (Verdict::Inconclusive, Some((lower, upper))) => {
+                let of = if drop { "the loss" } else { "it" };
+                format!("{detail}: {of} lies between {} and {}, {wanted} {limit} wanted", show(lower), show(upper))
+            }
+            _ => format!("{detail}{loss}, {wanted} {limit} wanted"),
+        }
     }
 
     fn number(&self, rule: &Rule, limit: f64) -> Result<Known, GateError> {
