@@ -3,6 +3,7 @@
 use crate::args::Places;
 use crate::exit::Exit;
 use crate::list::print_json;
+use crate::out::{put, put_line};
 use crate::project::World;
 use crate::run::cache_folder;
 use crate::table::Table;
@@ -39,7 +40,7 @@ pub fn build(names: &[String], places: &Places, json: bool) -> Result<Exit> {
     if json {
         print_json(&builds.into())?
     } else {
-        print!("{table}")
+        put(table)
     }
     Ok(Exit::Pass)
 }
@@ -61,7 +62,7 @@ pub fn clean(names: &[String], places: &Places) -> Result<Exit> {
     for name in names {
         let (unit, target) = locate(name, &world.targets, &world.units)?;
         if matches!(target.power, PowerSpec::Qemu { .. }) {
-            println!("{name}: nothing to remove, the board forgets everything when it is switched off");
+            put_line(format_args!("{name}: nothing to remove, the board forgets everything when it is switched off"));
             continue;
         }
         let agent = workshop
@@ -70,7 +71,7 @@ pub fn clean(names: &[String], places: &Places) -> Result<Exit> {
         let say = &mut |line: &str| eprintln!("  {line}");
         let _lease = Lease::take(&lease_folder(), &unit.name, Duration::ZERO, interrupted, say)?;
         let reach = Reach::new(&unit, &target, &agent, &cache_folder().join("units"), None)?;
-        println!("{name}: {}", reach.clean()?);
+        put_line(format_args!("{name}: {}", reach.clean()?));
     }
     Ok(Exit::Pass)
 }

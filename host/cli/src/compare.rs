@@ -3,6 +3,7 @@
 use crate::args::CompareArgs;
 use crate::exit::Exit;
 use crate::list::print_json;
+use crate::out::{put, put_line};
 use crate::table::Table;
 use anyhow::Result;
 use boardproof_judge::evidence::Evidence;
@@ -49,9 +50,9 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
         };
         table.row(&[&r.cell, r.what, &of(r.before), &of(r.after), &change]);
     }
-    print!("{table}");
-    gone.iter().for_each(|c| println!("{}: only in the first record", c.cell));
-    unlike.iter().for_each(|line| println!("unlike: {line}"));
+    put(table);
+    gone.iter().for_each(|c| put_line(format_args!("{}: only in the first record", c.cell)));
+    unlike.iter().for_each(|line| put_line(format_args!("unlike: {line}")));
     Ok(Exit::Pass)
 }
 

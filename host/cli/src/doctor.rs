@@ -3,6 +3,7 @@
 use crate::args::DoctorArgs;
 use crate::exit::Exit;
 use crate::list::print_json;
+use crate::out::{put, put_line};
 use crate::project::World;
 use crate::table::Table;
 use anyhow::Result;
@@ -95,6 +96,8 @@ fn findings(target: &Target, world: &World, name: &str) -> Vec<Finding> {
 fn tool(program: &str, args: &[&str], needed: bool, get: &str) -> Finding {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output();
     let found = match output {
+        // Some tools have no question that they answer well: being there is enough.
+        Ok(output) if !output.status.success() => Ok("found".to_owned()),
         Ok(output) => {
             let text = [output.stdout, output.stderr].concat();
             Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or("found").to_owned())
@@ -152,9 +155,9 @@ fn identity_file(path: &str) -> Finding {
 fn print_text(all: &[(String, Vec<Finding>)]) {
     for (i, (name, findings)) in all.iter().enumerate() {
         if i > 0 {
-            println!();
+            put_line("");
         }
-        println!("{name}");
+        put_line(name);
         let mut table = Table::new(&["  STATE", "WHAT", "FOUND", "HOW TO GET IT"]);
         for f in findings {
             let (state, text) = match (&f.found, f.needed) {
@@ -164,12 +167,12 @@ fn print_text(all: &[(String, Vec<Finding>)]) {
             };
             table.row(&[state, &f.what, text, if f.found.is_ok() { "" } else { &f.get }]);
         }
-        print!("{table}");
+        put(table);
     }
     let commands: BTreeSet<_> =
         all.iter().flat_map(|(_, f)| f).filter(|f| f.needed && f.found.is_err()).map(|f| f.get.as_str()).collect();
     if commands.is_empty() {
-        println!("\neverything needed is here");
+        put_line(format_args!("\neverything needed is here"));
     }
 }
 

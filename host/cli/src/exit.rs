@@ -1,4 +1,4 @@
-//! Exit codes: one exhaustive match each way. Documented in `boardproof --help` and docs/exit-codes.md.
+//! Exit codes: one exhaustive match each way. Documented in `boardproof --help`.
 
 use boardproof_judge::gate::GateError;
 use boardproof_lab::store::StoreError;

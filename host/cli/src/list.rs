@@ -2,6 +2,7 @@
 
 use crate::args::{Cli, InitArgs, ListArgs};
 use crate::exit::Exit;
+use crate::out::{put, put_line};
 use crate::project::{PROJECT_FILE, World};
 use crate::table::Table;
 use anyhow::{Context, Result, bail};
@@ -28,14 +29,14 @@ pub fn targets(args: &ListArgs) -> Result<Exit> {
         let proved = if target.proved { "yes" } else { "no" };
         table.row(&[target.name.as_str(), &target.architecture, link, proved, &target.summary]);
     }
-    print!("{table}");
+    put(table);
     if !world.units.is_empty() {
         let mut table = Table::new(&["UNIT", "TARGET", "ADDRESS", "TAGS"]);
         for unit in world.units.values() {
             let address = unit.address.as_deref().unwrap_or("-");
             table.row(&[unit.name.as_str(), unit.target.as_str(), address, &unit.tags.join(" ")]);
         }
-        print!("\n{table}");
+        put(format_args!("\n{table}"));
     }
     Ok(Exit::Pass)
 }
@@ -64,7 +65,7 @@ pub fn models(args: &ListArgs) -> Result<Exit> {
             table.row(&[manifest.model.name.as_str(), name.as_str(), purpose, &kb, &batch, &variant.quantization]);
         }
     }
-    print!("{table}");
+    put(table);
     Ok(Exit::Pass)
 }
 
@@ -82,7 +83,7 @@ pub fn init(args: &InitArgs) -> Result<Exit> {
     handle
         .write_all(boardproof_plan::TEMPLATE.as_bytes())
         .with_context(|| format!("could not write {}", file.display()))?;
-    println!("{}", file.display());
+    put_line(file.display());
     eprintln!("next: put models beside it (see `boardproof models`), then run `boardproof check`");
     Ok(Exit::Pass)
 }
@@ -103,6 +104,6 @@ pub fn man(folder: &Path) -> Result<Exit> {
 
 /// Data for a machine, on stdout.
 pub fn print_json(value: &serde_json::Value) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    put_line(serde_json::to_string_pretty(value)?);
     Ok(())
 }

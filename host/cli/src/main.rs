@@ -7,6 +7,7 @@ mod compare;
 mod doctor;
 mod exit;
 mod list;
+mod out;
 mod progress;
 mod project;
 mod run;

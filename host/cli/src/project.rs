@@ -106,6 +106,10 @@ fn model_folders(folder: &Path) -> Result<Vec<PathBuf>> {
     if folder.join("model.toml").is_file() {
         return Ok(vec![folder.to_path_buf()]);
     }
+    if !folder.is_dir() {
+        let what = format!("there is no folder '{}' with models", folder.display());
+        return Err(boardproof_plan::PlanError::Empty(what).into());
+    }
     let entries =
         std::fs::read_dir(folder).with_context(|| format!("could not look for models in {}", folder.display()))?;
     let mut found: Vec<_> = entries.flatten().map(|e| e.path()).filter(|p| p.join("model.toml").is_file()).collect();

@@ -2,6 +2,7 @@
 
 use crate::args::{CheckArgs, Format, GateArgs, ReportArgs};
 use crate::exit::Exit;
+use crate::out::put;
 use crate::project::read_policy;
 use anyhow::{Context, Result};
 use boardproof_judge::evidence::Evidence;
@@ -57,9 +58,9 @@ pub fn after_check(folder: &Path, args: &CheckArgs) -> Result<Exit> {
         write(folder, name, &rendered(&seen, format)?)?;
     }
     if args.json {
-        print!("{}", to_json(&seen.judgement)?);
+        put(to_json(&seen.judgement)?);
     } else {
-        print!("{}", render(&seen.summary, paint()));
+        put(render(&seen.summary, paint()));
     }
     if !args.quiet {
         eprintln!("record {}, report {}", folder.display(), folder.join("report.html").display());
@@ -71,9 +72,9 @@ pub fn after_check(folder: &Path, args: &CheckArgs) -> Result<Exit> {
 pub fn gate(args: &GateArgs) -> Result<Exit> {
     let seen = judged(&args.record, args.policy.as_deref(), args.baseline.as_deref())?;
     if args.json {
-        print!("{}", to_json(&seen.judgement)?);
+        put(to_json(&seen.judgement)?);
     } else {
-        print!("{}", render(&seen.summary, paint()));
+        put(render(&seen.summary, paint()));
     }
     Ok(seen.judgement.verdict.into())
 }
@@ -84,7 +85,7 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
     let text = rendered(&seen, args.format)?;
     match &args.output {
         Some(file) => std::fs::write(file, text).with_context(|| format!("could not write {}", file.display()))?,
-        None => print!("{text}"),
+        None => put(text),
     }
     Ok(Exit::Pass)
 }
