@@ -113,8 +113,14 @@ impl Workshop {
         };
         let choice = choose(triple, spec.builder, linker, &Tools::detect(linker))?;
         let toolchain = toolchain();
-        let flags =
-            [RECIPE, triple, tool_name(choice.builder), choice.linker.as_deref().unwrap_or(""), &self.profile, &toolchain];
+        let flags = [
+            RECIPE,
+            triple,
+            tool_name(choice.builder),
+            choice.linker.as_deref().unwrap_or(""),
+            &self.profile,
+            &toolchain,
+        ];
         let source = source_digest(&self.root, &flags)?;
         let kept =
             self.root.join("target/device/kept").join(format!("{}-{triple}-{}", program.package(), source.short()));
