@@ -76,6 +76,12 @@ impl<'a> Desk<'a> {
         cell: &'a Cell,
     ) -> Result<Self, GateError> {
         let model = evidence.model(cell);
+        if let Some(other) = baseline.and_then(|b| b.record.plan.models.get(&cell.model))
+            && other.evalset.digest != model.evalset.digest
+        {
+            let (expected, found) = (model.evalset.digest, other.evalset.digest);
+            return Err(GateError::OtherEvalset { model: cell.model.clone(), expected, found });
+        }
         let truth = evidence.truth(model, samples_of(cell))?;
         let own = answers(evidence, cell, &truth)?;
         let reference = match evidence.reference(cell) {
@@ -297,7 +303,9 @@ impl<'a> Desk<'a> {
     }
 
     fn elementwise(&self, rule: &Rule, metric: Metric) -> Result<Known, GateError> {
-        if !self.model.variants[&self.cell.variant].same_weights {
+        let counts =
+            matches!(metric, Metric::NonfiniteMismatch | Metric::NonfiniteReference | Metric::NonfiniteCandidate);
+        if !counts && !self.model.variants[&self.cell.variant].same_weights {
             return Ok(Known::NotApplicable);
         }
         let other = match (rule.against, self.baseline) {

@@ -15,7 +15,7 @@ use boardproof_record::observation::{Ended, Observation, Outcome, PassObservatio
 use boardproof_record::plan::{Cell, Pass, Plan};
 use boardproof_record::policy::{Policy, Rule};
 use boardproof_record::verdict::{CellJudgement, Judgement, RuleResult, Verdict};
-use boardproof_record::{CellId, RuleId};
+use boardproof_record::{CellId, Digest, ModelName, RuleId};
 use metrics::Desk;
 
 /// Version of the judgement format.
@@ -33,6 +33,10 @@ pub enum GateError {
     MatchesNothing { rule: RuleId, why: String },
     #[error("rule '{rule}': the limit is {limit}, which is not a finite number")]
     Limit { rule: RuleId, limit: f64 },
+    #[error("no rule of policy '{policy}' looks at {cell}: it would pass unseen")]
+    NothingLooks { policy: String, cell: CellId },
+    #[error("the baseline was measured on another evalset of '{model}': expected {expected}, got {found}")]
+    OtherEvalset { model: ModelName, expected: Digest, found: Digest },
     #[error("rule '{rule}' compares with a baseline, and none was given")]
     NoBaseline { rule: RuleId },
     #[error(transparent)]
@@ -137,6 +141,9 @@ fn judge_cell(
     if rules.iter().all(|r| r.rule.as_str() != RUNS || r.verdict == Verdict::Pass) {
         for rule in policy.rules.iter().filter(|r| applies(r, evidence, cell)) {
             rules.extend(desk.results(rule)?);
+        }
+        if rules.iter().all(|r| [RUNS, SELF_CHECK].contains(&r.rule.as_str())) {
+            return Err(GateError::NothingLooks { policy: policy.name.clone(), cell: cell.id.clone() });
         }
     }
     let blocking =
