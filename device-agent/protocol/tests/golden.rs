@@ -1,0 +1,181 @@
+//! Golden bytes: every message of version 1 as it goes over the wire, byte by byte.
+//!
+//! When a test here breaks, a device in the field and this host no longer understand each other. Do one of two things:
+//! - you did not mean to change the wire: undo it (enums grow at the end only, fields never move);
+//! - you did: it is a new version. Raise `VERSION_CURRENT`, keep this file's bytes for the old one, add `v2.txt`, and write the reason
+//!   into docs/decisions. `BOARDPROOF_GOLDEN=write cargo test -p boardproof-protocol` writes the file anew.
+
+use boardproof_protocol::*;
+use serde::{Deserialize, Serialize};
+use std::fmt::{Debug, Write};
+
+const D: Digest = Digest([0xab; 32]);
+
+fn line<T: Serialize>(text: &mut String, name: &str, message: &T) {
+    let mut buffer = [0; 512];
+    let bytes = postcard::to_slice(message, &mut buffer).unwrap();
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    writeln!(text, "{name} {hex}").unwrap();
+}
+
+fn requests() -> Vec<(&'static str, Request<'static>)> {
+    let hello = HostHello { version_min: 1, version_max: 1, schema: 7, build: "host", frame_max: 300 };
+    let begin = Begin { epoch: 300, digest: D, size: 70_000, coded_size: 128, coding: Coding::Zstd, program: true };
+    let run = Run {
+        epoch: 300,
+        job: 2,
+        runner: D,
+        model: D,
+        evalset: D,
+        engine: "tract",
+        pass: Pass::Latency,
+        batch: 16,
+        first: 0,
+        count: 2000,
+        warmup: 50,
+        iterations: 700,
+        deadline_ms: 600_000,
+        memory_limit_bytes: 0,
+        options: "{}",
+    };
+    vec![
+        ("Hello", Request::Hello(hello)),
+        ("Acquire", Request::Acquire(Acquire { epoch: 300, holder: "me", ttl_ms: 60_000 })),
+        ("Release", Request::Release { epoch: 300 }),
+        ("Stat", Request::Stat { digest: D }),
+        ("Begin", Request::Begin(begin)),
+        ("Chunk", Request::Chunk(Chunk { epoch: 300, digest: D, offset: 128, bytes: &[1, 2, 3] })),
+        ("Finish", Request::Finish { epoch: 300, digest: D }),
+        ("Run", Request::Run(run)),
+        ("Environment", Request::Environment { job: 1 }),
+        ("Pull", Request::Pull { job: 1, from: 128, credit: 32 }),
+        ("Cancel", Request::Cancel { job: 1 }),
+        ("Clean", Request::Clean { epoch: 300 }),
+        ("Bye", Request::Bye),
+    ]
+}
+
+fn replies() -> Vec<(&'static str, Reply<'static>)> {
+    let hello = DeviceHello {
+        version: 1,
+        schema: 7,
+        build: "agent",
+        architecture: "aarch64",
+        system: "linux musl",
+        identity: "id",
+        tick_hz: 1_000_000_000,
+        memory_bytes: 1 << 30,
+        store_free_bytes: 1 << 20,
+        engines: "",
+        frame_max: 262_144,
+        chunk_window: 8,
+        boot: 5,
+    };
+    let event = Event::Progress { done: 1, total: 2 };
+    vec![
+        ("Hello", Reply::Hello(hello)),
+        ("Leased", Reply::Leased { epoch: 300, ttl_ms: 60_000 }),
+        ("Held", Reply::Held { holder: "them", epoch: 300, remaining_ms: 5 }),
+        ("Released", Reply::Released),
+        ("Stat", Reply::Stat { present: true, received: 128 }),
+        ("Ready", Reply::Ready { offset: 128 }),
+        ("Stored", Reply::Stored { digest: D }),
+        ("Accepted", Reply::Accepted { job: 1 }),
+        ("Event", Reply::Event { job: 1, index: 128, event }),
+        ("Pending", Reply::Pending { job: 1, next: 128 }),
+        ("Done", Reply::Done { job: 1, events: 128 }),
+        ("Cleaned", Reply::Cleaned { bytes: 128 }),
+        ("Bye", Reply::Bye),
+        ("Refused", Reply::Refused(Refused { code: RefusalCode::NoSpace, detail: "full", number: 9 })),
+    ]
+}
+
+fn events() -> Vec<(&'static str, Event<'static>)> {
+    let operator = Operator { index: 3, name: "/conv", op: "Conv", dtypes: "f32->f32", kernel: "k" };
+    let output = Output { index: 0, name: "y", dtype: Dtype::F32, rank: 2, dims: [2000, 10, 0, 0, 0, 0, 0, 0] };
+    let check =
+        SelfCheck { samples: 8, agree: false, max_abs: 0.5, sqnr_db: f64::INFINITY, operator: "Softmax", detail: "" };
+    let cannot = CannotRun { stage: Stage::Type, operator: "Gemm", node: "/fc", reason: "no" };
+    vec![
+        ("Phase", Event::Phase(Phase::Warming)),
+        ("Number", Event::Number { key: Key::AgentRssBytes, index: 1, value: 300 }),
+        ("Text", Event::Text { key: TextKey::RunnerBuild, index: 0, value: "v" }),
+        ("Missing", Event::Missing { key: Key::CyclesMilli, reason: "no perf" }),
+        ("Operator", Event::Operator(operator)),
+        ("Output", Event::Output(output)),
+        ("Data", Event::Data { stream: Stream::Output(1), offset: 128, bytes: &[9] }),
+        ("Ticks", Event::Data { stream: Stream::Ticks, offset: 0, bytes: &[] }),
+        ("Progress", Event::Progress { done: 128, total: 300 }),
+        ("SelfCheck", Event::SelfCheck(check)),
+        ("CannotRun", Event::CannotRun(cannot)),
+        ("Completed", Event::Ended(Ended::Completed)),
+        ("Exited", Event::Ended(Ended::Exited { code: -1 })),
+        ("Signalled", Event::Ended(Ended::Signalled { signal: 11 })),
+        ("OutOfMemory", Event::Ended(Ended::OutOfMemory { limit_bytes: 300 })),
+        ("DeadlineExceeded", Event::Ended(Ended::DeadlineExceeded { deadline_ms: 300 })),
+        ("NotStarted", Event::Ended(Ended::NotStarted)),
+    ]
+}
+
+fn current() -> String {
+    let mut text = String::new();
+    requests().iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
+    replies().iter().for_each(|(name, m)| line(&mut text, &format!("reply.{name}"), m));
+    events().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
+    text
+}
+
+#[test]
+fn the_wire_is_what_version_1_says() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1.txt");
+    if std::env::var("BOARDPROOF_GOLDEN").as_deref() == Ok("write") {
+        std::fs::write(file, current()).unwrap();
+    }
+    let golden = std::fs::read_to_string(file).unwrap();
+    for (golden, now) in golden.lines().zip(current().lines()) {
+        assert_eq!(golden, now, "see the top of this file");
+    }
+    assert_eq!(
+        golden.lines().count(),
+        current().lines().count(),
+        "a message has no golden bytes; see the top of this file"
+    );
+}
+
+#[test]
+fn every_message_comes_back_as_it_went() {
+    fn check<'b, T: Serialize + Deserialize<'b> + PartialEq + Debug>(message: &T, buffer: &'b mut [u8]) {
+        let used = postcard::to_slice(message, buffer).unwrap().len();
+        let (back, rest) = postcard::take_from_bytes::<T>(&buffer[..used]).unwrap();
+        assert_eq!((&back, rest.len()), (message, 0));
+    }
+    requests().iter().for_each(|(_, m)| check(m, &mut [0; 512]));
+    replies().iter().for_each(|(_, m)| check(m, &mut [0; 512]));
+    events().iter().for_each(|(_, m)| check(m, &mut [0; 512]));
+}
+
+#[test]
+fn the_schema_is_that_of_the_golden_bytes() {
+    let bytes = include_bytes!("golden/v1.txt");
+    let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+    assert_eq!(SCHEMA, fnv, "set SCHEMA to {fnv:#x}");
+}
+
+/// A few million made-up payloads: none may panic, and none may be taken for a message unless its CRC fits.
+#[test]
+fn made_up_bytes_are_refused() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut taken = 0;
+    for _ in 0..300_000 {
+        let length = (next() % 64) as usize;
+        let bytes: Vec<u8> = (0..length).map(|_| next() as u8).collect();
+        taken += usize::from(frame::decode_request(&bytes).is_ok()) + usize::from(frame::decode_reply(&bytes).is_ok());
+    }
+    assert!(taken <= 1, "a CRC of 32 bits lets one in four thousand million pass, {taken} did");
+}
