@@ -1,0 +1,193 @@
+//! The real client and the real protocol core through a link that loses, repeats, reorders, cuts and flips frames and resets the
+//! device: a result is the right one or there is none, and every run ends.
+//!
+//! `BOARDPROOF_SIM_SEED=N` repeats the one run that a failure names.
+
+use boardproof_lab::events::Event as Said;
+use boardproof_lab::link::client::{Client, ClientError, Patience};
+use boardproof_lab::link::{Link, LinkError};
+use boardproof_lab::ship::{Blob, ShipError, ship};
+use boardproof_protocol as wire;
+use boardproof_protocol::{Acquire, Ended, Event, Pass, Reply, Request, Run, Stream};
+use boardproof_record::Digest;
+use boardproof_sim::{Affine, Dice, FaultPlan, SimDevice, SimLink};
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// A link that outlives the client on it: the device stays when the host connects anew.
+#[derive(Clone)]
+struct Shared(Rc<RefCell<SimLink>>);
+
+impl Link for Shared {
+    fn send(&mut self, payload: &[u8], _: Instant) -> Result<(), LinkError> {
+        self.0.borrow_mut().send(payload);
+        Ok(())
+    }
+
+    /// What has not arrived will not: there is nothing to wait for.
+    fn receive(&mut self, _: Instant) -> Result<Option<Vec<u8>>, LinkError> {
+        Ok(self.0.borrow_mut().receive())
+    }
+
+    fn traffic(&self) -> (u64, u64) {
+        (0, 0)
+    }
+}
+
+/// Material of one run: files, and the answers that are right.
+struct Material {
+    model: Blob,
+    evalset: Blob,
+    right: Vec<u8>,
+}
+
+const SAMPLES: usize = 200;
+const WIDTH: usize = 4;
+const ITERATIONS: u32 = 300;
+
+fn material(folder: &Path) -> Material {
+    let mut dice = Dice::new(7);
+    let mut value = || (dice.roll() % 2001) as f32 / 1000.0 - 1.0;
+    let weights = (0..3).map(|_| (0..WIDTH).map(|_| value()).collect()).collect();
+    let model = Affine { weights, bias: vec![0.1, 0.2, 0.3], crash_at: None, memory_bytes: 1 << 20 };
+    let inputs: Vec<f32> = (0..SAMPLES * WIDTH).map(|_| value()).collect();
+    let bytes: Vec<u8> = inputs.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![SAMPLES, WIDTH], &bytes).unwrap();
+    let evalset = safetensors::serialize([("inputs", view)], None).unwrap();
+    let right = model.answers(&inputs).iter().flat_map(|y| y.to_le_bytes()).collect();
+    let blob = |what: &str, content: &[u8]| {
+        let path = folder.join(what);
+        std::fs::write(&path, content).unwrap();
+        Blob { what: what.into(), path, digest: Digest::of(content), program: false }
+    };
+    Material { model: blob("model", &serde_json::to_vec(&model).unwrap()), evalset: blob("evalset", &evalset), right }
+}
+
+type Failed = Box<dyn std::error::Error>;
+
+/// Answers and ticks of one whole run.
+type Outcome = (Vec<u8>, Vec<u8>);
+
+/// Everything that a cell needs, once, from greeting to the last event.
+fn attempt(link: &Shared, material: &Material, cache: &Path, epoch: u64) -> Result<Outcome, Failed> {
+    // Nothing waits in a simulation: an answer that is not there at once is lost, and asked for again.
+    let patience = Patience { answer: Duration::ZERO, asks: 8 };
+    let mut client = Client::new(link.clone(), patience, || false);
+    client.hello()?;
+    let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
+    client.ask("take the lease", &Request::Acquire(wish), |r| matches!(r, Reply::Leased { .. }).then_some(()))?;
+    for blob in [&material.model, &material.evalset] {
+        ship(&mut client, epoch, blob, cache, &mut |_: Said| {})?;
+    }
+    let answers = run(&mut client, material, epoch, 1, Pass::Accuracy, Stream::Output(0))?;
+    let ticks = run(&mut client, material, epoch, 2, Pass::Latency, Stream::Ticks)?;
+    Ok((answers, ticks))
+}
+
+fn run(
+    client: &mut Client<Shared>,
+    material: &Material,
+    epoch: u64,
+    job: u32,
+    pass: Pass,
+    stream: Stream,
+) -> Result<Vec<u8>, Failed> {
+    let run = Run {
+        epoch,
+        job,
+        runner: wire::Digest([0; 32]),
+        model: wire::Digest(material.model.digest.0),
+        evalset: wire::Digest(material.evalset.digest.0),
+        engine: "affine",
+        pass,
+        batch: 1,
+        first: 0,
+        count: SAMPLES as u64,
+        warmup: 0,
+        iterations: ITERATIONS,
+        deadline_ms: 1000,
+        memory_limit_bytes: 0,
+        options: "",
+    };
+    client.ask("start", &Request::Run(run), |r| matches!(r, Reply::Accepted { .. }).then_some(()))?;
+    let (mut bytes, mut ended) = (Vec::new(), None);
+    let far = Instant::now() + Duration::from_secs(600);
+    let take = |event: &Event<'_>| {
+        match event {
+            Event::Data { stream: of, offset, bytes: piece } if *of == stream => {
+                assert_eq!(*offset, bytes.len() as u64, "a piece is missing or came twice");
+                bytes.extend_from_slice(piece);
+            }
+            Event::Ended(how) => ended = Some(*how),
+            _ => {}
+        }
+        Ok(())
+    };
+    client.pull(job, far, take, |_| Ok(()))?;
+    assert_eq!(ended, Some(Ended::Completed));
+    Ok(bytes)
+}
+
+/// One run over a bad link: the result, and the frames and faults it took. Connecting anew is what a host does; it is bounded.
+fn through(plan: FaultPlan, seed: u64, material: &Material, cache: &Path) -> (Option<Outcome>, u64, u64) {
+    let link = Shared(Rc::new(RefCell::new(SimLink::new(SimDevice::new(1, 1 << 20), plan, seed))));
+    let result = (1..=40).find_map(|epoch| attempt(&link, material, cache, epoch).ok());
+    let inner = link.0.borrow();
+    (result, inner.frames, inner.faults)
+}
+
+#[test]
+fn a_whole_link_gives_the_answers_that_are_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let material = material(folder.path());
+    let (result, ..) = through(FaultPlan::default(), 1, &material, folder.path());
+    let (answers, ticks) = result.expect("nothing stood in the way");
+    assert_eq!((answers, ticks.len()), (material.right.clone(), ITERATIONS as usize * 8));
+}
+
+#[test]
+fn a_bad_link_never_gives_a_wrong_result() {
+    const FRAMES: u64 = 1_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let material = material(folder.path());
+    let clean = through(FaultPlan::default(), 1, &material, folder.path()).0.expect("nothing stood in the way");
+    let only = std::env::var("BOARDPROOF_SIM_SEED").ok().map(|s| s.parse::<u64>().expect("a seed is a number"));
+    let (mut frames, mut faults, mut whole, mut runs) = (0, 0, 0_u64, 0_u64);
+    for seed in only.unwrap_or(1).. {
+        let mut dice = Dice::new(seed);
+        let mut rate = |most: u64| (dice.roll() % (most + 1)) as u32;
+        let plan = FaultPlan {
+            loss: rate(60),
+            repeat: rate(60),
+            reorder: rate(60),
+            truncate: rate(30),
+            flip: rate(30),
+            reset: rate(2),
+        };
+        let (result, sent, hit) = through(plan, seed, &material, folder.path());
+        (frames, faults, runs) = (frames + sent, faults + hit, runs + 1);
+        if let Some(result) = result {
+            assert!(result == clean, "seed {seed}: a wrong result under {plan:?}");
+            whole += 1;
+        }
+        if frames >= FRAMES || only.is_some() {
+            break;
+        }
+    }
+    println!("{frames} frames, {faults} faults, {whole} of {runs} runs came through");
+    assert!(only.is_some() || whole * 2 > runs, "most runs should come through: {whole} of {runs} did");
+}
+
+#[test]
+fn a_full_device_refuses_with_the_number_that_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let material = material(folder.path());
+    let link = Shared(Rc::new(RefCell::new(SimLink::new(SimDevice::new(1, 64), FaultPlan::default(), 1))));
+    let error = attempt(&link, &material, folder.path(), 1).unwrap_err();
+    let Some(ShipError::Client { source: ClientError::Refused { code, number, .. }, .. }) = error.downcast_ref() else {
+        panic!("{error:?}")
+    };
+    assert_eq!((*code, *number), (wire::RefusalCode::NoSpace, 64));
+}
