@@ -334,6 +334,8 @@ impl Job<'_> {
             let done = loaded.run();
             ticks.push(clock::now() - start);
             done?;
+            // Told between the windows, a hundred times in all.
+            wire.progress(i as u64 + 1, u64::from(self.run.iterations))?;
         }
         number(wire, Key::MeasuredWallNs, clock::now() - wall)?;
         self.report_faults(wire, faults_before)?;

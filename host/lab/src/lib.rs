@@ -4,6 +4,7 @@
 pub mod build;
 pub mod events;
 pub mod interrupt;
+mod kill;
 pub mod lease;
 pub mod link;
 pub mod measure;

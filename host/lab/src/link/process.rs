@@ -4,6 +4,7 @@
 
 use super::ssh::classify;
 use super::{Link, LinkError};
+use crate::kill::kill_group;
 use boardproof_protocol::frame::{Deframed, PREAMBLE, PreambleScanner, STREAM_FRAME_MAX, StreamDeframer};
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -43,6 +44,8 @@ pub struct ProcessLink {
     outgoing: Option<SyncSender<Vec<u8>>>,
     incoming: Receiver<Arrived>,
     stderr: Arc<Mutex<String>>,
+    /// Is disconnected when all of the standard error was read.
+    stderr_read: Receiver<()>,
     sent: u64,
     received: u64,
 }
@@ -64,8 +67,13 @@ impl ProcessLink {
         std::thread::spawn(move || write_all(stdin, &to_write));
         std::thread::spawn(move || read_all(stdout, &arrived));
         let keep = Arc::clone(&said);
-        std::thread::spawn(move || keep_text(stderr, &keep));
-        Ok(Self { unit, ssh, child, outgoing: Some(outgoing), incoming, stderr: said, sent: 0, received: 0 })
+        let (reading, stderr_read) = sync_channel(0);
+        std::thread::spawn(move || {
+            keep_text(stderr, &keep);
+            drop(reading);
+        });
+        let outgoing = Some(outgoing);
+        Ok(Self { unit, ssh, child, outgoing, incoming, stderr: said, stderr_read, sent: 0, received: 0 })
     }
 
     /// The other side is gone: says how, as exactly as this end knows.
@@ -80,6 +88,9 @@ impl ProcessLink {
                 Err(error) => break error.to_string(),
             }
         };
+        // The last words may still be on their way to the thread that reads them. Somebody who inherited the stream may hold it open
+        // (a shared SSH connection that stays), so this too is worth a moment only.
+        let _ = self.stderr_read.recv_timeout(Duration::from_millis(500));
         let stderr = self.stderr.lock().map(|text| text.clone()).unwrap_or_default();
         let unit = self.unit.clone();
         match classify(&stderr) {
@@ -142,7 +153,8 @@ impl Drop for ProcessLink {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        let _ = self.child.kill();
+        // It still runs, so its number is still its own and its group's.
+        kill_group(&mut self.child);
         let _ = self.child.wait();
     }
 }
@@ -241,6 +253,38 @@ mod tests {
         let error = shell("echo 'cannot open shared object' >&2; exit 127").receive(soon()).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("exit status: 127") && text.contains("cannot open shared object"), "{text}");
+    }
+
+    #[test]
+    fn the_last_words_are_told_however_soon_the_program_ends() {
+        // The end of standard output is seen before standard error was read, mostly; none of the words may be missing.
+        for _ in 0..50 {
+            let mut command = Command::new("sh");
+            command.args(["-c", "exec >&-; echo 'ssh: connect to host b port 22: Connection refused' >&2; exit 255"]);
+            let mut link = ProcessLink::start(LinkCommand { unit: "b".into(), command, ssh: true }).unwrap();
+            let error = link.receive(soon()).unwrap_err();
+            assert!(matches!(error, LinkError::Ssh { problem: crate::link::SshProblem::Refused, .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_killed_with_what_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        // Whoever holds the lock lives.
+        let script = format!(
+            "exec 9>{0}/lock; flock 9; sleep 600 & trap '' TERM; printf 'BPROOF1\\n\\001\\000\\000\\000x'; wait; sleep 600",
+            folder.path().display()
+        );
+        let mut link = shell(&script);
+        assert!(link.receive(soon()).unwrap().is_some());
+        let lock = std::fs::File::open(folder.path().join("lock")).unwrap();
+        assert!(lock.try_lock().is_err());
+        drop(link);
+        let end = soon();
+        while lock.try_lock().is_err() {
+            assert!(Instant::now() < end, "something outlives the link");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub fn ssh_command(destination: &SshDestination, remote: &str) -> Command {
     let mut command = Command::new("ssh");
     command.args(["-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10"]);
     command.args(["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3", "-o", "LogLevel=ERROR"]);
+    // What a user's configuration does for people at a terminal would get into the way of a program.
+    command.args(["-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "PermitLocalCommand=no"]);
     if let Some(port) = destination.port {
         command.args(["-p", &port.to_string()]);
     }
@@ -64,6 +66,8 @@ pub enum SshProblem {
     NoRoute,
     /// The link was there and broke.
     Cut,
+    /// The unit takes the user but runs no command for them.
+    NoShell,
 }
 
 impl fmt::Display for SshProblem {
@@ -77,11 +81,17 @@ impl fmt::Display for SshProblem {
             Self::NameNotResolved => "the name cannot be resolved",
             Self::NoRoute => "there is no route to it",
             Self::Cut => "the connection broke",
+            Self::NoShell => "it runs no commands for this user",
         })
     }
 }
 
 impl SshProblem {
+    /// It may be gone by itself: a unit that is starting looks like this.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Refused | Self::TimedOut | Self::NoRoute | Self::Cut)
+    }
+
     /// What to do about it.
     pub fn hint(self, unit: &str) -> String {
         match self {
@@ -94,13 +104,14 @@ impl SshProblem {
             Self::TimedOut | Self::NoRoute => "is the board switched on and on this network?".into(),
             Self::NameNotResolved => "check `address` of the unit in the inventory".into(),
             Self::Cut => "see the board's console: it may have been reset or lost its network".into(),
+            Self::NoShell => "give the unit's user a login shell (`sh` is enough) and no forced command".into(),
         }
     }
 }
 
 /// Reads what an SSH client wrote. `None` when it says nothing about the connection.
 pub fn classify(stderr: &str) -> Option<SshProblem> {
-    const SIGNS: [(&str, SshProblem); 14] = [
+    const SIGNS: [(&str, SshProblem); 18] = [
         ("REMOTE HOST IDENTIFICATION HAS CHANGED", SshProblem::ChangedHostKey),
         ("host key is known for", SshProblem::UnknownHostKey),
         ("Host key verification failed", SshProblem::UnknownHostKey),
@@ -112,7 +123,11 @@ pub fn classify(stderr: &str) -> Option<SshProblem> {
         ("Network is unreachable", SshProblem::NoRoute),
         ("Connection timed out", SshProblem::TimedOut),
         ("Operation timed out", SshProblem::TimedOut),
-        ("not responding", SshProblem::Cut),
+        ("exec request failed on channel", SshProblem::NoShell),
+        ("This account is currently not available", SshProblem::NoShell),
+        ("This service allows sftp connections only", SshProblem::NoShell),
+                ("not responding", SshProblem::Cut),
+        ("Broken pipe", SshProblem::Cut),
         ("Connection reset by", SshProblem::Cut),
         ("Connection closed by", SshProblem::Cut),
     ];
@@ -138,6 +153,10 @@ mod tests {
         check("ssh: connect to host board port 22: Connection refused", Some(SshProblem::Refused));
         check("ssh: Could not resolve hostname bord: Name or service not known", Some(SshProblem::NameNotResolved));
         check("ssh: connect to host 192.0.2.1 port 22: Connection timed out", Some(SshProblem::TimedOut));
+        check("exec request failed on channel 0", Some(SshProblem::NoShell));
+        check("kex_exchange_identification: Connection closed by remote host", Some(SshProblem::Cut));
+        check("client_loop: send disconnect: Broken pipe", Some(SshProblem::Cut));
+        check("ssh: connect to host 192.0.2.1 port 22: No route to host", Some(SshProblem::NoRoute));
         check("Timeout, server board not responding.", Some(SshProblem::Cut));
         check("sh: exec: agent: Permission denied", None);
     }

@@ -11,8 +11,8 @@ pub use options::options;
 
 use crate::events::{Event, Events};
 use crate::lease::Lease;
-use crate::link::ProcessLink;
 use crate::link::client::{Client, ClientError, Greeting};
+use crate::link::{LinkError, ProcessLink, SshProblem};
 use crate::reach::{Reach, ReachError};
 use crate::ship::{Blob, ShipError, ship};
 use crate::store::{RecordFolder, StoreError};
@@ -58,6 +58,8 @@ pub struct Bench {
     session: Option<(Client<ProcessLink>, Greeting)>,
     jobs: u32,
     renewed: Option<Instant>,
+    /// Boot in which the current cell was prepared: another one means that what was there is gone.
+    boot: Option<u64>,
 }
 
 /// How long the agent keeps the unit for a host that is silent.
@@ -97,6 +99,15 @@ impl BenchError {
         }
     }
 
+    /// The unit said nothing, on the link or to a new one.
+    fn timed_out(&self) -> bool {
+        let no_link = matches!(
+            self,
+            Self::Reach(ReachError::Link { source: LinkError::Ssh { problem: SshProblem::TimedOut, .. }, .. })
+        );
+        no_link || self.client().is_some_and(ClientError::timed_out)
+    }
+
     fn link_is_gone(&self) -> bool {
         self.client().is_some_and(ClientError::link_is_gone)
     }
@@ -113,12 +124,25 @@ impl Bench {
     /// Prepares to use a unit under this epoch. No link is made yet.
     pub fn new(reach: Reach, lease: &Lease, cache: PathBuf, wait: Duration, interrupted: fn() -> bool) -> Self {
         let (epoch, holder, before) = (lease.epoch, lease.holder.clone(), lease.before.clone());
-        Self { reach, epoch, holder, before, cache, interrupted, wait, session: None, jobs: 0, renewed: None }
+        Self {
+            reach,
+            epoch,
+            holder,
+            before,
+            cache,
+            interrupted,
+            wait,
+            session: None,
+            jobs: 0,
+            renewed: None,
+            boot: None,
+        }
     }
 
     /// Measures a cell; whatever happens becomes its outcome. The second value: the user interrupted.
     pub fn measure(&mut self, job: &Job<'_>, folder: &RecordFolder, events: &mut dyn Events) -> (Outcome, bool) {
         let mut work = Work::default();
+        self.boot = None;
         let done = self.try_measure(job, folder, events, &mut work);
         match done {
             Ok(observation) => (Outcome::Measured(Box::new(observation)), false),
@@ -147,6 +171,7 @@ impl Bench {
         })?;
         work.stage = Stage::Measure;
         let boot = self.session()?.1.boot;
+        self.boot = Some(boot);
         for plan in &job.cell.passes {
             let action = format!("{:?} pass", plan.pass).to_lowercase();
             let seen = self.attempts(&action, work, |bench, _| bench.pass(job, plan, folder, events));
@@ -198,6 +223,9 @@ impl Bench {
     fn session(&mut self) -> Result<&mut (Client<ProcessLink>, Greeting), BenchError> {
         if self.session.is_none() {
             let (client, greeting) = self.reach.connect(self.interrupted)?;
+            if let Some(before) = self.boot.filter(|before| *before != greeting.boot) {
+                return Err(BenchError::Reset { before, after: greeting.boot });
+            }
             self.session = Some((client, greeting));
             self.renewed = None;
         }
@@ -368,7 +396,7 @@ fn outcome_of(error: &BenchError, work: Work) -> Outcome {
         passes: work.passes,
     };
     match work.stage {
-        _ if error.client().is_some_and(ClientError::timed_out) => Outcome::TimedOut(fault),
+        _ if error.timed_out() => Outcome::TimedOut(fault),
         Stage::Ship => Outcome::ShipFailed(fault),
         Stage::Measure => Outcome::DeviceFault(fault),
     }
