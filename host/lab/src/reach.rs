@@ -5,12 +5,12 @@
 
 use crate::build::Artifact;
 use crate::link::client::{Client, ClientError, Greeting, Patience};
-use crate::link::{LinkCommand, LinkError, ProcessLink, SshDestination, classify, ssh_command};
+use crate::link::once::{OnceError, once};
+use crate::link::{LinkCommand, LinkError, ProcessLink, SshDestination, SshProblem, classify, ssh_command};
 use boardproof_record::plan::{LinkSpec, Target, Unit};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 /// A unit that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,20 @@ pub enum ReachError {
         /// What `uname -m` says there.
         found: String,
     },
+    /// The unit takes its time and more.
+    #[error("could not bring the agent to unit '{unit}': no end after {deadline_s} s")]
+    Stuck {
+        /// The unit.
+        unit: String,
+        /// Time it had.
+        deadline_s: u64,
+    },
+    /// Its link is not of this world.
+    #[error("unit '{unit}' is a simulated device: expected one that runs models, got one that only tests drive")]
+    Simulated {
+        /// The unit.
+        unit: String,
+    },
     /// It is another unit.
     #[error("this is not unit '{unit}': expected identity {expected}, got {found}")]
     Identity {
@@ -72,6 +86,25 @@ pub enum ReachError {
 }
 
 impl ReachError {
+    /// Nothing came back in time.
+    pub fn timed_out(&self) -> bool {
+        match self {
+            Self::Client { source, .. } => source.timed_out(),
+            Self::Link { source, .. } => source.timed_out(),
+            Self::Stuck { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// It may be gone by itself: a unit that is starting looks like this.
+    pub fn may_pass(&self) -> bool {
+        let problem = match self {
+            Self::Client { source: ClientError::Link { source, .. }, .. } | Self::Link { source, .. } => source.ssh(),
+            _ => None,
+        };
+        self.timed_out() || problem.is_some_and(SshProblem::may_pass)
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -82,6 +115,14 @@ impl ReachError {
                 Some("check address and identity in the inventory: two boards may have been swapped".into())
             }
             Self::Incomplete { missing, .. } => Some(format!("add `{missing}` to the unit in the inventory")),
+            Self::Bootstrap { what, .. } if what.contains("No space left") => {
+                Some("`boardproof agent clean` frees what boardproof stored; the agent itself needs 1 MB".into())
+            }
+            Self::Bootstrap { what, .. } if what.contains("Permission denied") => {
+                Some("the unit's user needs a folder for programs: ~/.cache or /tmp, not mounted noexec".into())
+            }
+            Self::Stuck { .. } => Some("is the unit overloaded, or its link very slow?".into()),
+            Self::Simulated { .. } => Some("choose another target (see `boardproof targets`)".into()),
             Self::Bootstrap { .. } => None,
         }
     }
@@ -103,8 +144,15 @@ enum Way {
     Ssh { destination: SshDestination, agent: PathBuf, name: String },
 }
 
-/// Folder of the agent on a board, as a shell there works it out. The same rule as in the agent.
-const BOARD_FOLDER: &str = r#"d="${BOARDPROOF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/boardproof}"; mkdir -p "$d" 2>/dev/null || { d=/tmp/boardproof-$(id -u); mkdir -p "$d"; }"#;
+/// Folder of the agent on a board, as a shell there works it out. The same rule as in the agent. A folder in /tmp must be one's own: what
+/// lies there is executed.
+const BOARD_FOLDER: &str = r#"d="${BOARDPROOF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/boardproof}"; mkdir -p "$d" 2>/dev/null || { d=/tmp/boardproof-$(id -u); mkdir -p "$d" && chmod 700 "$d" || exit 8; }"#;
+
+/// A script for `sh`, whatever shell the unit's user has. It must hold no single quote.
+fn posix(script: &str) -> String {
+    debug_assert!(!script.contains('\''), "{script}");
+    format!("exec sh -c '{BOARD_FOLDER}; {script}'")
+}
 
 impl Reach {
     /// Works out how this unit is reached. `destination` is where a board that boardproof boots itself listens; `stores` is a folder
@@ -118,7 +166,8 @@ impl Reach {
     ) -> Result<Self, ReachError> {
         let store = stores.join(unit.name.as_str());
         let way = match &target.link {
-            LinkSpec::Local | LinkSpec::Sim { .. } => Way::Local { agent: agent.path.clone(), store },
+            LinkSpec::Sim { .. } => return Err(ReachError::Simulated { unit: unit.name.to_string() }),
+            LinkSpec::Local => Way::Local { agent: agent.path.clone(), store },
             LinkSpec::Emulated { emulator, sysroot } => {
                 Way::Emulated { agent: agent.path.clone(), store, emulator: emulator.clone(), sysroot: sysroot.clone() }
             }
@@ -154,8 +203,8 @@ impl Reach {
                 command
             }
             Way::Ssh { destination, name, .. } => {
-                self.bring_agent()?;
-                ssh_command(destination, &format!(r#"{BOARD_FOLDER}; exec "$d/{name}" serve --store "$d""#))
+                self.bring_agent(interrupted)?;
+                ssh_command(destination, &posix(&format!(r#"exec "$d/{name}" serve --store "$d""#)))
             }
         };
         let ssh = matches!(self.way, Way::Ssh { .. });
@@ -183,70 +232,128 @@ impl Reach {
 
     /// Removes the store and the agent itself; returns what the unit said.
     pub fn clean(&self) -> Result<String, ReachError> {
-        let output = match &self.way {
-            Way::Local { agent, store } => run(Command::new(agent).arg("clean").arg("--store").arg(store), None),
-            Way::Emulated { agent, store, emulator, sysroot } => run(
-                Command::new(emulator).args(["-L", sysroot]).arg(agent).arg("clean").arg("--store").arg(store),
-                None,
-            ),
+        let interrupted = crate::interrupt::interrupted;
+        let mut command = match &self.way {
+            Way::Local { agent, store } => {
+                let mut command = Command::new(agent);
+                command.arg("clean").arg("--store").arg(store);
+                command
+            }
+            Way::Emulated { agent, store, emulator, sysroot } => {
+                let mut command = Command::new(emulator);
+                command.args(["-L", sysroot]).arg(agent).arg("clean").arg("--store").arg(store);
+                command
+            }
             Way::Ssh { destination, name, .. } => {
-                self.bring_agent()?;
+                self.bring_agent(interrupted)?;
                 let script = format!(
-                    r#"{BOARD_FOLDER}; "$d/{name}" clean --store "$d"; s=$?; rm -f "$d"/agent-*; rmdir "$d" 2>/dev/null; exit $s"#
+                    r#""$d/{name}" clean --store "$d" && rm -f "$d"/agent-* "$d"/part-* && {{ rmdir "$d" 2>/dev/null; true; }}"#
                 );
-                run(&mut ssh_command(destination, &script), None)
+                ssh_command(destination, &posix(&script))
             }
         };
-        let output = output.map_err(|what| ReachError::Bootstrap { unit: self.unit.clone(), what })?;
-        self.check(&output)?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        Ok(self.say(&mut command, None, interrupted)?.trim().to_owned())
     }
 
     /// Makes sure that the agent is on the board, whole.
-    fn bring_agent(&self) -> Result<(), ReachError> {
+    fn bring_agent(&self, interrupted: fn() -> bool) -> Result<(), ReachError> {
         let Way::Ssh { destination, agent, name } = &self.way else { return Ok(()) };
         let digest = name.trim_start_matches("agent-");
-        let ask = format!(r#"{BOARD_FOLDER}; if [ -x "$d/{name}" ]; then "$d/{name}" --version; else echo absent; fi"#);
-        let answer = self.ssh(destination, &ask, None)?;
+        // One that is there but does not run was damaged by a power cut, and is replaced like one that is not there.
+        let ask = format!(
+            r#"echo "machine $(uname -m)"; if [ -x "$d/{name}" ]; then "$d/{name}" --version 2>/dev/null; fi; true"#
+        );
+        let answer = self.say(&mut ssh_command(destination, &posix(&ask)), None, interrupted)?;
+        let machine = answer.lines().find_map(|line| line.strip_prefix("machine ")).unwrap_or_default();
+        if !may_run(&self.architecture, machine) {
+            return Err(self.wrong_architecture(machine));
+        }
         if answer.contains(digest) {
             return Ok(());
         }
         let bytes = std::fs::read(agent).map_err(|e| self.bootstrap(format!("{}: {e}", agent.display())))?;
-        // A name of its own for the part: two hosts may bring the same agent at once, and the last rename wins with the same bytes.
-        let put = format!(
-            r#"{BOARD_FOLDER}; umask 077; p="$d/part-$$"; cat > "$p" && chmod 700 "$p" && mv "$p" "$d/{name}" || {{ rm -f "$p"; exit 9; }}; "$d/{name}" --version || uname -m"#
-        );
-        let answer = self.ssh(destination, &put, Some(&bytes))?;
-        if answer.contains(digest) {
-            return Ok(());
+        let put = posix(&put_script(name, digest));
+        let answer = self.say(&mut ssh_command(destination, &put), Some(bytes), interrupted)?;
+        match answer.split_once("refused: ") {
+            Some((_, words)) if is_of_another_machine(words) => Err(self.wrong_architecture(machine)),
+            Some((_, words)) => {
+                Err(self
+                    .bootstrap(format!("it arrived and does not run: {}", words.lines().next().unwrap_or_default())))
+            }
+            None if answer.contains(digest) => Ok(()),
+            None => Err(self.bootstrap(format!("expected its digest, got {:?}", answer.trim()))),
         }
-        let machine = answer.lines().last().unwrap_or_default().to_owned();
-        Err(ReachError::Architecture { unit: self.unit.clone(), expected: self.architecture.clone(), found: machine })
     }
 
-    fn ssh(&self, destination: &SshDestination, script: &str, input: Option<&[u8]>) -> Result<String, ReachError> {
-        let output = run(&mut ssh_command(destination, script), input).map_err(|what| self.bootstrap(what))?;
-        self.check(&output)?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    fn check(&self, output: &Output) -> Result<(), ReachError> {
-        if output.status.success() {
-            return Ok(());
+    /// Runs a command to its end; returns its standard output if it worked.
+    fn say(
+        &self,
+        command: &mut Command,
+        input: Option<Vec<u8>>,
+        interrupted: fn() -> bool,
+    ) -> Result<String, ReachError> {
+        let unit = self.unit.clone();
+        let said = once(command, input, BOOTSTRAP_DEADLINE, interrupted).map_err(|error| match error {
+            OnceError::Start { program, source } => {
+                ReachError::Link { unit, source: LinkError::Start { program, source } }
+            }
+            OnceError::Stuck { deadline_s } => ReachError::Stuck { unit, deadline_s },
+            OnceError::Interrupted => ReachError::Client { unit, source: ClientError::Interrupted },
+        })?;
+        if said.status.success() {
+            return Ok(said.stdout);
         }
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        match classify(&stderr) {
-            Some(problem) => {
-                let source = LinkError::Ssh { unit: self.unit.clone(), problem, stderr };
+        match classify(&said.stderr) {
+            Some(problem) if matches!(self.way, Way::Ssh { .. }) => {
+                let source = LinkError::Ssh { unit: self.unit.clone(), problem, stderr: said.stderr };
                 Err(ReachError::Link { unit: self.unit.clone(), source })
             }
-            None => Err(self.bootstrap(format!("{} ({})", stderr.trim(), output.status))),
+            _ => Err(self.bootstrap(format!("{} ({})", said.stderr.trim(), said.status))),
         }
+    }
+
+    fn wrong_architecture(&self, machine: &str) -> ReachError {
+        let (expected, found) = (self.architecture.clone(), machine.to_owned());
+        ReachError::Architecture { unit: self.unit.clone(), expected, found }
     }
 
     fn bootstrap(&self, what: String) -> ReachError {
         ReachError::Bootstrap { unit: self.unit.clone(), what }
     }
+}
+
+/// Tells the machine, and the version of the agent if one is there. One that is there but does not run was damaged by a power cut, and
+/// is replaced like one that is not there.
+fn ask_script(name: &str) -> String {
+    format!(r#"echo "machine $(uname -m)"; if [ -x "$d/{name}" ]; then "$d/{name}" --version 2>/dev/null; fi; true"#)
+}
+
+/// Takes the agent from standard input. It gets its name only after it has proved itself: a link that is cut looks like the end of the
+/// file to `cat`. Until then it has a name of its shell's own: two hosts may bring the same agent at once, and the last rename wins
+/// with the same bytes.
+fn put_script(name: &str, digest: &str) -> String {
+    format!(
+        r#"umask 077; p="$d/part-$$"; cat > "$p" && chmod 700 "$p" || {{ rm -f "$p"; exit 9; }}; v=$("$p" --version 2>&1); case "$v" in *{digest}*) mv "$p" "$d/{name}" && echo "$v";; *) rm -f "$p"; echo "refused: $v";; esac"#
+    )
+}
+
+/// Can a machine that `uname -m` calls so run programs of this architecture? One with a name unknown here may try: what cannot run does
+/// not prove itself.
+fn may_run(architecture: &str, machine: &str) -> bool {
+    let runs: &[&str] = match machine {
+        "aarch64" | "arm64" => &["aarch64", "arm"],
+        "x86_64" | "amd64" => &["x86_64", "x86"],
+        "riscv64" => &["riscv64"],
+        m if m.starts_with("armv") => &["arm"],
+        m if m.len() == 4 && m.starts_with('i') && m.ends_with("86") => &["x86"],
+        _ => return true,
+    };
+    runs.contains(&architecture)
+}
+
+/// What shells say about a program for another machine: the kernel's own words, or those of a shell that took it for a script.
+fn is_of_another_machine(words: &str) -> bool {
+    ["Exec format error", "cannot execute binary", "syntax error", "not found"].iter().any(|sign| words.contains(sign))
 }
 
 fn inventory_destination(unit: &Unit) -> Result<SshDestination, ReachError> {
@@ -263,26 +370,88 @@ fn inventory_destination(unit: &Unit) -> Result<SshDestination, ReachError> {
 /// Time that bringing the agent may take in all; the agent is small.
 const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(90);
 
-/// Runs a command to its end or to the deadline, feeding it `input`.
-fn run(command: &mut Command, input: Option<&[u8]>) -> Result<Output, String> {
-    command
-        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|e| format!("{}: {e}", command.get_program().to_string_lossy()))?;
-    if let (Some(mut stdin), Some(bytes)) = (child.stdin.take(), input.map(<[u8]>::to_vec)) {
-        // A thread of its own: a board that takes nothing must not take this thread with it.
-        std::thread::spawn(move || stdin.write_all(&bytes));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "0123abcd";
+    const NAME: &str = "agent-0123abcd";
+
+    /// What a board's shell says to a script.
+    fn board(folder: &Path, script: &str, input: Option<&[u8]>) -> String {
+        let mut command = Command::new("sh");
+        command.args(["-c", &posix(script)]).env("BOARDPROOF_CACHE", folder);
+        let said = once(&mut command, input.map(<[u8]>::to_vec), Duration::from_secs(60), || false).unwrap();
+        assert!(said.status.success(), "{said:?}");
+        said.stdout
     }
-    let (done, ended) = std::sync::mpsc::channel();
-    let id = child.id();
-    std::thread::spawn(move || done.send(child.wait_with_output()));
-    let start = Instant::now();
-    match ended.recv_timeout(BOOTSTRAP_DEADLINE) {
-        Ok(output) => output.map_err(|e| e.to_string()),
-        Err(_) => {
-            let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
-            Err(format!("no end after {} s", start.elapsed().as_secs()))
+
+    fn names(folder: &Path) -> Vec<String> {
+        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// A program that tells the digest at its very end, so that a part of it does not.
+    fn program() -> Vec<u8> {
+        format!("#!/bin/sh\n#{}\necho 'boardproof-agent sha256:{DIGEST}'\n", "-".repeat(100_000)).into_bytes()
+    }
+
+    #[test]
+    fn an_agent_gets_its_name_only_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ask, put) = (ask_script(NAME), put_script(NAME, DIGEST));
+        assert!(!board(folder.path(), &ask, None).contains(DIGEST));
+        let whole = program();
+        for length in [0, 5, 1000, whole.len() - 12] {
+            let answer = board(folder.path(), &put, Some(&whole[..length]));
+            assert!(answer.starts_with("refused: ") && !answer.contains(DIGEST), "{length}: {answer}");
+            assert_eq!(names(folder.path()), Vec::<String>::new(), "{length}");
+        }
+        assert!(board(folder.path(), &put, Some(&whole)).contains(DIGEST));
+        assert_eq!(names(folder.path()), [NAME]);
+        assert!(board(folder.path(), &ask, None).contains(DIGEST));
+    }
+
+    #[test]
+    fn an_agent_that_a_power_cut_has_damaged_is_brought_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(NAME);
+        for damaged in [&b""[..], b"\x7fELF and no more", b"#!/no/such/program\n"] {
+            std::fs::write(&file, damaged).unwrap();
+            let mut mode = std::fs::metadata(&file).unwrap().permissions();
+            std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o700);
+            std::fs::set_permissions(&file, mode).unwrap();
+            let answer = board(folder.path(), &ask_script(NAME), None);
+            assert!(answer.starts_with("machine ") && !answer.contains(DIGEST), "{answer}");
+            assert!(board(folder.path(), &put_script(NAME, DIGEST), Some(&program())).contains(DIGEST));
+        }
+    }
+
+    #[test]
+    fn a_program_for_another_machine_is_told_from_one_that_may_not_run() {
+        let folder = tempfile::tempdir().unwrap();
+        // The head of a 64 bit program for a machine that nobody has (1).
+        let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x01\0\x01\0\0\0".to_vec();
+        elf.resize(4096, 0);
+        let answer = board(folder.path(), &put_script(NAME, DIGEST), Some(&elf));
+        assert!(is_of_another_machine(&answer), "{answer}");
+        assert!(!is_of_another_machine("sh: /home/x/part-1: Permission denied"));
+    }
+
+    #[test]
+    fn a_machine_runs_its_own_programs_and_those_of_its_ancestors() {
+        for (machine, architecture) in
+            [("aarch64", "aarch64"), ("aarch64", "arm"), ("armv7l", "arm"), ("i686", "x86"), ("loongarch64", "any")]
+        {
+            assert!(may_run(architecture, machine), "{architecture} on {machine}");
+        }
+        for (machine, architecture) in [
+            ("armv7l", "aarch64"),
+            ("x86_64", "aarch64"),
+            ("aarch64", "x86_64"),
+            ("riscv64", "aarch64"),
+            ("i686", "x86_64"),
+        ] {
+            assert!(!may_run(architecture, machine), "{architecture} on {machine}");
         }
     }
 }

@@ -79,7 +79,11 @@ impl ClientError {
 
     /// Nothing came back in time.
     pub fn timed_out(&self) -> bool {
-        matches!(self, Self::Silent { .. } | Self::Link { source: LinkError::Stuck { .. }, .. })
+        match self {
+            Self::Silent { .. } => true,
+            Self::Link { source, .. } => source.timed_out(),
+            _ => false,
+        }
     }
 
     /// What to do about it.

@@ -1,6 +1,7 @@
 //! Links: how payloads get to a unit and back. A link knows frames, not messages; it always has a deadline.
 
 pub mod client;
+pub(crate) mod once;
 mod process;
 mod ssh;
 
@@ -79,6 +80,19 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// The problem that the SSH client told of.
+    pub fn ssh(&self) -> Option<SshProblem> {
+        match self {
+            Self::Ssh { problem, .. } => Some(*problem),
+            _ => None,
+        }
+    }
+
+    /// Nothing came back, or was taken, in time.
+    pub fn timed_out(&self) -> bool {
+        matches!(self, Self::Stuck { .. } | Self::Ssh { problem: SshProblem::TimedOut, .. })
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

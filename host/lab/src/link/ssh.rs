@@ -126,7 +126,7 @@ pub fn classify(stderr: &str) -> Option<SshProblem> {
         ("exec request failed on channel", SshProblem::NoShell),
         ("This account is currently not available", SshProblem::NoShell),
         ("This service allows sftp connections only", SshProblem::NoShell),
-                ("not responding", SshProblem::Cut),
+        ("not responding", SshProblem::Cut),
         ("Broken pipe", SshProblem::Cut),
         ("Connection reset by", SshProblem::Cut),
         ("Connection closed by", SshProblem::Cut),
