@@ -259,11 +259,7 @@ impl Reach {
     fn bring_agent(&self, interrupted: fn() -> bool) -> Result<(), ReachError> {
         let Way::Ssh { destination, agent, name } = &self.way else { return Ok(()) };
         let digest = name.trim_start_matches("agent-");
-        // One that is there but does not run was damaged by a power cut, and is replaced like one that is not there.
-        let ask = format!(
-            r#"echo "machine $(uname -m)"; if [ -x "$d/{name}" ]; then "$d/{name}" --version 2>/dev/null; fi; true"#
-        );
-        let answer = self.say(&mut ssh_command(destination, &posix(&ask)), None, interrupted)?;
+        let answer = self.say(&mut ssh_command(destination, &posix(&ask_script(name))), None, interrupted)?;
         let machine = answer.lines().find_map(|line| line.strip_prefix("machine ")).unwrap_or_default();
         if !may_run(&self.architecture, machine) {
             return Err(self.wrong_architecture(machine));
