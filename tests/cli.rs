@@ -178,6 +178,15 @@ fn a_policy_that_decides_nothing_is_refused_before_anything_is_measured() {
 }
 
 #[test]
+fn a_tolerance_that_no_rule_would_use_is_refused_before_anything_is_measured() {
+    let misspelt = |copy: &Copy| {
+        let tolerance = "[[tolerance]]\nmetric = \"sqnr\"\nlimit = 30.0\nreason = \"a test\"\n\n[reference]";
+        copy.replace("[reference]", tolerance);
+    };
+    refused("mnist_dscnn", misspelt, &["sets a limit for 'sqnr'", "no rule of policy 'default'", "hint: add a rule"]);
+}
+
+#[test]
 fn a_policy_file_that_is_not_there_is_named() {
     let home = Home::new();
     check(&home, &["mnist_dscnn", "--policy", "no-such.toml"]).expect_code(5).expect_said(&["no-such.toml"]);

@@ -99,3 +99,23 @@ fn a_model_that_the_engine_refuses_is_a_verdict_and_no_fault() {
     assert_eq!(pass.ended, PassEnded::CannotRun);
     assert!(!pass.cannot_run.as_ref().unwrap().reason.is_empty());
 }
+
+#[test]
+fn a_model_that_the_engine_cannot_read_here_is_not_shipped_anywhere() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("targets")).unwrap();
+    let elsewhere = std::fs::read_to_string(root().join("targets/host.toml")).unwrap();
+    std::fs::write(home.path("targets/elsewhere.toml"), elsewhere.replace("name = \"host\"", "name = \"elsewhere\""))
+        .unwrap();
+    let models = root().join("models");
+    let small = ["--samples", "64", "--iterations", "700", "--models", models.to_str().unwrap(), "--out", "record"];
+    let place = ["-v", "int8_qop", "-t", "elsewhere", "--target-folder", "targets"];
+    let ended = home.run([&["check", "mnist_dscnn"][..], &place, &small].concat());
+    ended.expect_code(1);
+    assert!(ended.stdout.contains("cannot run: operator com.microsoft."), "{}", ended.stdout);
+    let record = home.record("record");
+    let cell = record.plan.cells.iter().find(|c| c.judged).unwrap();
+    let Outcome::Skipped { .. } = &record.outcomes[&cell.id] else { panic!("{:?}", record.outcomes[&cell.id]) };
+    // Judged again from the record alone, it is the same verdict.
+    home.run(["gate", "record"]).expect_code(1);
+}

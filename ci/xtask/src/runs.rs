@@ -18,6 +18,8 @@ pub struct Judged<'a> {
     pub cell: &'a Cell,
     pub answer: &'a CellJudgement,
     pub outcome: &'a Outcome,
+    /// What became of the same variant on this machine, where that is another cell.
+    pub on_host: Option<&'a Outcome>,
 }
 
 impl Run {
@@ -37,8 +39,10 @@ impl Run {
         let mut judged = Vec::new();
         for cell in self.record.plan.cells.iter().filter(|cell| cell.judged) {
             let answer = self.judgement.cells.iter().find(|answer| answer.cell == cell.id);
+            let on_host = self.record.plan.on_host(cell).filter(|host| host.id != cell.id);
+            let on_host = on_host.and_then(|host| self.record.outcomes.get(&host.id));
             match (answer, self.record.outcomes.get(&cell.id)) {
-                (Some(answer), Some(outcome)) => judged.push(Judged { cell, answer, outcome }),
+                (Some(answer), Some(outcome)) => judged.push(Judged { cell, answer, outcome, on_host }),
                 _ => bail!("the judgement says nothing about {}", cell.id.as_str()),
             }
         }
@@ -49,9 +53,12 @@ impl Run {
 impl Judged<'_> {
     /// The engine gave the model up: a verdict on the model, whatever the numbers of other engines.
     pub fn cannot_run(&self) -> Option<String> {
-        let Outcome::Measured(observation) = self.outcome else { return None };
-        let gave_up = observation.passes.iter().find(|pass| pass.cannot_run.is_some());
-        gave_up.map(|_| self.answer.reason.clone())
+        let gave_up = |outcome: &Outcome| match outcome {
+            Outcome::Measured(seen) => seen.passes.iter().any(|pass| pass.cannot_run.is_some()),
+            _ => false,
+        };
+        let not_shipped = matches!(self.outcome, Outcome::Skipped { .. }) && self.on_host.is_some_and(gave_up);
+        (not_shipped || gave_up(self.outcome)).then(|| self.answer.reason.clone())
     }
 
     /// Metrics of the rules that failed.

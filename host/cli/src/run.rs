@@ -198,8 +198,10 @@ impl Run<'_> {
             }
             let at = 1 + self.record.plan.cells.iter().position(|c| c.id == cell.id).unwrap_or(0);
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
-            let job = self.job(cell, &agent, &runner, target.emulated);
-            let mut outcome = self.measure_cell(&mut bench, &job);
+            let mut outcome = match self.refused_on_host(cell) {
+                Some(reason) => Outcome::Skipped { reason },
+                None => self.measure_cell(&mut bench, &self.job(cell, &agent, &runner, target.emulated)),
+            };
             if let Some(board) = &board {
                 board.add_console(&mut outcome);
             }
@@ -213,6 +215,14 @@ impl Run<'_> {
         }
         drop(lease);
         Ok(())
+    }
+
+    /// A model that the engine could not read on this machine is not shipped: the same engine will not read it elsewhere. The gate finds
+    /// the reason in the host's cell.
+    fn refused_on_host(&self, cell: &Cell) -> Option<String> {
+        let host = self.record.plan.on_host(cell).filter(|host| host.id != cell.id)?;
+        let Outcome::Measured(seen) = &self.record.outcomes[&host.id] else { return None };
+        seen.unreadable().map(|_| format!("the engine could not read the model on {}", host.unit))
     }
 
     /// Measures a cell, or takes answers that an earlier run has kept.

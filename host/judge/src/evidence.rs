@@ -100,11 +100,7 @@ impl<'a> Evidence<'a> {
 
     /// The same variant on the host; the cell itself when the host is its unit.
     pub fn on_host(&self, cell: &Cell) -> Option<&'a Cell> {
-        self.record
-            .plan
-            .cells
-            .iter()
-            .find(|c| c.model == cell.model && c.variant == cell.variant && c.unit.as_str() == "host")
+        self.record.plan.on_host(cell)
     }
 
     /// The float model on the same unit: what latency and memory are compared with.

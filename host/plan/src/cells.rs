@@ -2,7 +2,7 @@
 
 use crate::error::{PlanError, nearest};
 use crate::model::{Manifest, Purpose};
-use boardproof_record::plan::{Cell, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit, Variant};
+use boardproof_record::plan::{Cell, HOST, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit, Variant};
 use boardproof_record::policy::Policy;
 use boardproof_record::{CellId, EngineName, ModelName, TargetName, UnitName, VariantName};
 use std::collections::BTreeMap;
@@ -44,8 +44,6 @@ impl Default for Counts {
 const LATENCY_ITERATIONS_MIN: u32 = 700;
 /// Samples per inference in the accuracy pass where the model leaves it open.
 const ACCURACY_BATCH: u32 = 16;
-/// Name of the unit and target that is this machine.
-const HOST: &str = "host";
 
 /// Makes the plan. Unknown names list the known ones, nearest first; nothing that was asked for is left out silently.
 pub fn plan(

@@ -82,6 +82,12 @@ impl Observation {
     pub fn pass(&self, pass: Pass) -> Option<&PassObservation> {
         self.passes.iter().find(|p| p.pass == pass)
     }
+
+    /// Why the engine could not even read the model: the same on every unit, since nothing of the unit has a part in it.
+    pub fn unreadable(&self) -> Option<&CannotRun> {
+        let refused = self.passes.iter().filter(|p| p.ended == Ended::CannotRun).find_map(|p| p.cannot_run.as_ref());
+        refused.filter(|found| ["parse", "type"].contains(&found.stage.as_str()))
+    }
 }
 
 /// Who answered.

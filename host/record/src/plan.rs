@@ -19,6 +19,17 @@ pub struct Plan {
     pub cells: Vec<Cell>,
 }
 
+/// Name of the unit and of the target that is this machine.
+pub const HOST: &str = "host";
+
+impl Plan {
+    /// The same variant by the same engine on this machine; the cell itself when this machine is its unit.
+    pub fn on_host(&self, cell: &Cell) -> Option<&Cell> {
+        let same = |c: &&Cell| c.model == cell.model && c.variant == cell.variant && c.engine == cell.engine;
+        self.cells.iter().filter(same).find(|c| c.unit.as_str() == HOST)
+    }
+}
+
 /// One planned combination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {

@@ -11,8 +11,8 @@ pub use answers::{Answers, Drop, answers, samples_of, slice_samples};
 pub use metrics::{Known, known_metrics};
 
 use crate::evidence::{Evidence, EvidenceError};
-use boardproof_record::observation::{Ended, Observation, Outcome, PassObservation};
-use boardproof_record::plan::{Cell, Pass, Plan};
+use boardproof_record::observation::{CannotRun, Ended, Observation, Outcome, PassObservation};
+use boardproof_record::plan::{Cell, Model, Pass, Plan};
 use boardproof_record::policy::{Policy, Rule};
 use boardproof_record::verdict::{CellJudgement, Judgement, RuleResult, Verdict};
 use boardproof_record::{CellId, Digest, ModelName, RuleId};
@@ -33,6 +33,8 @@ pub enum GateError {
     MatchesNothing { rule: RuleId, why: String },
     #[error("rule '{rule}': the limit is {limit}, which is not a finite number")]
     Limit { rule: RuleId, limit: f64 },
+    #[error("model '{model}' sets a limit for '{metric}', and no rule of policy '{policy}' would hold it against that")]
+    IdleTolerance { model: ModelName, metric: String, policy: String },
     #[error("no rule of policy '{policy}' looks at {cell}: it would pass unseen")]
     NothingLooks { policy: String, cell: CellId },
     #[error("the baseline was measured on another evalset of '{model}': expected {expected}, got {found}")]
@@ -53,6 +55,9 @@ impl GateError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoBaseline { .. } => Some("give one with --baseline RECORD".into()),
+            Self::IdleTolerance { .. } => {
+                Some("add a rule with this metric to the policy, or take the [[tolerance]] out of model.toml".into())
+            }
             Self::UnknownMetric { .. } => Some("metrics are described in docs/metrics.md and docs/gate.md".into()),
             _ => None,
         }
@@ -105,7 +110,20 @@ pub fn check_policy(plan: &Plan, policy: &Policy, baseline: bool) -> Result<(), 
             return nothing(format!("none of its targets was planned: {}", names(&rule.targets)));
         }
     }
-    Ok(())
+    plan.models.values().try_for_each(|model| check_tolerances(model, policy))
+}
+
+/// A limit that a model sets for itself and nothing looks at would be a promise that nobody keeps.
+fn check_tolerances(model: &Model, policy: &Policy) -> Result<(), GateError> {
+    let used = |metric: &str| policy.rules.iter().any(|rule| rule.metric == metric && is_for(rule, model));
+    match model.tolerances.iter().find(|t| !used(&t.metric)) {
+        None => Ok(()),
+        Some(idle) => Err(GateError::IdleTolerance {
+            model: model.name.clone(),
+            metric: idle.metric.clone(),
+            policy: policy.name.clone(),
+        }),
+    }
 }
 
 fn names(list: &[impl std::fmt::Display]) -> String {
@@ -133,6 +151,12 @@ fn judge_cell(
         |verdict, reason: String| Ok(CellJudgement { cell: cell.id.clone(), verdict, reason, rules: Vec::new() });
     let seen = match &evidence.record.outcomes[&cell.id] {
         Outcome::Measured(seen) => seen,
+        Outcome::Skipped { .. } if let Some(found) = unreadable_on_host(evidence, cell) => {
+            return closed(
+                Verdict::Fail,
+                format!("cannot run: {} (seen on this machine, so it was not shipped)", found.reason),
+            );
+        }
         other => return closed(Verdict::Incomplete, not_measured(other)),
     };
     let mut rules = own_rules(cell, seen);
@@ -153,11 +177,18 @@ fn judge_cell(
     Ok(CellJudgement { cell: cell.id.clone(), verdict, reason, rules })
 }
 
+/// A cell that was left out because the engine could not read its model on the host has its verdict from there.
+fn unreadable_on_host<'a>(evidence: Evidence<'a>, cell: &Cell) -> Option<&'a CannotRun> {
+    evidence.observation(&evidence.on_host(cell)?.id)?.unreadable()
+}
+
 fn applies(rule: &Rule, evidence: Evidence<'_>, cell: &Cell) -> bool {
-    let task = evidence.model(cell).task.kind();
-    (rule.tasks.is_empty() || rule.tasks.iter().any(|t| t == task))
-        && (rule.models.is_empty() || rule.models.contains(&cell.model))
-        && (rule.targets.is_empty() || rule.targets.contains(&cell.target))
+    is_for(rule, evidence.model(cell)) && (rule.targets.is_empty() || rule.targets.contains(&cell.target))
+}
+
+fn is_for(rule: &Rule, model: &Model) -> bool {
+    (rule.tasks.is_empty() || rule.tasks.iter().any(|t| t == model.task.kind()))
+        && (rule.models.is_empty() || rule.models.contains(&model.name))
 }
 
 fn not_measured(outcome: &Outcome) -> String {
