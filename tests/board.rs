@@ -82,7 +82,7 @@ impl Site {
 
     fn reach(&self, unit: &Unit, agent: &Artifact) -> Reach {
         let stores = self.home.path("stores");
-        Reach::new(unit, self.target(), agent, &stores, Some(self.board.destination())).expect("the unit is complete")
+        Reach::new(unit, self.target(), Some(agent), &stores, Some(self.board.destination())).expect("the unit is complete")
     }
 
     fn bench(&self) -> Bench {
@@ -101,7 +101,7 @@ impl Site {
             evalset: blob("evalset", (&model.evalset.file).into(), model.evalset.digest),
             options: options(model, variant),
             emulated: true,
-            agent_digest: self.agent.build.digest,
+            agent_digest: Some(self.agent.build.digest),
         }
     }
 

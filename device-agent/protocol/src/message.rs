@@ -437,6 +437,9 @@ pub enum Key {
     AgentBytes,
     /// Resident set of the agent itself.
     AgentRssBytes,
+    /// Time of the pass by the measuring clock, from the runner's first event to this one. The host holds its own clock against it.
+    /// Since version 2.
+    PassWallNs,
 }
 
 /// Names of the texts a device reports.

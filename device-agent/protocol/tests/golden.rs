@@ -1,9 +1,9 @@
-//! Golden bytes: every message of version 1 as it goes over the wire, byte by byte.
+//! Golden bytes: every message of every version as it goes over the wire, byte by byte.
 //!
 //! When a test here breaks, a device in the field and this host no longer understand each other. Do one of two things:
 //! - you did not mean to change the wire: undo it (enums grow at the end only, fields never move);
-//! - you did: it is a new version. Raise `VERSION_CURRENT`, keep this file's bytes for the old one, add `v2.txt`, and write the reason
-//!   into docs/decisions. `BOARDPROOF_GOLDEN=write cargo test -p boardproof-protocol` writes the file anew.
+//! - you did: it is a new version. Raise `VERSION_CURRENT`, keep the old version's bytes, add a file of its own (`v3.txt`), and write the
+//!   reason into docs/decisions. `BOARDPROOF_GOLDEN=write cargo test -p boardproof-protocol` writes the newest file.
 
 use boardproof_protocol::*;
 use serde::{Deserialize, Serialize};
@@ -117,7 +117,12 @@ fn events() -> Vec<(&'static str, Event<'static>)> {
     ]
 }
 
-fn current() -> String {
+/// What version 2 added.
+fn added() -> Vec<(&'static str, Event<'static>)> {
+    vec![("PassWallNs", Event::Number { key: Key::PassWallNs, index: 0, value: 300 })]
+}
+
+fn version_1() -> String {
     let mut text = String::new();
     requests().iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
     replies().iter().for_each(|(name, m)| line(&mut text, &format!("reply.{name}"), m));
@@ -125,21 +130,32 @@ fn current() -> String {
     text
 }
 
+fn current() -> String {
+    let mut text = version_1();
+    added().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
+    text
+}
+
+#[track_caller]
+fn check(golden: &str, now: &str) {
+    for (golden, now) in golden.lines().zip(now.lines()) {
+        assert_eq!(golden, now, "see the top of this file");
+    }
+    assert_eq!(golden.lines().count(), now.lines().count(), "a message has no golden bytes; see the top of this file");
+}
+
 #[test]
-fn the_wire_is_what_version_1_says() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1.txt");
+fn the_wire_is_what_its_newest_version_says() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v2.txt");
     if std::env::var("BOARDPROOF_GOLDEN").as_deref() == Ok("write") {
         std::fs::write(file, current()).unwrap();
     }
-    let golden = std::fs::read_to_string(file).unwrap();
-    for (golden, now) in golden.lines().zip(current().lines()) {
-        assert_eq!(golden, now, "see the top of this file");
-    }
-    assert_eq!(
-        golden.lines().count(),
-        current().lines().count(),
-        "a message has no golden bytes; see the top of this file"
-    );
+    check(&std::fs::read_to_string(file).unwrap(), &current());
+}
+
+#[test]
+fn what_version_1_says_is_said_in_the_same_bytes() {
+    check(include_str!("golden/v1.txt"), &version_1());
 }
 
 #[test]
@@ -151,12 +167,12 @@ fn every_message_comes_back_as_it_went() {
     }
     requests().iter().for_each(|(_, m)| check(m, &mut [0; 512]));
     replies().iter().for_each(|(_, m)| check(m, &mut [0; 512]));
-    events().iter().for_each(|(_, m)| check(m, &mut [0; 512]));
+    events().iter().chain(&added()).for_each(|(_, m)| check(m, &mut [0; 512]));
 }
 
 #[test]
 fn the_schema_is_that_of_the_golden_bytes() {
-    let bytes = include_bytes!("golden/v1.txt");
+    let bytes = include_bytes!("golden/v2.txt");
     let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     assert_eq!(SCHEMA, fnv, "set SCHEMA to {fnv:#x}");
 }

@@ -107,6 +107,7 @@ struct Job<'a> {
 
 /// Reads the request and runs its pass. The engine's refusal of the model is an event, not an error.
 pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError> {
+    let start = clock::now();
     wire.send(&Event::Phase(Phase::Started))?;
     let request = wire.request()?;
     let run = request.run()?;
@@ -127,7 +128,8 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
         Pass::Memory => job.memory(wire),
     };
     match done {
-        Ok(()) => Ok(()),
+        // Last, by the clock of the ticks: the host has its own count of the time since the first event.
+        Ok(()) => number(wire, Key::PassWallNs, clock::now() - start),
         Err(Stop::Failed(error)) => Err(error),
         Err(Stop::Refused { stage, operator, node, reason }) => {
             wire.send(&Event::CannotRun(CannotRun { stage, operator: &operator, node: &node, reason: clip(&reason) }))

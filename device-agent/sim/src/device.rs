@@ -1,12 +1,53 @@
-//! The simulated device: blobs, lease and jobs in memory.
+//! The simulated device: blobs, lease and jobs in memory, and a clock that need not be true.
 
-use crate::engine;
+use crate::{AffineEngine, Assignment, Engine, Work};
 use boardproof_core::{BlobState, Device, Lease, Refusal, Step};
-use boardproof_protocol::frame::{decode_event, encode_event};
-use boardproof_protocol::{Acquire, Begin, Chunk, Coding, DeviceHello, Digest, Event, RefusalCode, Run};
+use boardproof_protocol::frame::{STREAM_FRAME_MAX, decode_event, encode_event};
+use boardproof_protocol::{
+    Acquire, Begin, Chunk, Coding, DeviceHello, Digest, Ended, Event, Key, RefusalCode, Run, Stream, TextKey,
+};
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::io::Read;
+
+/// What a device is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hardware {
+    /// Room for blobs.
+    pub store_bytes: u64,
+    /// Memory that a job finds; `None` for as much as it wants.
+    pub memory_bytes: Option<u64>,
+    /// Seconds that its clock counts while one passes: 1 is true, 0.5 makes everything look twice as fast.
+    pub clock_rate: f64,
+}
+
+impl Default for Hardware {
+    fn default() -> Self {
+        Self { store_bytes: 1 << 30, memory_bytes: None, clock_rate: 1.0 }
+    }
+}
+
+/// Memory that a job may take, and whose limit that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// The limit; `None` for none.
+    pub bytes: Option<u64>,
+    of_unit: bool,
+}
+
+impl Memory {
+    /// The tighter one of what the host asked for (0: nothing) and what the unit has.
+    fn tighter(asked: u64, unit: Option<u64>) -> Self {
+        let asked = Some(asked).filter(|bytes| *bytes > 0);
+        let of_unit = unit.is_some_and(|unit| asked.is_none_or(|asked| unit < asked));
+        Self { bytes: if of_unit { unit } else { asked }, of_unit }
+    }
+
+    /// How a job ends that wanted more.
+    pub fn ran_out(self) -> Ended {
+        Ended::OutOfMemory { limit_bytes: if self.of_unit { 0 } else { self.bytes.unwrap_or(0) } }
+    }
+}
 
 /// An upload that was begun.
 struct Upload {
@@ -14,24 +55,36 @@ struct Upload {
     bytes: Vec<u8>,
 }
 
+/// A job: its events so far, and what more of them come from.
+#[derive(Default)]
+struct Job {
+    events: Vec<Vec<u8>>,
+    work: Option<Box<dyn Work>>,
+}
+
 /// A device that lives in this process.
 pub struct SimDevice {
-    seed: u64,
-    room_bytes: u64,
+    engine: Box<dyn Engine>,
+    hardware: Hardware,
     blobs: HashMap<Digest, Vec<u8>>,
     upload: Option<Upload>,
     epoch: u64,
     holder: String,
-    jobs: HashMap<u32, Vec<Vec<u8>>>,
+    jobs: HashMap<u32, Job>,
     boot: u64,
 }
 
 impl SimDevice {
-    /// A fresh device with this much room for blobs.
-    pub fn new(seed: u64, room_bytes: u64) -> Self {
+    /// A fresh device with the toy engine and this much room for blobs.
+    pub fn new(seed: u64, store_bytes: u64) -> Self {
+        Self::with_engine(Box::new(AffineEngine { seed }), Hardware { store_bytes, ..Hardware::default() })
+    }
+
+    /// A fresh device.
+    pub fn with_engine(engine: Box<dyn Engine>, hardware: Hardware) -> Self {
         Self {
-            seed,
-            room_bytes,
+            engine,
+            hardware,
             blobs: HashMap::new(),
             upload: None,
             epoch: 0,
@@ -41,26 +94,69 @@ impl SimDevice {
         }
     }
 
-    /// Power cycle: blobs are on a disk and stay, everything else is gone.
+    /// Power cycle: blobs, and what came of an upload, are on a disk and stay; so does the highest epoch. Everything else is gone.
     pub fn reset(&mut self) {
-        self.upload = None;
         self.jobs.clear();
+        self.holder.clear();
         self.boot += 1;
     }
 
-    fn used(&self) -> u64 {
-        self.blobs.values().map(|b| b.len() as u64).sum()
+    fn free(&self) -> u64 {
+        let used: u64 = self.blobs.values().map(|b| b.len() as u64).sum();
+        self.hardware.store_bytes.saturating_sub(used)
     }
+}
 
-    fn start(&mut self, job: u32, emit: impl FnOnce(&mut dyn FnMut(Event<'_>))) {
-        let mut events = Vec::new();
-        let mut scratch = vec![0; 4096];
-        emit(&mut |event| {
-            let payload = encode_event(&event, &mut scratch).expect("the toy engine's events are small");
-            events.push(payload.to_vec());
-        });
-        self.jobs.insert(job, events);
+impl Job {
+    /// Takes what has come since the last look.
+    fn advance(&mut self, clock_rate: f64) {
+        let Some(work) = &mut self.work else { return };
+        let events = &mut self.events;
+        let mut scratch = vec![0; STREAM_FRAME_MAX];
+        let ended = work.advance(&mut |event| told(event, clock_rate, &mut scratch, events));
+        if ended {
+            self.work = None;
+        }
     }
+}
+
+/// Bytes of a stream in one event: small, so that a short answer needs many frames.
+const PIECE: usize = 1024;
+/// Keeps an event as this device tells it: by its own clock, and in its own pieces.
+fn told(event: &Event<'_>, clock_rate: f64, scratch: &mut [u8], events: &mut Vec<Vec<u8>>) {
+    let slowed = |time: u64| (time as f64 * clock_rate) as u64;
+    let mut keep = |event: &Event<'_>| {
+        let payload = encode_event(event, scratch).expect("what an engine tells has been a frame before");
+        events.push(payload.to_vec());
+    };
+    match event {
+        Event::Number { key, index, value } if is_time(*key) => {
+            keep(&Event::Number { key: *key, index: *index, value: slowed(*value) });
+        }
+        Event::Data { stream, offset, bytes } => {
+            let (ticks, rest) = bytes.as_chunks::<8>();
+            let by_own_clock: Vec<u8>;
+            let bytes = if *stream == Stream::Ticks && rest.is_empty() {
+                by_own_clock = ticks.iter().flat_map(|t| slowed(u64::from_le_bytes(*t)).to_le_bytes()).collect();
+                &by_own_clock[..]
+            } else {
+                *bytes
+            };
+            for (i, piece) in bytes.chunks(PIECE).enumerate() {
+                keep(&Event::Data { stream: *stream, offset: offset + (i * PIECE) as u64, bytes: piece });
+            }
+        }
+        other => keep(other),
+    }
+}
+
+/// Was this number read from the device's clock?
+fn is_time(key: Key) -> bool {
+    use Key::{FirstInferenceNs, LoadNs, MeasuredWallNs, PassWallNs, TimerOverheadNs, TimerStepNs, UptimeMs};
+    matches!(
+        key,
+        LoadNs | FirstInferenceNs | TimerOverheadNs | TimerStepNs | MeasuredWallNs | PassWallNs | UptimeMs
+    )
 }
 
 const fn refuse(code: RefusalCode, detail: &'static str, number: u64) -> Refusal<'static> {
@@ -72,14 +168,14 @@ impl Device for SimDevice {
         DeviceHello {
             version: 0,
             schema: 0,
-            build: "boardproof-sim",
+            build: concat!("boardproof-sim ", env!("CARGO_PKG_VERSION")),
             architecture: std::env::consts::ARCH,
             system: "simulated",
             identity: "sim",
             tick_hz: 1_000_000_000,
-            memory_bytes: self.room_bytes,
-            store_free_bytes: self.room_bytes - self.used().min(self.room_bytes),
-            engines: "affine 1",
+            memory_bytes: self.hardware.memory_bytes.unwrap_or(1 << 30),
+            store_free_bytes: self.free(),
+            engines: self.engine.names(),
             frame_max: 2048,
             chunk_window: 4,
             boot: self.boot,
@@ -118,7 +214,7 @@ impl Device for SimDevice {
         if let Some(upload) = self.upload.as_ref().filter(|u| u.begin.digest == begin.digest) {
             return Ok(upload.bytes.len() as u64);
         }
-        let free = self.room_bytes - self.used().min(self.room_bytes);
+        let free = self.free();
         if begin.size > free {
             return Err(refuse(RefusalCode::NoSpace, "the store is full; the number is what is free", free));
         }
@@ -166,34 +262,45 @@ impl Device for SimDevice {
         if self.jobs.contains_key(&run.job) {
             return Ok(());
         }
-        if run.engine != "affine" {
-            return Err(refuse(RefusalCode::UnknownEngine, "this device has the engine 'affine'", 0));
+        let clock_rate = self.hardware.clock_rate;
+        self.jobs.values_mut().for_each(|job| job.advance(clock_rate));
+        if self.jobs.values().any(|job| job.work.is_some()) {
+            return Err(refuse(RefusalCode::Busy, "another job is running", 0));
         }
-        let (Some(model), Some(evalset)) = (self.blobs.get(&run.model).cloned(), self.blobs.get(&run.evalset).cloned())
-        else {
+        let blob = |digest: &Digest| self.blobs.get(digest).map(Vec::as_slice);
+        let (Some(model), Some(evalset)) = (blob(&run.model), blob(&run.evalset)) else {
             return Err(refuse(RefusalCode::MissingBlob, "model or evalset is not here", 0));
         };
-        let seed = self.seed;
-        self.start(run.job, |emit| engine::run(run, &model, &evalset, seed, emit));
+        let memory = Memory::tighter(run.memory_limit_bytes, self.hardware.memory_bytes);
+        let work = self.engine.start(&Assignment { run, runner: blob(&run.runner), model, evalset, memory })?;
+        self.jobs.insert(run.job, Job { events: Vec::new(), work: Some(work) });
         Ok(())
     }
 
     fn environment(&mut self, job: u32) -> Result<(), Refusal<'_>> {
-        use boardproof_protocol::{Ended, Key, TextKey};
-        self.start(job, |emit| {
-            emit(Event::Text { key: TextKey::CpuModel, index: 0, value: "simulated" });
-            emit(Event::Missing { key: Key::TemperatureMilliC, reason: "a simulation has no temperature" });
-            emit(Event::Ended(Ended::Completed));
-        });
+        let mut known = Job::default();
+        let mut scratch = vec![0; STREAM_FRAME_MAX];
+        for event in [
+            Event::Text { key: TextKey::CpuModel, index: 0, value: "simulated" },
+            Event::Missing { key: Key::TemperatureMilliC, reason: "a simulation has no temperature" },
+            Event::Ended(Ended::Completed),
+        ] {
+            told(&event, self.hardware.clock_rate, &mut scratch, &mut known.events);
+        }
+        self.jobs.entry(job).or_insert(known);
         Ok(())
     }
 
     fn event(&mut self, job: u32, index: u32) -> Step<'_> {
-        let Some(events) = self.jobs.get(&job) else { return Step::Unknown };
-        match events.get(index as usize).map(|payload| decode_event(payload)) {
+        let Some(job) = self.jobs.get_mut(&job) else { return Step::Unknown };
+        if index as usize >= job.events.len() {
+            job.advance(self.hardware.clock_rate);
+        }
+        match job.events.get(index as usize).map(|payload| decode_event(payload)) {
             Some(Ok(event)) => Step::Event(event),
             Some(Err(_)) => Step::Unknown,
-            None => Step::Done { events: events.len() as u32 },
+            None if job.work.is_some() => Step::Pending,
+            None => Step::Done { events: job.events.len() as u32 },
         }
     }
 
@@ -205,7 +312,7 @@ impl Device for SimDevice {
     }
 
     fn clean(&mut self) -> Result<u64, Refusal<'_>> {
-        let bytes = self.used();
+        let bytes = self.hardware.store_bytes - self.free();
         self.blobs.clear();
         self.upload = None;
         Ok(bytes)

@@ -1,15 +1,21 @@
 //! A simulated device: the protocol core of the real ones on an in-memory link, with a seeded fault plan and a virtual clock.
 //!
 //! Owns nothing of the protocol: [`SimDevice`] is one more `boardproof_core::Device`, [`SimLink`] one more way for frames to get lost.
+//! What runs a job is an [`Engine`]: [`AffineEngine`] is arithmetic that can be worked out by hand, [`ProcessEngine`] starts the runner that
+//! was shipped.
 #![forbid(unsafe_code)]
 
+mod affine;
 mod device;
 mod engine;
 mod link;
+mod process;
 
-pub use device::SimDevice;
-pub use engine::Affine;
+pub use affine::{Affine, AffineEngine};
+pub use device::{Hardware, Memory, SimDevice};
+pub use engine::{Assignment, Engine, Work};
 pub use link::{FaultPlan, SimLink};
+pub use process::ProcessEngine;
 
 /// A small generator (xorshift64*): the same seed gives the same run on every machine.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
 use boardproof_lab::reach::Reach;
 use boardproof_plan::{PlanError, locate};
-use boardproof_record::plan::{PowerSpec, Target};
+use boardproof_record::plan::{LinkSpec, PowerSpec, Target};
 use boardproof_record::record::Build;
 use std::time::Duration;
 
@@ -27,9 +27,9 @@ pub fn build(names: &[String], places: &Places, json: bool) -> Result<Exit> {
     let mut builds = Vec::new();
     for name in names {
         let target = find(&world, name)?;
-        for program in [Program::Agent, Program::Runner] {
+        for program in programs(target) {
             let artifact = workshop
-                .artifact(program, &target.build, &mut |line| eprintln!("  {line}"))
+                .artifact(*program, &target.build, &mut |line| eprintln!("  {line}"))
                 .with_context(|| format!("could not build the {} for {name}", program.name()))?;
             let Build { triple, bytes, digest, cached, .. } = &artifact.build;
             let from = if *cached { "cache" } else { "built now" };
@@ -43,6 +43,14 @@ pub fn build(names: &[String], places: &Places, json: bool) -> Result<Exit> {
         put(table)
     }
     Ok(Exit::Pass)
+}
+
+/// A simulated device is its own agent.
+fn programs(target: &Target) -> &'static [Program] {
+    match target.link {
+        LinkSpec::Sim { .. } => &[Program::Runner],
+        _ => &[Program::Agent, Program::Runner],
+    }
 }
 
 fn find<'w>(world: &'w World, name: &str) -> Result<&'w Target> {
@@ -65,12 +73,15 @@ pub fn clean(names: &[String], places: &Places) -> Result<Exit> {
             put_line(format_args!("{name}: nothing to remove, the board forgets everything when it is switched off"));
             continue;
         }
-        let agent = workshop
-            .artifact(Program::Agent, &target.build, &mut |line| eprintln!("  {line}"))
-            .with_context(|| format!("could not build the agent for {name}"))?;
+        let agent = programs(&target).contains(&Program::Agent).then(|| {
+            workshop
+                .artifact(Program::Agent, &target.build, &mut |line| eprintln!("  {line}"))
+                .with_context(|| format!("could not build the agent for {name}"))
+        });
+        let agent = agent.transpose()?;
         let say = &mut |line: &str| eprintln!("  {line}");
         let _lease = Lease::take(&lease_folder(), &unit.name, Duration::ZERO, interrupted, say)?;
-        let reach = Reach::new(&unit, &target, &agent, &cache_folder().join("units"), None)?;
+        let reach = Reach::new(&unit, &target, agent.as_ref(), &cache_folder().join("units"), None)?;
         put_line(format_args!("{name}: {}", reach.clean()?));
     }
     Ok(Exit::Pass)

@@ -9,7 +9,7 @@ use crate::table::Table;
 use anyhow::Result;
 use boardproof_lab::build::{Program, Tools, choose, find_source};
 use boardproof_plan::PlanError;
-use boardproof_record::plan::{LinkSpec, PowerSpec, Target};
+use boardproof_record::plan::{LinkSpec, PowerSpec, SimFaults, Target};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -60,11 +60,10 @@ fn findings(target: &Target, world: &World, name: &str) -> Vec<Finding> {
         tool("cargo", &["--version"], true, "https://rustup.rs"),
     ];
     list.push(source());
-    for (program, triple) in
-        [(Program::Agent, &target.build.agent_triple), (Program::Runner, &target.build.runner_triple)]
-    {
-        list.push(builder(program, triple, target));
+    if !matches!(target.link, LinkSpec::Sim { .. }) {
+        list.push(builder(Program::Agent, &target.build.agent_triple, target));
     }
+    list.push(builder(Program::Runner, &target.build.runner_triple, target));
     match &target.link {
         LinkSpec::Emulated { emulator, sysroot } => {
             list.push(tool(emulator, &["--version"], true, "apt-get install qemu-user"));
@@ -77,7 +76,8 @@ fn findings(target: &Target, world: &World, name: &str) -> Vec<Finding> {
                 list.extend(unit.identity_file.as_deref().map(identity_file));
             }
         }
-        LinkSpec::Local | LinkSpec::Sim { .. } => {}
+        LinkSpec::Sim { seed, faults } => list.push(simulated(*seed, faults)),
+        LinkSpec::Local => {}
     }
     if let PowerSpec::Qemu { .. } = target.power {
         list.push(tool("qemu-system-aarch64", &["--version"], true, "apt-get install qemu-system-arm"));
@@ -91,6 +91,21 @@ fn findings(target: &Target, world: &World, name: &str) -> Vec<Finding> {
         list.push(tool("ssh-keygen", &["-?"], true, "apt-get install openssh-client"));
     }
     list
+}
+
+/// The device itself is always there; what is worth knowing is what goes wrong on it.
+fn simulated(seed: u64, faults: &SimFaults) -> Finding {
+    let rates = faults.rates();
+    let mut plan: Vec<String> =
+        rates.iter().filter(|(_, rate)| *rate > 0).map(|(name, rate)| format!("{name} {rate}/1000")).collect();
+    if faults.clock_rate != 1.0 {
+        plan.push(format!("clock at {} of its true rate", faults.clock_rate));
+    }
+    plan.extend(faults.memory_bytes.map(|bytes| format!("{bytes} bytes of memory")));
+    plan.extend(faults.store_bytes.map(|bytes| format!("room for {bytes} bytes")));
+    let plan = if plan.is_empty() { "no faults".into() } else { plan.join(", ") };
+    let found = Ok(format!("in this process, seed {seed}, {plan}"));
+    Finding { what: "simulated device".into(), found, needed: true, get: String::new() }
 }
 
 fn tool(program: &str, args: &[&str], needed: bool, get: &str) -> Finding {

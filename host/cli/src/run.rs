@@ -17,7 +17,7 @@ use boardproof_lab::ship::Blob;
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, PlanError, Wanted};
 use boardproof_record::observation::{Fault, Outcome};
-use boardproof_record::plan::{Cell, Task, Unit};
+use boardproof_record::plan::{Cell, LinkSpec, Task, Unit};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::{Digest, EngineName};
 use std::path::{Path, PathBuf};
@@ -185,7 +185,7 @@ impl Run<'_> {
         };
         let stores = cache_folder().join("units");
         let reach =
-            match Reach::new(unit, &target, &agent, &stores, board.as_ref().and_then(crate::board::Board::destination))
+            match Reach::new(unit, &target, agent.as_ref(), &stores, board.as_ref().and_then(crate::board::Board::destination))
             {
                 Ok(reach) => reach,
                 Err(error) => return self.all(&cells, Outcome::ShipFailed, "reach the unit", &error, error.hint()),
@@ -200,7 +200,7 @@ impl Run<'_> {
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
             let mut outcome = match self.refused_on_host(cell) {
                 Some(reason) => Outcome::Skipped { reason },
-                None => self.measure_cell(&mut bench, &self.job(cell, &agent, &runner, target.emulated)),
+                None => self.measure_cell(&mut bench, &self.job(cell, agent.as_ref(), &runner, target.emulated)),
             };
             if let Some(board) = &board {
                 board.add_console(&mut outcome);
@@ -242,13 +242,16 @@ impl Run<'_> {
         outcome
     }
 
-    fn build(&mut self, target: &boardproof_record::plan::Target) -> Result<(Artifact, Artifact), BuildError> {
+    /// The agent, where the unit needs one, and the runner.
+    fn build(&mut self, target: &boardproof_record::plan::Target) -> Result<(Option<Artifact>, Artifact), BuildError> {
         let workshop = Workshop::open()?;
         let progress = &mut self.progress;
         let mut make =
             |program| workshop.artifact(program, &target.build, &mut |line| progress.hear(Event::Said(line.into())));
-        let (agent, runner) = (make(Program::Agent)?, make(Program::Runner)?);
-        for artifact in [&agent, &runner] {
+        let simulated = matches!(target.link, LinkSpec::Sim { .. });
+        let agent = if simulated { None } else { Some(make(Program::Agent)?) };
+        let runner = make(Program::Runner)?;
+        for artifact in agent.iter().chain([&runner]) {
             if !self.record.builds.iter().any(|b| b.digest == artifact.build.digest) {
                 self.record.builds.push(artifact.build.clone());
             }
@@ -256,7 +259,7 @@ impl Run<'_> {
         Ok((agent, runner))
     }
 
-    fn job<'c>(&self, cell: &'c Cell, agent: &Artifact, runner: &Artifact, emulated: bool) -> Job<'c> {
+    fn job<'c>(&self, cell: &'c Cell, agent: Option<&Artifact>, runner: &Artifact, emulated: bool) -> Job<'c> {
         let model = &self.record.plan.models[&cell.model];
         let variant = &model.variants[&cell.variant];
         let blob =
@@ -273,7 +276,7 @@ impl Run<'_> {
             evalset: blob("evalset", &model.evalset.file, model.evalset.digest),
             options: options(model, variant),
             emulated,
-            agent_digest: agent.build.digest,
+            agent_digest: agent.map(|a| a.build.digest),
         }
     }
 

@@ -4,9 +4,11 @@
 //! static. The agent proves its own digest before it is used; everything heavier goes through it.
 
 use crate::build::Artifact;
-use crate::link::client::{Client, ClientError, Greeting, Patience};
+use crate::link::client::{Client, ClientError, Greeting};
 use crate::link::once::{OnceError, once};
-use crate::link::{LinkCommand, LinkError, ProcessLink, SshDestination, SshProblem, classify, ssh_command};
+use crate::link::{
+    Link, LinkCommand, LinkError, ProcessLink, SimUnit, SshDestination, SshProblem, UnitLink, classify, ssh_command,
+};
 use boardproof_record::plan::{LinkSpec, Target, Unit};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -59,11 +61,16 @@ pub enum ReachError {
         /// Time it had.
         deadline_s: u64,
     },
-    /// Its link is not of this world.
-    #[error("unit '{unit}' is a simulated device: expected one that runs models, got one that only tests drive")]
-    Simulated {
+    /// The simulated device has no place to be.
+    #[error("could not make a place for the simulated unit '{unit}' in {}", folder.display())]
+    Simulate {
         /// The unit.
         unit: String,
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
     },
     /// It is another unit.
     #[error("this is not unit '{unit}': expected identity {expected}, got {found}")]
@@ -122,8 +129,7 @@ impl ReachError {
                 Some("the unit's user needs a folder for programs: ~/.cache or /tmp, not mounted noexec".into())
             }
             Self::Stuck { .. } => Some("is the unit overloaded, or its link very slow?".into()),
-            Self::Simulated { .. } => Some("choose another target (see `boardproof targets`)".into()),
-            Self::Bootstrap { .. } => None,
+            Self::Bootstrap { .. } | Self::Simulate { .. } => None,
         }
     }
 }
@@ -142,6 +148,7 @@ enum Way {
     Local { agent: PathBuf, store: PathBuf },
     Emulated { agent: PathBuf, store: PathBuf, emulator: String, sysroot: String },
     Ssh { destination: SshDestination, agent: PathBuf, name: String },
+    Sim(SimUnit),
 }
 
 /// Folder of the agent on a board, as a shell there works it out. The same rule as in the agent. A folder in /tmp must be one's own: what
@@ -156,26 +163,33 @@ fn posix(script: &str) -> String {
 
 impl Reach {
     /// Works out how this unit is reached. `destination` is where a board that boardproof boots itself listens; `stores` is a folder
-    /// of this machine for the stores of local and emulated units.
+    /// of this machine for the stores of units that are on it. Only a simulated unit needs no agent.
     pub fn new(
         unit: &Unit,
         target: &Target,
-        agent: &Artifact,
+        agent: Option<&Artifact>,
         stores: &Path,
         destination: Option<SshDestination>,
     ) -> Result<Self, ReachError> {
         let store = stores.join(unit.name.as_str());
+        let agent = || agent.expect("every unit that is not simulated has an agent");
         let way = match &target.link {
-            LinkSpec::Sim { .. } => return Err(ReachError::Simulated { unit: unit.name.to_string() }),
-            LinkSpec::Local => Way::Local { agent: agent.path.clone(), store },
-            LinkSpec::Emulated { emulator, sysroot } => {
-                Way::Emulated { agent: agent.path.clone(), store, emulator: emulator.clone(), sysroot: sysroot.clone() }
-            }
+            LinkSpec::Sim { seed, faults } => Way::Sim(SimUnit::new(*seed, faults, store.clone()).map_err(|source| {
+                ReachError::Simulate { unit: unit.name.to_string(), folder: store, source }
+            })?),
+            LinkSpec::Local => Way::Local { agent: agent().path.clone(), store },
+            LinkSpec::Emulated { emulator, sysroot } => Way::Emulated {
+                agent: agent().path.clone(),
+                store,
+                emulator: emulator.clone(),
+                sysroot: sysroot.clone(),
+            },
             LinkSpec::Ssh => {
                 let destination = match destination {
                     Some(destination) => destination,
                     None => inventory_destination(unit)?,
                 };
+                let agent = agent();
                 Way::Ssh { destination, agent: agent.path.clone(), name: format!("agent-{}", agent.build.digest) }
             }
         };
@@ -188,8 +202,18 @@ impl Reach {
     }
 
     /// Starts an agent there, brings it there first where needed, greets it, and proves that it is this unit.
-    pub fn connect(&self, interrupted: fn() -> bool) -> Result<(Client<ProcessLink>, Greeting), ReachError> {
+    pub fn connect(&self, interrupted: fn() -> bool) -> Result<(Client<UnitLink>, Greeting), ReachError> {
+        let link = self.link(interrupted)?;
+        let patience = link.patience();
+        let mut client = Client::new(link, patience, interrupted);
+        let greeting = client.hello().map_err(|source| ReachError::Client { unit: self.unit.clone(), source })?;
+        self.prove(&greeting)?;
+        Ok((client, greeting))
+    }
+
+    fn link(&self, interrupted: fn() -> bool) -> Result<UnitLink, ReachError> {
         let command = match &self.way {
+            Way::Sim(device) => return Ok(Box::new(device.connect())),
             Way::Local { agent, store } => {
                 let mut command = Command::new(agent);
                 command.arg("serve").arg("--store").arg(store);
@@ -210,10 +234,7 @@ impl Reach {
         let ssh = matches!(self.way, Way::Ssh { .. });
         let link = ProcessLink::start(LinkCommand { unit: self.unit.clone(), command, ssh });
         let link = link.map_err(|source| ReachError::Link { unit: self.unit.clone(), source })?;
-        let mut client = Client::new(link, Patience::default(), interrupted);
-        let greeting = client.hello().map_err(|source| ReachError::Client { unit: self.unit.clone(), source })?;
-        self.prove(&greeting)?;
-        Ok((client, greeting))
+        Ok(Box::new(link))
     }
 
     fn prove(&self, greeting: &Greeting) -> Result<(), ReachError> {
@@ -234,6 +255,8 @@ impl Reach {
     pub fn clean(&self) -> Result<String, ReachError> {
         let interrupted = crate::interrupt::interrupted;
         let mut command = match &self.way {
+            // What a run that was killed has left in its folder went when this device took it over.
+            Way::Sim(_) => return Ok("nothing is kept: a simulated device forgets everything with its run".into()),
             Way::Local { agent, store } => {
                 let mut command = Command::new(agent);
                 command.arg("clean").arg("--store").arg(store);

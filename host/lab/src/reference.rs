@@ -17,12 +17,13 @@ fn place(cache: &Path, job: &Job<'_>) -> Option<PathBuf> {
     if !only_answers || job.emulated {
         return None;
     }
+    let agent = job.agent_digest?;
     let passes = serde_json::to_string(&job.cell.passes).ok()?;
     let parts = [
         job.model.digest.to_string(),
         job.evalset.digest.to_string(),
         job.runner.digest.to_string(),
-        job.agent_digest.to_string(),
+        agent.to_string(),
         job.cell.engine.to_string(),
         job.options.clone(),
         passes,

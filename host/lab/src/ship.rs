@@ -135,6 +135,7 @@ fn upload<L: Link>(
     const ACTION: &str = "upload a piece";
     let mut next = offset as usize;
     let mut on_the_way: VecDeque<u32> = VecDeque::new();
+    // In a row: a lossy link may fail often on a long way, as long as it gets on.
     let mut failures = 0;
     loop {
         while on_the_way.len() < WINDOW && next < coded.len() {
@@ -145,7 +146,10 @@ fn upload<L: Link>(
         }
         let Some(seq) = on_the_way.pop_front() else { return Ok(()) };
         match client.answer_to(ACTION, seq, ready)? {
-            Some(taken) => advanced(taken),
+            Some(taken) => {
+                failures = 0;
+                advanced(taken);
+            }
             None if failures >= 3 => return Err(ClientError::Silent { action: ACTION, waited_s: 60, asked: failures }),
             None => {
                 // A piece or its answer was lost: everything behind it is of no use. Ask where to go on.

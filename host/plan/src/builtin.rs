@@ -3,6 +3,7 @@
 /// Name and text of every target that comes with boardproof.
 pub const TARGETS: &[(&str, &str)] = &[
     ("host", include_str!("../../../targets/host.toml")),
+    ("sim", include_str!("../../../targets/sim.toml")),
     ("qemu-aarch64", include_str!("../../../targets/qemu-aarch64.toml")),
     ("qemu-armv7", include_str!("../../../targets/qemu-armv7.toml")),
     ("qemu-riscv64", include_str!("../../../targets/qemu-riscv64.toml")),

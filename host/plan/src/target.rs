@@ -2,7 +2,7 @@
 
 use crate::error::{PlanError, check_schema, from_toml};
 use boardproof_record::TargetName;
-use boardproof_record::plan::{BuildSpec, Builder, Limits, LinkSpec, PowerSpec, Target};
+use boardproof_record::plan::{BuildSpec, Builder, Limits, LinkSpec, PowerSpec, SimFaults, Target};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -72,6 +72,9 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
     if raw.target.proved_note.trim().is_empty() {
         return Err(PlanError::value(file, "target.proved_note", "what was seen, or what would prove it", "nothing"));
     }
+    if let LinkSpec::Sim { faults, .. } = &raw.link {
+        check_faults(file, faults)?;
+    }
     Ok(Target {
         name,
         summary: raw.target.summary,
@@ -94,4 +97,46 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
             slowdown: raw.limits.slowdown.max(1),
         },
     })
+}
+
+fn check_faults(file: &str, faults: &SimFaults) -> Result<(), PlanError> {
+    for (name, rate) in faults.rates() {
+        if rate > 1000 {
+            return Err(PlanError::value(file, format!("link.faults.{name}"), "frames of a thousand", rate));
+        }
+    }
+    let rate = faults.clock_rate;
+    if !(rate.is_finite() && rate > 0.0) {
+        return Err(PlanError::value(file, "link.faults.clock_rate", "a number above 0 (1 is true)", rate));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sim(faults: &str) -> Result<Target, PlanError> {
+        let (_, text) = crate::builtin::TARGETS.iter().find(|(name, _)| *name == "sim").expect("it is one of them");
+        parse_target("sim.toml", &format!("{text}\n[link.faults]\n{faults}"))
+    }
+
+    #[test]
+    fn a_fault_plan_is_read_and_checked() {
+        let target = sim("loss = 10\nclock_rate = 0.5\nmemory_bytes = 4096").unwrap();
+        let LinkSpec::Sim { faults, .. } = target.link else { panic!("{:?}", target.link) };
+        let expected = SimFaults { loss: 10, clock_rate: 0.5, memory_bytes: Some(4096), ..SimFaults::default() };
+        assert_eq!(faults, expected);
+        for (wrong, named) in [
+            ("loss = 1001", "loss"),
+            ("clock_rate = 0.0", "clock_rate"),
+            ("clock_rate = nan", "clock_rate"),
+            ("losses = 1", "losses"),
+        ] {
+            let error = sim(wrong).unwrap_err();
+            let said: Vec<_> =
+                std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source()).map(ToString::to_string).collect();
+            assert!(said.join(": ").contains(named), "{wrong}: {said:?}");
+        }
+    }
 }

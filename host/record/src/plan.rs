@@ -309,7 +309,7 @@ pub enum Builder {
 }
 
 /// How a target is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LinkSpec {
     /// A process on this machine.
@@ -325,9 +325,70 @@ pub enum LinkSpec {
     Ssh,
     /// The simulated device, in this process.
     Sim {
-        /// Seed of its faults and timings.
+        /// Seed of its faults.
         seed: u64,
+        /// What goes wrong there; nothing by default.
+        #[serde(default)]
+        faults: SimFaults,
     },
+}
+
+/// What goes wrong on a simulated device. The first seven say how often, in frames of a thousand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SimFaults {
+    /// A frame does not arrive.
+    pub loss: u32,
+    /// It arrives twice.
+    pub repeat: u32,
+    /// It arrives after the one behind it.
+    pub reorder: u32,
+    /// Its end is missing.
+    pub truncate: u32,
+    /// One bit of it is wrong.
+    pub flip: u32,
+    /// The device is reset.
+    pub reset: u32,
+    /// The device answers nothing for a while, then everything.
+    pub stall: u32,
+    /// Seconds that its clock counts while one passes.
+    pub clock_rate: f64,
+    /// Memory that a runner finds; `None` for as much as it wants.
+    pub memory_bytes: Option<u64>,
+    /// Room for blobs; `None` for plenty.
+    pub store_bytes: Option<u64>,
+}
+
+impl Default for SimFaults {
+    fn default() -> Self {
+        Self {
+            loss: 0,
+            repeat: 0,
+            reorder: 0,
+            truncate: 0,
+            flip: 0,
+            reset: 0,
+            stall: 0,
+            clock_rate: 1.0,
+            memory_bytes: None,
+            store_bytes: None,
+        }
+    }
+}
+
+impl SimFaults {
+    /// How often what happens, in frames of a thousand.
+    pub fn rates(&self) -> [(&'static str, u32); 7] {
+        [
+            ("loss", self.loss),
+            ("repeat", self.repeat),
+            ("reorder", self.reorder),
+            ("truncate", self.truncate),
+            ("flip", self.flip),
+            ("reset", self.reset),
+            ("stall", self.stall),
+        ]
+    }
 }
 
 /// How a target is switched.

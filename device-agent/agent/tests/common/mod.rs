@@ -10,7 +10,7 @@ use boardproof_protocol::frame::{
 };
 use boardproof_protocol::{
     Acquire, Begin, Chunk, Coding, Digest, Ended, Event, HostHello, Pass, RefusalCode, Reply, Request, Run, SCHEMA,
-    TextKey,
+    TextKey, VERSION_CURRENT, VERSION_MIN,
 };
 use sha2::Digest as _;
 use std::io::{Read, Write};
@@ -150,7 +150,7 @@ impl Host {
     }
 
     pub fn hello(&mut self) -> Answer {
-        let (version_min, version_max) = (1, 1);
+        let (version_min, version_max) = (VERSION_MIN, VERSION_CURRENT);
         let frame_max = STREAM_FRAME_MAX as u32;
         self.ask(&Request::Hello(HostHello { version_min, version_max, schema: SCHEMA, build: "test", frame_max }))
     }

@@ -2,6 +2,7 @@
 
 use super::GateError;
 use super::answers::{Answers, Drop, answers, samples_of, slice_samples};
+use super::clock;
 use super::decide::{Number, decide};
 use crate::compare::latency::Latencies;
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options, Summary, pair_outputs};
@@ -21,10 +22,25 @@ const OWN: [&str; 14] = [
     "latency_ns_p99",
     "latency_ns_p999",
     "latency_ns_max",
-    "latency_ratio_p50",
+    LATENCY_RATIO,
     "memory_peak_bytes",
     "memory_ratio",
     "model_bytes",
+    "first_inference_ns",
+    "load_ns",
+];
+
+/// The one metric that rests on the timings of two cells.
+const LATENCY_RATIO: &str = "latency_ratio_p50";
+
+/// Metrics that were counted by the unit's clock.
+const TIMINGS: [&str; 8] = [
+    "latency_ns_p50",
+    "latency_ns_p90",
+    "latency_ns_p99",
+    "latency_ns_p999",
+    "latency_ns_max",
+    LATENCY_RATIO,
     "first_inference_ns",
     "load_ns",
 ];
@@ -179,7 +195,25 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// Why the timings that a rule rests on cannot be believed, if they cannot.
+    fn clock_is_off(&self, rule: &Rule) -> Option<String> {
+        let off = |evidence: Evidence<'_>, cell: &Cell| {
+            let (verdict, words) = clock::check(evidence.observation(&cell.id)?);
+            (verdict != Verdict::Pass).then_some(words)
+        };
+        if off(self.evidence, self.cell).is_some() {
+            return Some("the timings are not judged".into());
+        }
+        let (evidence, reference) = self.timed_reference(rule).filter(|_| rule.metric == LATENCY_RATIO)?;
+        Some(format!("the reference's timings cannot be believed: {}", off(evidence, reference)?))
+    }
+
     fn number(&self, rule: &Rule, limit: f64) -> Result<Known, GateError> {
+        if TIMINGS.contains(&rule.metric.as_str())
+            && let Some(why) = self.clock_is_off(rule)
+        {
+            return Ok(Known::Missing(why));
+        }
         if let Some(metric) = Metric::from_name(&rule.metric) {
             return self.elementwise(rule, metric);
         }
@@ -191,7 +225,7 @@ impl<'a> Desk<'a> {
             "first_inference_ns" => self.fact(Pass::Latency, "first_inference_ns", "first inference", "ns"),
             "load_ns" => self.fact(Pass::Latency, "load_ns", "loading", "ns"),
             "memory_ratio" => self.memory_ratio(rule),
-            "latency_ratio_p50" => self.latency_ratio(rule)?,
+            LATENCY_RATIO => self.latency_ratio(rule)?,
             "latency_ns_p50" => self.latency(rule, Some(0.5))?,
             "latency_ns_p90" => self.latency(rule, Some(0.9))?,
             "latency_ns_p99" => self.latency(rule, Some(0.99))?,

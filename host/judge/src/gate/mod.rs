@@ -4,6 +4,7 @@
 //! measured makes the run incomplete, what is not a number never passes, and a rule that looks at nothing is an error.
 
 mod answers;
+mod clock;
 mod decide;
 mod metrics;
 
@@ -166,7 +167,7 @@ fn judge_cell(
         for rule in policy.rules.iter().filter(|r| applies(r, evidence, cell)) {
             rules.extend(desk.results(rule)?);
         }
-        if rules.iter().all(|r| [RUNS, SELF_CHECK].contains(&r.rule.as_str())) {
+        if rules.iter().all(|r| [RUNS, SELF_CHECK, CLOCK].contains(&r.rule.as_str())) {
             return Err(GateError::NothingLooks { policy: policy.name.clone(), cell: cell.id.clone() });
         }
     }
@@ -209,7 +210,10 @@ pub const RUNS: &str = "runs";
 /// Rule that the engine's optimizer must have kept the answers.
 pub const SELF_CHECK: &str = "self-check";
 
-/// Two rules that no policy can switch off: every pass ran, and the engine agrees with itself.
+/// Rule that the unit's clock must agree with the host's where timings are judged.
+pub const CLOCK: &str = "clock";
+
+/// Three rules that no policy can switch off: every pass ran, the engine agrees with itself, and the unit's clock can be believed.
 fn own_rules(cell: &Cell, seen: &Observation) -> Vec<RuleResult> {
     let mut results: Vec<RuleResult> = seen.passes.iter().filter_map(broken_pass).take(1).collect();
     if results.is_empty() {
@@ -221,6 +225,10 @@ fn own_rules(cell: &Cell, seen: &Observation) -> Vec<RuleResult> {
     }
     if cell.passes.iter().any(|p| p.pass == Pass::Inspect) && results[0].verdict == Verdict::Pass {
         results.push(self_check(seen));
+    }
+    if cell.passes.iter().any(|p| p.pass == Pass::Latency) && results[0].verdict == Verdict::Pass {
+        let (verdict, words) = clock::check(seen);
+        results.push(own(CLOCK, verdict, words));
     }
     results
 }

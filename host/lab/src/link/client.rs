@@ -74,7 +74,9 @@ pub enum ClientError {
 impl ClientError {
     /// The link itself is gone: a new one may help.
     pub fn link_is_gone(&self) -> bool {
-        matches!(self, Self::Link { .. } | Self::Silent { .. })
+        // A unit that knows no session any more has started anew behind a link that still stands.
+        let forgotten = matches!(self, Self::Refused { code: RefusalCode::NoSession, .. });
+        forgotten || matches!(self, Self::Link { .. } | Self::Silent { .. })
     }
 
     /// Nothing came back in time.
@@ -160,6 +162,7 @@ pub struct Client<L> {
     patience: Patience,
     scratch: Vec<u8>,
     interrupted: fn() -> bool,
+    nothing_new: Option<Instant>,
 }
 
 impl<L: Link> Client<L> {
@@ -167,7 +170,7 @@ impl<L: Link> Client<L> {
     pub fn new(link: L, patience: Patience, interrupted: fn() -> bool) -> Self {
         // A session number that an earlier session of this or another host hardly had: hasher keys are random.
         let session = RandomState::new().build_hasher().finish() as u32 | 1;
-        Self { link, session, seq: 0, patience, scratch: vec![0; STREAM_FRAME_MAX], interrupted }
+        Self { link, session, seq: 0, patience, scratch: vec![0; STREAM_FRAME_MAX], interrupted, nothing_new: None }
     }
 
     /// Bytes sent and received so far.
@@ -229,9 +232,15 @@ impl<L: Link> Client<L> {
         Ok(())
     }
 
+    /// The last time at which a job that is being pulled was asked for more and had nothing that was not known already: whatever it
+    /// tells later came to be after this.
+    pub fn nothing_new(&self) -> Option<Instant> {
+        self.nothing_new
+    }
+
     /// Says goodbye, so that the agent gives the lease back at once. A unit that does not answer loses nothing by it.
     pub fn bye(&mut self) {
-        self.patience = Patience { answer: Duration::from_secs(2), asks: 1 };
+        self.patience = Patience { answer: self.patience.answer.min(Duration::from_secs(2)), asks: 1 };
         self.interrupted = || false;
         let _ = self.ask("say goodbye", &Request::Bye, |reply| matches!(reply, Reply::Bye).then_some(()));
     }
@@ -271,13 +280,15 @@ impl<L: Link> Client<L> {
         const ACTION: &str = "follow the job";
         let mut next: u32 = 0;
         let mut silent_asks = 0;
+        self.nothing_new = None;
         loop {
             idle(self)?;
             if Instant::now() >= deadline {
                 return Err(self.silent(ACTION));
             }
+            let asked = Instant::now();
             let seq = self.post_next(ACTION, &Request::Pull { job, from: next, credit: CREDIT })?;
-            match self.take_batch(job, seq, &mut next, &mut take)? {
+            match self.take_batch(job, seq, asked, &mut next, &mut take)? {
                 Batch::Done => return Ok(()),
                 Batch::More => silent_asks = 0,
                 Batch::Idle => {
@@ -296,6 +307,7 @@ impl<L: Link> Client<L> {
         &mut self,
         job: u32,
         seq: u32,
+        asked: Instant,
         next: &mut u32,
         take: &mut impl FnMut(&Event<'_>) -> Result<(), ClientError>,
     ) -> Result<Batch, ClientError> {
@@ -311,7 +323,11 @@ impl<L: Link> Client<L> {
                     *next += 1;
                 }
                 Reply::Event { .. } => {}
-                Reply::Pending { job: of, .. } if of == job => {
+                Reply::Pending { job: of, next: theirs } if of == job => {
+                    // Fewer than the credit allowed: there were no more, if none was lost on the way.
+                    if theirs == *next && theirs.saturating_sub(first) < u32::from(CREDIT) {
+                        self.nothing_new = Some(asked);
+                    }
                     return Ok(if *next > first { Batch::More } else { Batch::Idle });
                 }
                 Reply::Done { job: of, events } if of == job && events == *next => return Ok(Batch::Done),

@@ -3,10 +3,12 @@
 pub mod client;
 pub(crate) mod once;
 mod process;
+mod sim;
 mod ssh;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, Patience};
 pub use process::{LinkCommand, ProcessLink};
+pub use sim::{MemoryLink, SimUnit};
 pub use ssh::{SshDestination, SshProblem, classify, ssh_command};
 
 use std::time::Instant;
@@ -19,6 +21,31 @@ pub trait Link {
     fn receive(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>, LinkError>;
     /// Bytes sent and received so far, framing included.
     fn traffic(&self) -> (u64, u64);
+    /// How long to wait for an answer on a link of this kind.
+    fn patience(&self) -> Patience {
+        Patience::default()
+    }
+}
+
+/// A link of whatever kind the unit has.
+pub type UnitLink = Box<dyn Link>;
+
+impl Link for UnitLink {
+    fn send(&mut self, payload: &[u8], deadline: Instant) -> Result<(), LinkError> {
+        (**self).send(payload, deadline)
+    }
+
+    fn receive(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>, LinkError> {
+        (**self).receive(deadline)
+    }
+
+    fn traffic(&self) -> (u64, u64) {
+        (**self).traffic()
+    }
+
+    fn patience(&self) -> Patience {
+        (**self).patience()
+    }
 }
 
 /// A link that is broken, or never was whole.

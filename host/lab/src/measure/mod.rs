@@ -6,13 +6,14 @@
 mod facts;
 mod options;
 mod pass;
+mod window;
 
 pub use options::options;
 
 use crate::events::{Event, Events};
 use crate::lease::Lease;
 use crate::link::client::{Client, ClientError, Greeting};
-use crate::link::{LinkError, ProcessLink, SshProblem};
+use crate::link::{LinkError, SshProblem, UnitLink};
 use crate::reach::{Reach, ReachError};
 use crate::ship::{Blob, ShipError, ship};
 use crate::store::{RecordFolder, StoreError};
@@ -38,8 +39,8 @@ pub struct Job<'a> {
     pub options: String,
     /// Timings are an emulator's.
     pub emulated: bool,
-    /// Agent that the unit runs.
-    pub agent_digest: Digest,
+    /// Agent that the unit runs; `None` for a unit that needs none.
+    pub agent_digest: Option<Digest>,
 }
 
 /// A unit in use: lease held, link made when needed.
@@ -55,7 +56,7 @@ pub struct Bench {
     interrupted: fn() -> bool,
     /// How long to wait for a unit whose agent somebody else holds.
     wait: Duration,
-    session: Option<(Client<ProcessLink>, Greeting)>,
+    session: Option<(Client<UnitLink>, Greeting)>,
     jobs: u32,
     renewed: Option<Instant>,
     /// Boot in which the current cell was prepared: another one means that what was there is gone.
@@ -220,7 +221,7 @@ impl Bench {
     }
 
     /// The session, made if there is none, with the agent's lease taken.
-    fn session(&mut self) -> Result<&mut (Client<ProcessLink>, Greeting), BenchError> {
+    fn session(&mut self) -> Result<&mut (Client<UnitLink>, Greeting), BenchError> {
         if self.session.is_none() {
             let (client, greeting) = self.reach.connect(self.interrupted)?;
             if let Some(before) = self.boot.filter(|before| *before != greeting.boot) {
@@ -303,7 +304,7 @@ enum Stage {
 }
 
 /// The agent's lease. An epoch that it has seen from another machine is passed over; a live holder is not.
-fn acquire(client: &mut Client<ProcessLink>, epoch: &mut u64, wish: &Wish<'_>) -> Result<(), ClientError> {
+fn acquire(client: &mut Client<UnitLink>, epoch: &mut u64, wish: &Wish<'_>) -> Result<(), ClientError> {
     let end = Instant::now() + wish.wait;
     let mut refusals = 0;
     while refusals < 3 {
@@ -347,7 +348,7 @@ struct Wish<'a> {
     wait: Duration,
 }
 
-fn wish_for(client: &mut Client<ProcessLink>, epoch: u64, holder: &str) -> Result<(), ClientError> {
+fn wish_for(client: &mut Client<UnitLink>, epoch: u64, holder: &str) -> Result<(), ClientError> {
     let wish = Acquire { epoch, holder, ttl_ms: LEASE_TTL_MS };
     client.ask("take the unit's lease", &Request::Acquire(wish), |reply| match reply {
         Reply::Leased { .. } => Some(()),
@@ -372,7 +373,7 @@ fn device(greeting: &Greeting, job: &Job<'_>) -> Device {
     Device {
         protocol: greeting.version,
         agent_build: greeting.build.clone(),
-        agent_digest: Some(job.agent_digest),
+        agent_digest: job.agent_digest,
         runner_digest: Some(job.runner.digest),
         architecture: greeting.architecture.clone(),
         system: greeting.system.clone(),

@@ -1,8 +1,9 @@
 //! One pass: ask for it, pull its events, put its streams into files of the record.
 
+use super::window::Window;
 use super::{BenchError, Job, LEASE_TTL_MS, RENEW_EVERY_S, facts};
 use crate::events::{Event, Events};
-use crate::link::ProcessLink;
+use crate::link::UnitLink;
 use crate::link::client::{Client, ClientError};
 use crate::store::RecordFolder;
 use boardproof_protocol as wire;
@@ -10,6 +11,7 @@ use boardproof_protocol::{Acquire, Reply, Request, Run, Stream};
 use boardproof_record::observation::{Ended, Facts, FileRef, Operator, PassObservation, SelfCheck};
 use boardproof_record::plan::{Pass, PassPlan};
 use safetensors::tensor::TensorView;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
@@ -31,7 +33,7 @@ pub struct Asked<'a> {
 const MARGIN: Duration = Duration::from_secs(30);
 
 /// Facts about the unit, as they are now.
-pub fn environment(client: &mut Client<ProcessLink>, job: u32) -> Result<Facts, BenchError> {
+pub fn environment(client: &mut Client<UnitLink>, job: u32) -> Result<Facts, BenchError> {
     client.ask("ask for the environment", &Request::Environment { job }, accepted)?;
     let mut found = Facts::default();
     let take = |event: &wire::Event<'_>| {
@@ -44,7 +46,7 @@ pub fn environment(client: &mut Client<ProcessLink>, job: u32) -> Result<Facts, 
 
 /// Runs a pass and returns what came back.
 pub fn run(
-    client: &mut Client<ProcessLink>,
+    client: &mut Client<UnitLink>,
     asked: &Asked<'_>,
     folder: &RecordFolder,
     events: &mut dyn Events,
@@ -68,15 +70,21 @@ pub fn run(
         memory_limit_bytes: plan.memory_limit_bytes.unwrap_or(0),
         options: &asked.job.options,
     };
+    let mut window = Window::open();
     client.ask("start a pass", &Request::Run(run), accepted)?;
     let mut seen = Seen::default();
+    let nothing_new = Cell::new(None);
     let deadline = Instant::now() + Duration::from_millis(u64::from(plan.deadline_ms)) + MARGIN;
     let mut renewed = Instant::now();
     let pulled = client.pull(
         asked.number,
         deadline,
-        |event| seen.take(plan.pass, event, events),
+        |event| {
+            window.see(event, nothing_new.get(), &mut seen.facts);
+            seen.take(plan.pass, event, events)
+        },
         |client| {
+            nothing_new.set(client.nothing_new());
             if renewed.elapsed().as_secs() >= RENEW_EVERY_S {
                 renew(client, asked)?;
                 renewed = Instant::now();
@@ -92,7 +100,7 @@ pub fn run(
     seen.finish(asked, folder)
 }
 
-fn renew(client: &mut Client<ProcessLink>, asked: &Asked<'_>) -> Result<(), ClientError> {
+fn renew(client: &mut Client<UnitLink>, asked: &Asked<'_>) -> Result<(), ClientError> {
     let wish = Acquire { epoch: asked.epoch, holder: asked.holder, ttl_ms: LEASE_TTL_MS };
     client.ask("renew the unit's lease", &Request::Acquire(wish), |reply| match reply {
         Reply::Leased { .. } => Some(()),

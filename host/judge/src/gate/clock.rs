@@ -1,0 +1,179 @@
+//! The unit's clock against the host's: latencies are counted by a clock that nobody here has set, and a slow one makes a slow model pass.
+//!
+//! For every pass the unit tells how long it took by the clock of its ticks, and the host between which bounds it took by its own. A clock
+//! whose number lies outside of the bounds, with room for what a busy machine does, is not believed.
+
+use boardproof_record::observation::{Ended, Observation, PassObservation};
+use boardproof_record::plan::Pass;
+use boardproof_record::verdict::Verdict;
+
+/// Two clocks may differ by this share. Good ones differ by a ten-thousandth, but a time daemon that corrects a date may run a host's
+/// clock up to a twelfth too fast or slow (chrony's `maxslewrate`).
+const SHARE: f64 = 0.10;
+/// And by this much at all: what a busy unit may take to pass on an event, and a busy host to look at it.
+const SLACK_S: f64 = 0.25;
+/// First version of the protocol in which a unit tells how long a pass took by its clock.
+const TOLD_SINCE: u16 = 2;
+
+/// One pass, or several together, in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    unit: f64,
+    host_min: f64,
+    host_max: f64,
+}
+
+impl Window {
+    /// `None` where a number is missing.
+    fn of(pass: &PassObservation) -> Option<Self> {
+        let seconds = |name: &str| pass.facts.numbers.get(name).map(|ns| *ns as f64 / 1e9);
+        let (unit, host_min, host_max) =
+            (seconds("pass_wall_ns")?, seconds("host_wall_ns_min")?, seconds("host_wall_ns_max")?);
+        Some(Self { unit, host_min, host_max })
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self {
+            unit: self.unit + more.unit,
+            host_min: self.host_min + more.host_min,
+            host_max: self.host_max + more.host_max,
+        }
+    }
+
+    fn is_off(self) -> bool {
+        let too_slow = self.unit + SLACK_S < self.host_min * (1.0 - SHARE);
+        let too_fast = self.unit > self.host_max * (1.0 + SHARE) + SLACK_S;
+        too_slow || too_fast
+    }
+
+    fn words(self, of: &str) -> String {
+        let Self { unit, host_min, host_max } = self;
+        format!("{of} took {unit:.2} s by the unit's clock, {host_min:.2} to {host_max:.2} s by the host's")
+    }
+}
+
+/// May the unit's timings be believed? In words why, or why not.
+///
+/// The latency pass is looked at by itself, and all passes together: one pass of a fast model is too short for a slow clock to show.
+pub fn check(seen: &Observation) -> (Verdict, String) {
+    if seen.device.protocol < TOLD_SINCE {
+        let version = seen.device.protocol;
+        let text = format!("not checked: a unit of protocol version {version} does not tell how long a pass took");
+        return (Verdict::Pass, text);
+    }
+    let completed = || seen.passes.iter().filter(|p| p.ended == Ended::Completed);
+    let Some(latency) = completed().find(|p| p.pass == Pass::Latency).and_then(Window::of) else {
+        let text = "the unit's clock cannot be checked: how long the latency pass took was not recorded".to_owned();
+        return (Verdict::Incomplete, text);
+    };
+    let together = completed().filter_map(Window::of).fold(Window::default(), Window::and);
+    for (window, of) in [(latency, "the latency pass"), (together, "all passes together")] {
+        if window.is_off() {
+            return (Verdict::Incomplete, format!("the clocks disagree: {}", window.words(of)));
+        }
+    }
+    (Verdict::Pass, together.words("all passes together"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use boardproof_record::observation::{Device, Facts, Shipped};
+    use std::collections::BTreeMap;
+
+    const S: u64 = 1_000_000_000;
+
+    fn pass(pass: Pass, numbers: &[(&str, u64)]) -> PassObservation {
+        let numbers: BTreeMap<String, u64> = numbers.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
+        PassObservation {
+            pass,
+            ended: Ended::Completed,
+            cannot_run: None,
+            facts: Facts { numbers, ..Facts::default() },
+            operators: Vec::new(),
+            self_check: None,
+            outputs: None,
+            ticks: None,
+            inferences: 0,
+        }
+    }
+
+    fn timed(kind: Pass, unit: u64, host_min: u64, host_max: u64) -> PassObservation {
+        pass(kind, &[("pass_wall_ns", unit), ("host_wall_ns_min", host_min), ("host_wall_ns_max", host_max)])
+    }
+
+    fn seen(protocol: u16, passes: Vec<PassObservation>) -> Observation {
+        let device = Device {
+            protocol,
+            agent_build: String::new(),
+            agent_digest: None,
+            runner_digest: None,
+            architecture: String::new(),
+            system: String::new(),
+            identity: String::new(),
+            tick_hz: S,
+            boot: 1,
+        };
+        Observation {
+            emulated: false,
+            device,
+            environment_before: Facts::default(),
+            environment_after: Facts::default(),
+            passes,
+            attempts: Vec::new(),
+            shipped: Shipped::default(),
+        }
+    }
+
+    #[track_caller]
+    fn check_latency(unit: u64, host_min: u64, host_max: u64, expected: Verdict) {
+        let (verdict, words) = check(&seen(2, vec![timed(Pass::Latency, unit, host_min, host_max)]));
+        assert_eq!(verdict, expected, "{words}");
+    }
+
+    #[test]
+    fn a_number_between_the_bounds_is_believed() {
+        check_latency(10 * S, 9 * S, 11 * S, Verdict::Pass);
+        check_latency(10 * S, 10 * S, 10 * S, Verdict::Pass);
+        // Nothing was seen of the pass but its end: a slow clock cannot show, and a true one must not be doubted.
+        check_latency(10 * S, 0, 11 * S, Verdict::Pass);
+    }
+
+    #[test]
+    fn a_slow_and_a_fast_clock_are_not() {
+        check_latency(5 * S, 10 * S, 10 * S, Verdict::Incomplete);
+        check_latency(20 * S, 10 * S, 10 * S, Verdict::Incomplete);
+        check_latency(0, S, S, Verdict::Incomplete);
+        check_latency(u64::MAX, S, S, Verdict::Incomplete);
+    }
+
+    #[test]
+    fn the_tolerance_is_a_tenth_and_a_quarter_of_a_second() {
+        let ms = S / 1000;
+        check_latency(8_751 * ms, 10 * S, 10 * S, Verdict::Pass);
+        check_latency(8_749 * ms, 10 * S, 10 * S, Verdict::Incomplete);
+        check_latency(11_249 * ms, 10 * S, 10 * S, Verdict::Pass);
+        check_latency(11_251 * ms, 10 * S, 10 * S, Verdict::Incomplete);
+        // A fast model on a busy machine.
+        check_latency(40 * ms, 200 * ms, 300 * ms, Verdict::Pass);
+    }
+
+    #[test]
+    fn what_one_short_pass_cannot_show_all_of_them_do() {
+        let half = |kind| timed(kind, S / 5, 2 * S / 5, 2 * S / 5);
+        assert_eq!(check(&seen(2, vec![half(Pass::Latency)])).0, Verdict::Pass);
+        let all = [Pass::Inspect, Pass::Accuracy, Pass::Latency, Pass::Memory].map(half);
+        let (verdict, words) = check(&seen(2, all.to_vec()));
+        assert_eq!(verdict, Verdict::Incomplete);
+        assert!(words.contains("0.80 s by the unit's") && words.contains("1.60 to 1.60 s by the host's"), "{words}");
+    }
+
+    #[test]
+    fn a_number_that_should_be_there_is_missed() {
+        assert_eq!(check(&seen(2, vec![pass(Pass::Latency, &[])])).0, Verdict::Incomplete);
+        assert_eq!(check(&seen(2, vec![pass(Pass::Latency, &[("pass_wall_ns", S)])])).0, Verdict::Incomplete);
+        let (verdict, words) = check(&seen(1, vec![pass(Pass::Latency, &[])]));
+        assert_eq!(verdict, Verdict::Pass);
+        assert!(words.contains("not checked"), "{words}");
+    }
+}
