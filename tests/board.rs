@@ -82,7 +82,8 @@ impl Site {
 
     fn reach(&self, unit: &Unit, agent: &Artifact) -> Reach {
         let stores = self.home.path("stores");
-        Reach::new(unit, self.target(), Some(agent), &stores, Some(self.board.destination())).expect("the unit is complete")
+        Reach::new(unit, self.target(), Some(agent), &stores, Some(self.board.destination()))
+            .expect("the unit is complete")
     }
 
     fn bench(&self) -> Bench {

@@ -50,7 +50,9 @@ fn targets(root: &Path, all: bool) -> Result<Vec<String>> {
     if !all {
         return Ok(USUAL.map(str::to_owned).to_vec());
     }
-    let without_hardware = |name: &String| name == "host" || name.starts_with("qemu-") || name.starts_with("virtual-");
+    let in_process = |name: &String| name == "host" || name == "sim";
+    let without_hardware =
+        |name: &String| in_process(name) || name.starts_with("qemu-") || name.starts_with("virtual-");
     Ok(every_target(root)?.into_iter().filter(without_hardware).collect())
 }
 

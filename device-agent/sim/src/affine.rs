@@ -103,13 +103,7 @@ fn prepare(request: &Run<'_>, model: &[u8], evalset: &[u8]) -> Result<(Affine, V
     Ok((model, picked.to_vec()))
 }
 
-fn measure(
-    assignment: &Assignment<'_>,
-    model: &Affine,
-    inputs: &[f32],
-    seed: u64,
-    emit: &mut dyn FnMut(Event<'_>),
-) {
+fn measure(assignment: &Assignment<'_>, model: &Affine, inputs: &[f32], seed: u64, emit: &mut dyn FnMut(Event<'_>)) {
     let request = assignment.run;
     if assignment.memory.bytes.is_some_and(|limit| model.memory_bytes > limit) {
         return emit(Event::Ended(assignment.memory.ran_out()));

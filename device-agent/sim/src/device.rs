@@ -153,10 +153,7 @@ fn told(event: &Event<'_>, clock_rate: f64, scratch: &mut [u8], events: &mut Vec
 /// Was this number read from the device's clock?
 fn is_time(key: Key) -> bool {
     use Key::{FirstInferenceNs, LoadNs, MeasuredWallNs, PassWallNs, TimerOverheadNs, TimerStepNs, UptimeMs};
-    matches!(
-        key,
-        LoadNs | FirstInferenceNs | TimerOverheadNs | TimerStepNs | MeasuredWallNs | PassWallNs | UptimeMs
-    )
+    matches!(key, LoadNs | FirstInferenceNs | TimerOverheadNs | TimerStepNs | MeasuredWallNs | PassWallNs | UptimeMs)
 }
 
 const fn refuse(code: RefusalCode, detail: &'static str, number: u64) -> Refusal<'static> {

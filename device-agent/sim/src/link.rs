@@ -137,3 +137,35 @@ impl SimLink {
         vec![frame]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use boardproof_protocol::frame::{Header, encode_request};
+    use boardproof_protocol::{HostHello, Request, SCHEMA, VERSION_CURRENT, VERSION_MIN};
+
+    #[test]
+    fn a_stalled_device_answers_nothing_and_then_everything() {
+        let hello = HostHello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_CURRENT,
+            schema: SCHEMA,
+            build: "test",
+            frame_max: 4096,
+        };
+        for seed in 1..50 {
+            let plan = FaultPlan { stall: 1000, ..FaultPlan::default() };
+            let mut link = SimLink::new(SimDevice::new(1, 1 << 20), plan, seed);
+            let mut sent = 0;
+            while link.to_host.is_empty() {
+                sent += 1;
+                assert!(sent <= 1 + STALL_FRAMES_MAX, "seed {seed}: it never went on");
+                let mut scratch = [0; 256];
+                let header = Header { session: 1, seq: sent as u32 };
+                link.send(encode_request(header, &Request::Hello(hello), &mut scratch).expect("it is short"));
+            }
+            assert!(sent > 1, "seed {seed}: it did not stall");
+            assert_eq!(link.to_host.len() as u64, sent, "seed {seed}");
+        }
+    }
+}

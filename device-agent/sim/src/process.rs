@@ -5,9 +5,7 @@
 
 use crate::{Assignment, Engine, Memory, Work};
 use boardproof_core::Refusal;
-use boardproof_protocol::frame::{
-    Deframed, Header, STREAM_FRAME_MAX, StreamDeframer, decode_event, encode_request,
-};
+use boardproof_protocol::frame::{Deframed, Header, STREAM_FRAME_MAX, StreamDeframer, decode_event, encode_request};
 use boardproof_protocol::{Digest, Ended, Event, Key, RefusalCode, Request, Run, TextKey};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use std::io::{self, Read, Write};
@@ -318,9 +316,9 @@ fn read_events(mut stdout: impl Read, arrived: &Sender<Result<Vec<u8>, String>>)
                     continue;
                 }
                 Deframed::Payload(payload) => Ok(payload.to_vec()),
-                Deframed::Broken { length, limit } => {
-                    Err(format!("its standard output is no stream of events: a frame of {length} bytes, expected at most {limit}"))
-                }
+                Deframed::Broken { length, limit } => Err(format!(
+                    "its standard output is no stream of events: a frame of {length} bytes, expected at most {limit}"
+                )),
             };
             inside = false;
             let broken = found.is_err();

@@ -184,12 +184,16 @@ impl Run<'_> {
             Err(error) => return self.all_any(&cells, "switch the unit on", &error),
         };
         let stores = cache_folder().join("units");
-        let reach =
-            match Reach::new(unit, &target, agent.as_ref(), &stores, board.as_ref().and_then(crate::board::Board::destination))
-            {
-                Ok(reach) => reach,
-                Err(error) => return self.all(&cells, Outcome::ShipFailed, "reach the unit", &error, error.hint()),
-            };
+        let reach = match Reach::new(
+            unit,
+            &target,
+            agent.as_ref(),
+            &stores,
+            board.as_ref().and_then(crate::board::Board::destination),
+        ) {
+            Ok(reach) => reach,
+            Err(error) => return self.all(&cells, Outcome::ShipFailed, "reach the unit", &error, error.hint()),
+        };
         let mut bench = Bench::new(reach, &lease, cache_folder(), wait, interrupted);
         let number = self.record.plan.cells.len();
         for cell in &cells {

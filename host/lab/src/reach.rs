@@ -174,9 +174,13 @@ impl Reach {
         let store = stores.join(unit.name.as_str());
         let agent = || agent.expect("every unit that is not simulated has an agent");
         let way = match &target.link {
-            LinkSpec::Sim { seed, faults } => Way::Sim(SimUnit::new(*seed, faults, store.clone()).map_err(|source| {
-                ReachError::Simulate { unit: unit.name.to_string(), folder: store, source }
-            })?),
+            LinkSpec::Sim { seed, faults } => {
+                Way::Sim(SimUnit::new(*seed, faults, store.clone()).map_err(|source| ReachError::Simulate {
+                    unit: unit.name.to_string(),
+                    folder: store,
+                    source,
+                })?)
+            }
             LinkSpec::Local => Way::Local { agent: agent().path.clone(), store },
             LinkSpec::Emulated { emulator, sysroot } => Way::Emulated {
                 agent: agent().path.clone(),

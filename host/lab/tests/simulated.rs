@@ -1,40 +1,18 @@
-//! The real client and the real protocol core through a link that loses, repeats, reorders, cuts and flips frames and resets the
-//! device: a result is the right one or there is none, and every run ends.
+//! The real client and the real protocol core through a link that loses, repeats, reorders, cuts and flips frames, to a device that is
+//! reset and stalls: a result is the right one or there is none, and every run ends.
 //!
 //! `BOARDPROOF_SIM_SEED=N` repeats the one run that a failure names.
 
 use boardproof_lab::events::Event as Said;
-use boardproof_lab::link::client::{Client, ClientError, Patience};
-use boardproof_lab::link::{Link, LinkError};
+use boardproof_lab::link::client::{Client, ClientError};
+use boardproof_lab::link::{Link, MemoryLink, SimUnit};
 use boardproof_lab::ship::{Blob, ShipError, ship};
 use boardproof_protocol as wire;
 use boardproof_protocol::{Acquire, Ended, Event, Pass, Reply, Request, Run, Stream};
 use boardproof_record::Digest;
 use boardproof_sim::{Affine, Dice, FaultPlan, SimDevice, SimLink};
-use std::cell::RefCell;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// A link that outlives the client on it: the device stays when the host connects anew.
-#[derive(Clone)]
-struct Shared(Rc<RefCell<SimLink>>);
-
-impl Link for Shared {
-    fn send(&mut self, payload: &[u8], _: Instant) -> Result<(), LinkError> {
-        self.0.borrow_mut().send(payload);
-        Ok(())
-    }
-
-    /// What has not arrived will not: there is nothing to wait for.
-    fn receive(&mut self, _: Instant) -> Result<Option<Vec<u8>>, LinkError> {
-        Ok(self.0.borrow_mut().receive())
-    }
-
-    fn traffic(&self) -> (u64, u64) {
-        (0, 0)
-    }
-}
 
 /// Material of one run: files, and the answers that are right.
 struct Material {
@@ -71,10 +49,10 @@ type Failed = Box<dyn std::error::Error>;
 type Outcome = (Vec<u8>, Vec<u8>);
 
 /// Everything that a cell needs, once, from greeting to the last event.
-fn attempt(link: &Shared, material: &Material, cache: &Path, epoch: u64) -> Result<Outcome, Failed> {
-    // Nothing waits in a simulation: an answer that is not there at once is lost, and asked for again.
-    let patience = Patience { answer: Duration::ZERO, asks: 8 };
-    let mut client = Client::new(link.clone(), patience, || false);
+fn attempt(unit: &SimUnit, material: &Material, cache: &Path, epoch: u64) -> Result<Outcome, Failed> {
+    let link = unit.connect();
+    let patience = link.patience();
+    let mut client = Client::new(link, patience, || false);
     client.hello()?;
     let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
     client.ask("take the lease", &Request::Acquire(wish), |r| matches!(r, Reply::Leased { .. }).then_some(()))?;
@@ -87,7 +65,7 @@ fn attempt(link: &Shared, material: &Material, cache: &Path, epoch: u64) -> Resu
 }
 
 fn run(
-    client: &mut Client<Shared>,
+    client: &mut Client<MemoryLink>,
     material: &Material,
     epoch: u64,
     job: u32,
@@ -132,10 +110,10 @@ fn run(
 
 /// One run over a bad link: the result, and the frames and faults it took. Connecting anew is what a host does; it is bounded.
 fn through(plan: FaultPlan, seed: u64, material: &Material, cache: &Path) -> (Option<Outcome>, u64, u64) {
-    let link = Shared(Rc::new(RefCell::new(SimLink::new(SimDevice::new(1, 1 << 20), plan, seed))));
-    let result = (1..=40).find_map(|epoch| attempt(&link, material, cache, epoch).ok());
-    let inner = link.0.borrow();
-    (result, inner.frames, inner.faults)
+    let unit = SimUnit::behind(SimLink::new(SimDevice::new(1, 1 << 20), plan, seed));
+    let result = (1..=40).find_map(|epoch| attempt(&unit, material, cache, epoch).ok());
+    let (frames, faults) = unit.frames_and_faults();
+    (result, frames, faults)
 }
 
 #[test]
@@ -165,6 +143,7 @@ fn a_bad_link_never_gives_a_wrong_result() {
             truncate: rate(30),
             flip: rate(30),
             reset: rate(2),
+            stall: rate(5),
         };
         let (result, sent, hit) = through(plan, seed, &material, folder.path());
         (frames, faults, runs) = (frames + sent, faults + hit, runs + 1);
@@ -184,10 +163,52 @@ fn a_bad_link_never_gives_a_wrong_result() {
 fn a_full_device_refuses_with_the_number_that_is_free() {
     let folder = tempfile::tempdir().unwrap();
     let material = material(folder.path());
-    let link = Shared(Rc::new(RefCell::new(SimLink::new(SimDevice::new(1, 64), FaultPlan::default(), 1))));
-    let error = attempt(&link, &material, folder.path(), 1).unwrap_err();
+    let unit = SimUnit::behind(SimLink::new(SimDevice::new(1, 64), FaultPlan::default(), 1));
+    let error = attempt(&unit, &material, folder.path(), 1).unwrap_err();
     let Some(ShipError::Client { source: ClientError::Refused { code, number, .. }, .. }) = error.downcast_ref() else {
         panic!("{error:?}")
     };
     assert_eq!((*code, *number), (wire::RefusalCode::NoSpace, 64));
+}
+
+#[test]
+fn an_upload_that_a_reset_cuts_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let content: Vec<u8> = {
+        let mut dice = Dice::new(3);
+        (0..200_000).map(|_| dice.roll() as u8).collect()
+    };
+    let path = folder.path().join("blob");
+    std::fs::write(&path, &content).unwrap();
+    let blob = Blob { what: "blob".into(), path, digest: Digest::of(&content), program: false };
+    let whole = shipped(&blob, FaultPlan::default(), 1, folder.path());
+    assert_eq!(whole.len(), 1);
+    // The device is reset about once in two hundred frames, so mostly in the middle.
+    for seed in 1..=50 {
+        let tries = shipped(&blob, FaultPlan { reset: 5, ..FaultPlan::default() }, seed, folder.path());
+        let sent: u64 = tries.iter().sum();
+        let window = 8 * 2048;
+        let most = whole[0] + tries.len() as u64 * (window + 4096);
+        assert!(sent <= most, "seed {seed}: {sent} bytes in {tries:?}, at most {most} if nothing is sent anew");
+    }
+}
+
+/// Bytes that went to the device in each try until the blob was there.
+fn shipped(blob: &Blob, plan: FaultPlan, seed: u64, cache: &Path) -> Vec<u64> {
+    let unit = SimUnit::behind(SimLink::new(SimDevice::new(1, 1 << 20), plan, seed));
+    let mut tries = Vec::new();
+    for epoch in 1..=40 {
+        let link = unit.connect();
+        let patience = link.patience();
+        let mut client = Client::new(link, patience, || false);
+        let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
+        let leased = |r: &Reply<'_>| matches!(r, Reply::Leased { .. }).then_some(());
+        let done = client.hello().and_then(|_| client.ask("take the lease", &Request::Acquire(wish), leased));
+        let done = done.is_ok() && ship(&mut client, epoch, blob, cache, &mut |_: Said| {}).is_ok();
+        tries.push(client.traffic().0);
+        if done {
+            return tries;
+        }
+    }
+    panic!("seed {seed}: not there after {tries:?}")
 }

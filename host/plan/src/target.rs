@@ -134,8 +134,9 @@ mod tests {
             ("losses = 1", "losses"),
         ] {
             let error = sim(wrong).unwrap_err();
-            let said: Vec<_> =
-                std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source()).map(ToString::to_string).collect();
+            let said: Vec<_> = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source())
+                .map(ToString::to_string)
+                .collect();
             assert!(said.join(": ").contains(named), "{wrong}: {said:?}");
         }
     }

@@ -7,7 +7,8 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("host/record/", &[]),
     ("host/plan/", &["boardproof-record"]),
     ("host/judge/", &["boardproof-record"]),
-    ("host/lab/", &["boardproof-record", "boardproof-protocol", "boardproof-core", "boardproof-sim"]),
+    // The simulated device is one more kind of link.
+    ("host/lab/", &["boardproof-record", "boardproof-protocol", "boardproof-sim"]),
     ("host/cli/", &["boardproof-record", "boardproof-plan", "boardproof-lab", "boardproof-judge"]),
     ("device-agent/protocol/", &[]),
     ("device-agent/core/", &["boardproof-protocol"]),
