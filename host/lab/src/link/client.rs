@@ -72,10 +72,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The link itself is gone: a new one may help.
+    /// The link itself is gone, or what was agreed over it: a new one may help.
     pub fn link_is_gone(&self) -> bool {
-        // A unit that knows no session any more has started anew behind a link that still stands.
-        let forgotten = matches!(self, Self::Refused { code: RefusalCode::NoSession, .. });
+        // A unit that knows no session any more has started anew behind a link that still stands. A lease may run out on a busy host;
+        // whether somebody else has the unit by now is seen when it is asked for again.
+        use RefusalCode::{NoSession, NotHolder};
+        let forgotten = matches!(self, Self::Refused { code: NoSession | NotHolder, .. });
         forgotten || matches!(self, Self::Link { .. } | Self::Silent { .. })
     }
 
