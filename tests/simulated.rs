@@ -81,15 +81,17 @@ fn the_simulated_device_answers_bit_for_bit_as_this_machine() {
 
 #[test]
 fn a_bad_link_gives_the_right_answers_or_a_fault() {
-    const MILD: &str = "loss = 8\nrepeat = 10\nreorder = 10\ntruncate = 4\nflip = 4\nstall = 1";
+    // Asking again is enough; a stall may outlast that, and a connection made anew; resets in mid-pass end a cell.
+    const MILD: &str = "loss = 8\nrepeat = 10\nreorder = 10\ntruncate = 4\nflip = 4";
+    const STALLS: &str = "loss = 8\nrepeat = 10\nreorder = 10\nstall = 1";
     const HARSH: &str = "loss = 30\nrepeat = 30\nreorder = 30\ntruncate = 10\nflip = 10\nstall = 5\nreset = 2";
     let home = Home::new();
     check(&home, "sim", "700").expect_code(3);
     let clean: Vec<_> = cells(&home.record("sim"), "sim").iter().map(|(_, o)| answers(measured(o))).collect();
     let (mut whole, mut failed) = (0, 0);
-    for seed in 1..=6 {
+    for seed in 0..6 {
         let name = format!("bad-{seed}");
-        write_target(&home, &name, seed, if seed <= 3 { MILD } else { HARSH });
+        write_target(&home, &name, seed, [MILD, STALLS, HARSH][seed as usize % 3]);
         let ended = check(&home, &name, "700");
         assert!(matches!(ended.code, Some(0 | 3 | 4)), "seed {seed}: {:?}\n{}", ended.code, ended.stderr);
         let record = home.record(&name);
