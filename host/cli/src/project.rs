@@ -1,6 +1,6 @@
 //! Finds and reads what people wrote: project file, models, targets, inventory, policy. All opening of such files is here.
 
-use crate::args::Places;
+use crate::args::{BuilderName, Places};
 use anyhow::{Context, Result, bail};
 use boardproof_plan::{Manifest, Project, parse_inventory, parse_model, parse_policy, parse_project, parse_target};
 use boardproof_record::plan::{Target, Unit};
@@ -50,6 +50,14 @@ impl World {
             project,
             root,
         })
+    }
+
+    /// Puts the builder that was asked for in place of what the targets say. The record shows it as theirs.
+    pub fn build_with(&mut self, builder: Option<BuilderName>) {
+        let Some(builder) = builder else { return };
+        for target in self.targets.values_mut() {
+            target.build.builder = builder.into();
+        }
     }
 
     /// The policy asked for, else the project's, else the default.
