@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Builds agent and runner for each target, or takes them from the cache.
 pub fn build(names: &[String], builder: Option<BuilderName>, places: &Places, json: bool) -> Result<Exit> {
-    let mut world = World::read(places, &[])?;
+    let mut world = World::read_lab(places)?;
     world.build_with(builder);
     let host = ["host".to_owned()];
     let names = if names.is_empty() { &host[..] } else { names };
@@ -58,7 +58,7 @@ fn find<'w>(world: &'w World, name: &str) -> Result<&'w Target> {
 
 /// Removes what boardproof left on units: blobs, leases, the agent itself.
 pub fn clean(names: &[String], places: &Places) -> Result<Exit> {
-    let world = World::read(places, &[])?;
+    let world = World::read_lab(places)?;
     let workshop = Workshop::open()?;
     for name in names {
         let (unit, target) = locate(name, &world.targets, &world.units)?;

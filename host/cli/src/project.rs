@@ -30,21 +30,29 @@ pub struct World {
 impl World {
     /// Reads project file, targets, inventory, and the models of the project, of `--models`, and those given by path.
     pub fn read(places: &Places, model_paths: &[PathBuf]) -> Result<Self> {
-        let (root, project) = project(places)?;
+        let mut world = Self::read_lab(places)?;
+        let (root, project) = (&world.root, &world.project);
         let mut folders: Vec<PathBuf> = places.models.clone();
         folders.extend(model_paths.iter().cloned());
         if folders.is_empty() {
-            match &project {
+            match project {
                 Some(p) => folders.extend(p.models.iter().map(|m| root.join(m))),
                 None if Path::new("models").is_dir() => folders.push("models".into()),
                 None => {}
             }
         }
+        world.manifests = manifests(&folders)?;
+        Ok(world)
+    }
+
+    /// Reads project file, targets and inventory, for what needs no models: a project may have none yet.
+    pub fn read_lab(places: &Places) -> Result<Self> {
+        let (root, project) = project(places)?;
         let own_targets =
             places.target_folder.clone().or_else(|| Some(root.join(project.as_ref()?.target_folder.as_ref()?)));
         let inventory = places.inventory.clone().or_else(|| Some(root.join(project.as_ref()?.inventory.as_ref()?)));
         Ok(Self {
-            manifests: manifests(&folders)?,
+            manifests: BTreeMap::new(),
             targets: targets(own_targets.as_deref())?,
             units: inventory.map(|file| read_inventory(&file)).transpose()?.unwrap_or_default(),
             project,
@@ -95,7 +103,8 @@ fn manifests(folders: &[PathBuf]) -> Result<BTreeMap<ModelName, Manifest>> {
     for folder in folders {
         let found = model_folders(folder)?;
         if found.is_empty() {
-            bail!("no model.toml in {} nor in a folder of it", folder.display());
+            let what = format!("no model.toml in '{}' nor in a folder of it", folder.display());
+            return Err(boardproof_plan::PlanError::Empty(what).into());
         }
         for model in found {
             let file = model.join("model.toml");
@@ -115,7 +124,7 @@ fn model_folders(folder: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![folder.to_path_buf()]);
     }
     if !folder.is_dir() {
-        let what = format!("there is no folder '{}' with models", folder.display());
+        let what = format!("there is no folder '{}'", folder.display());
         return Err(boardproof_plan::PlanError::Empty(what).into());
     }
     let entries =

@@ -16,7 +16,12 @@ pub fn packages(target: &Target) -> String {
 
 /// A tool that must be there; what it says first to this question is its version.
 pub fn tool(program: &str, question: &[&str], get: &str) -> Finding {
-    Finding { what: program.into(), found: version(Command::new(program).args(question)), needed: true, get: get.into() }
+    Finding {
+        what: program.into(),
+        found: version(Command::new(program).args(question)),
+        needed: true,
+        get: get.into(),
+    }
 }
 
 /// A tool that has no question to ask it.
@@ -58,8 +63,12 @@ pub fn linker(triple: &str, linker: Option<&str>, tools: &Tools, needed: bool, t
         return Some(Finding { needed: true, ..tool("cc", &["--version"], "apt-get install gcc libc6-dev") });
     }
     let Some(linker) = linker else {
-        let found = Ok(format!("{OWN_LINKER}, part of the toolchain"));
-        return Some(Finding { what: format!("linker for {triple}"), found, needed, get: String::new() });
+        let (found, get) = if triple.contains("-musl") {
+            (Ok(format!("{OWN_LINKER}, part of the toolchain")), String::new())
+        } else {
+            (Err("the target names none".into()), format!("give {} a `linker`, or let zig or cross build", target.name))
+        };
+        return Some(Finding { what: format!("linker for {triple}"), found, needed, get });
     };
     let found = tool(linker, &["--version"], &packages(target));
     Some(Finding { what: format!("linker {linker}"), needed, ..found })
@@ -68,7 +77,11 @@ pub fn linker(triple: &str, linker: Option<&str>, tools: &Tools, needed: bool, t
 /// Builders that would do instead of cargo. Needed only where the target asks for one by name.
 pub fn other_builders(root: &Path, wanted: Builder) -> Vec<Finding> {
     let tools = Tools::detect(root, None);
-    let zig = if tools.zig { version(Command::new("cargo-zigbuild").arg("--version")) } else { Err("not both in the PATH".into()) };
+    let zig = if tools.zig {
+        version(Command::new("cargo-zigbuild").arg("--version"))
+    } else {
+        Err("not both in the PATH".into())
+    };
     let cross = match (&tools.cross_engine, in_path("cross")) {
         (Some(engine), _) => Ok(format!("cross, and {engine} answers")),
         (None, Some(_)) => Err("cross is here, and no container engine answers".into()),
@@ -126,7 +139,9 @@ mod tests {
     #[test]
     fn a_tool_is_found_broken_or_absent() {
         assert!(tool("sh", &["-c", "echo sh 1.0"], "").found.is_ok_and(|text| text == "sh 1.0"));
-        assert!(tool("sh", &["-c", "echo no toolchain >&2; exit 1"], "").found.is_err_and(|e| e.contains("no toolchain")));
+        assert!(
+            tool("sh", &["-c", "echo no toolchain >&2; exit 1"], "").found.is_err_and(|e| e.contains("no toolchain"))
+        );
         assert!(tool("no-such-program-anywhere", &[], "").found.is_err_and(|e| e == NOT_THERE));
     }
 

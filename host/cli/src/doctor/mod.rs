@@ -13,7 +13,7 @@ use anyhow::Result;
 use boardproof_lab::build::{Program, Tools, choose, find_source, needs};
 use boardproof_lab::lease::lease_folder;
 use boardproof_plan::PlanError;
-use boardproof_record::plan::{LinkSpec, PowerSpec, Target, Unit};
+use boardproof_record::plan::{Builder, LinkSpec, PowerSpec, Target, Unit};
 use std::path::Path;
 
 /// One thing that was looked for.
@@ -36,7 +36,7 @@ struct Examined<'w> {
 
 /// Looks for what the targets need.
 pub fn doctor(args: &DoctorArgs) -> Result<Exit> {
-    let mut world = World::read(&args.places, &[])?;
+    let mut world = World::read_lab(&args.places)?;
     world.build_with(args.builder);
     let asked =
         if args.target.is_empty() { vec!["host".into(), "virtual-board-aarch64".into()] } else { args.target.clone() };
@@ -116,7 +116,7 @@ fn building(target: &Target) -> Vec<Finding> {
         let needed = choice.is_err();
         let parts = [
             look::standard_library(triple, &tools, needed),
-            look::linker(triple, linker, &tools, needed, target),
+            look::linker(triple, linker, &tools, needed, target).filter(|_| links(target.build.builder)),
             Some(Finding {
                 what: format!("{} for {triple}", program.name()),
                 found: choice.map(|c| format!("with {}", c.reason)).map_err(|_| "no builder can make it".into()),
@@ -133,6 +133,11 @@ fn building(target: &Target) -> Vec<Finding> {
     }
     list.extend(look::other_builders(root, target.build.builder));
     list
+}
+
+/// Whether a builder uses the linkers that are looked for here; the others bring theirs.
+fn links(builder: Builder) -> bool {
+    matches!(builder, Builder::Auto | Builder::Cargo)
 }
 
 fn board_in_software() -> Vec<Finding> {

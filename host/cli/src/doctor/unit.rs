@@ -15,7 +15,8 @@ pub fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Find
     let mut list = vec![address(unit)];
     list.extend(unit.identity_file.as_deref().map(identity_file));
     if let PowerSpec::Command { on, off, cycle, .. } = unit.power.as_ref().unwrap_or(&target.power) {
-        let mut commands: Vec<&str> = [Some(on), Some(off), cycle.as_ref()].into_iter().flatten().map(String::as_str).collect();
+        let mut commands: Vec<&str> =
+            [Some(on), Some(off), cycle.as_ref()].into_iter().flatten().map(String::as_str).collect();
         commands.dedup_by_key(|command| first_word(command));
         list.extend(commands.into_iter().map(power));
     }
@@ -31,7 +32,8 @@ fn units_of(target: &Target, world: &World) -> Finding {
         [] => Err(format!("the inventory has no {}", target.name)),
         names => Ok(format!("{} (look at one with --unit)", names.join(", "))),
     };
-    let get = "write your board into an inventory (see targets/inventory.example.toml), then `boardproof doctor --unit NAME`";
+    let get =
+        "write your board into an inventory (see targets/inventory.example.toml), then `boardproof doctor --unit NAME`";
     Finding { what: "unit".into(), found, needed: true, get: get.into() }
 }
 
@@ -50,7 +52,9 @@ fn identity_file(path: &str) -> Finding {
     let (found, get) = match std::fs::File::open(&expanded).and_then(of_others) {
         Ok(false) => (Ok(path.to_owned()), String::new()),
         Ok(true) => (Err(format!("{path} can be read by others: ssh refuses it")), format!("chmod 600 {path}")),
-        Err(error) => (Err(format!("{path}: {error}")), format!("ssh-keygen -f {path}, then ssh-copy-id -i {path} to the board")),
+        Err(error) => {
+            (Err(format!("{path}: {error}")), format!("ssh-keygen -f {path}, then ssh-copy-id -i {path} to the board"))
+        }
     };
     Finding { what: "identity file".into(), found, needed: true, get }
 }
@@ -71,7 +75,8 @@ fn answer(unit: &Unit, target: &Target) -> Finding {
     let (found, get) = match look_at(unit, target, interrupted) {
         Ok(said) => (Ok(said), String::new()),
         Err(error) => {
-            let causes: Vec<_> = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source()).collect();
+            let causes: Vec<_> =
+                std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source()).collect();
             let cause = causes.last().map(ToString::to_string).unwrap_or_default();
             (Err(cause), error.hint().unwrap_or_else(|| "see what `ssh -v` to it says".into()))
         }

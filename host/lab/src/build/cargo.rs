@@ -163,7 +163,7 @@ impl Workshop {
             let tail = log.len().saturating_sub(40);
             return Err(BuildError::Failed { command: line, status: status.to_string(), log: log[tail..].join("\n") });
         }
-        Ok(self.root.join("target/device").join(triple).join(&self.profile).join(program.package()))
+        Ok(self.root.join(folder(choice.builder)).join(triple).join(&self.profile).join(program.package()))
     }
 }
 
@@ -178,7 +178,7 @@ fn command_line(program: Program, triple: &str, choice: &Choice, profile: &str, 
     }
     command.arg("rustc");
     command.args(["--locked", "--profile", profile, "--package", program.package(), "--bin", program.package()]);
-    command.args(["--target", triple, "--target-dir", "target/device", "--", "-C", "strip=symbols"]);
+    command.args(["--target", triple, "--target-dir", folder(choice.builder), "--", "-C", "strip=symbols"]);
     if program == Program::Runner && triple.contains("-gnu") {
         // A program at a fixed address needs no relocations: 7 % smaller, see docs/decisions/0003-runner-size.md.
         command.args(["-C", "link-arg=-no-pie"]);
@@ -200,6 +200,16 @@ fn keep(made: &Path, kept: &Path) -> Result<(), BuildError> {
     let part = kept.with_extension(format!("part-{}", std::process::id()));
     std::fs::copy(made, &part).map_err(error)?;
     std::fs::rename(&part, kept).map_err(error)
+}
+
+/// Where a builder works. Each has its own: cargo does not link again because another linker is asked for, and what a container has
+/// built for itself does not run outside of it.
+fn folder(builder: Builder) -> &'static str {
+    match builder {
+        Builder::Cargo | Builder::Auto => "target/device",
+        Builder::Cross => "target/device/cross",
+        Builder::Zig => "target/device/zig",
+    }
 }
 
 fn tool_name(builder: Builder) -> &'static str {
@@ -234,11 +244,14 @@ mod tests {
 
     #[test]
     fn every_builder_is_asked_for_the_same_program() {
-        let own = "--target aarch64-unknown-linux-musl --target-dir target/device -- -C strip=symbols";
-        for (builder, begins) in
-            [(Builder::Cargo, "cargo rustc "), (Builder::Zig, "cargo-zigbuild rustc "), (Builder::Cross, "cross +1.95.0 rustc ")]
-        {
-            check(Program::Agent, "aarch64-unknown-linux-musl", &choice(builder), begins, own);
+        let triple = "aarch64-unknown-linux-musl";
+        for (builder, begins, folder) in [
+            (Builder::Cargo, "cargo rustc ", "target/device"),
+            (Builder::Zig, "cargo-zigbuild rustc ", "target/device/zig"),
+            (Builder::Cross, "cross +1.95.0 rustc ", "target/device/cross"),
+        ] {
+            let ends = format!("--target {triple} --target-dir {folder} -- -C strip=symbols");
+            check(Program::Agent, triple, &choice(builder), begins, &ends);
         }
     }
 

@@ -176,7 +176,10 @@ fn installed_triples(root: &Path) -> Vec<String> {
 }
 
 fn answering_engine() -> Option<String> {
-    ["podman", "docker"].into_iter().find(|engine| output_of(engine, &["info"], Path::new(".")).is_some()).map(str::to_owned)
+    ["podman", "docker"]
+        .into_iter()
+        .find(|engine| output_of(engine, &["info"], Path::new(".")).is_some())
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -275,7 +278,13 @@ mod tests {
     #[test]
     fn zig_is_no_standard_library() {
         let zig = Tools { triples: Vec::new(), zig: true, ..tools() };
-        check("aarch64-unknown-linux-musl", Builder::Zig, None, &zig, Err("rustup target add --toolchain 1.95.0 aarch64-unknown-linux-musl"));
+        check(
+            "aarch64-unknown-linux-musl",
+            Builder::Zig,
+            None,
+            &zig,
+            Err("rustup target add --toolchain 1.95.0 aarch64-unknown-linux-musl"),
+        );
     }
 
     #[test]
