@@ -79,7 +79,7 @@ fn get(root: &Path, names: &[String], wanted: &Things) -> Result<()> {
     }
     let mut lines = vec![format!("could not get {}", left.names().join(", "))];
     for name in names {
-        let without = left.common(&self::wanted(root, &[name.clone()])?);
+        let without = left.common(&self::wanted(root, std::slice::from_ref(name))?);
         lines.push(match without.names() {
             lacks if lacks.is_empty() => format!("  ready:     {name}"),
             lacks => format!("  NOT READY: {name}, for want of {}", lacks.join(", ")),
