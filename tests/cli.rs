@@ -242,6 +242,68 @@ fn a_project_file_is_written_once_and_works() {
 }
 
 #[test]
+fn a_new_project_says_what_it_lacks_and_lists_targets_meanwhile() {
+    let home = Home::new();
+    home.run(["init"]).expect_code(0).expect_said(&["next: ", "mnist_dscnn", "--models"]);
+    for command in ["check", "models"] {
+        let ended = home.run([command]);
+        ended
+            .expect_code(2)
+            .expect_said(&["there is no folder 'models'", "hint: a model is a folder with a model.toml"]);
+    }
+    no_record(&home);
+    assert!(home.run(["targets"]).expect_code(0).stdout.contains("raspberry-pi-4"));
+    home.run(["doctor", "-t", "host"]).expect_code(0);
+}
+
+#[test]
+fn doctor_names_what_a_target_lacks_and_how_to_get_it() {
+    let home = Home::new();
+    let target = |builder: &str, linker: &str| {
+        format!(
+            "schema = 1\n[target]\nname = 'mine'\nsummary = 'Mine'\narchitecture = 'aarch64'\nproved = false\n\
+             proved_note = 'a test'\nemulated = true\n[build]\nrunner_triple = 'aarch64-unknown-linux-gnu'\n\
+             agent_triple = 'no-such-linux-musl'\nbuilder = '{builder}'\nlinker = '{linker}'\npackages = ['gcc-mine']\n\
+             [link]\nkind = 'emulated'\nemulator = 'qemu-mine'\nsysroot = '/no/such/sysroot'\n[limits]\npass_deadline_s = 60\n"
+        )
+    };
+    std::fs::create_dir(home.path("targets")).unwrap();
+    std::fs::write(home.path("targets/mine.toml"), target("cargo", "mine-gcc")).unwrap();
+    let ended = home.run(["doctor", "-t", "mine", "--target-folder", "targets"]);
+    let text = &ended.expect_code(5).stdout;
+    let channel = "rustup target add --toolchain 1.";
+    for part in [
+        "MISSING  linker mine-gcc",
+        "MISSING  qemu-mine",
+        "    apt-get install gcc-mine\n",
+        channel,
+        " no-such-linux-musl\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    assert!(!text.contains("pip install"), "another builder was not asked for:\n{text}");
+    let ended = home.run(["agent", "build", "-t", "mine", "--target-folder", "targets"]);
+    ended.expect_code(5).expect_said(&["no standard library for no-such-linux-musl", "hint: `boardproof doctor"]);
+}
+
+#[test]
+fn a_builder_on_the_command_line_stands_above_the_target() {
+    let home = Home::new();
+    let json = |builder: &str| -> serde_json::Value {
+        let ended = home.run(["doctor", "-t", "qemu-aarch64", "--json", "--builder", builder]);
+        assert!(matches!(ended.code, Some(0 | 5)), "{}", ended.stderr);
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    for (builder, row) in [("zig", "builder zig"), ("cross", "builder cross")] {
+        let findings = json(builder);
+        let findings = findings["qemu-aarch64"].as_array().unwrap();
+        let found = findings.iter().find(|f| f["what"].as_str().unwrap().starts_with(row)).unwrap();
+        assert_eq!(found["needed"], true, "{found}");
+    }
+    home.run(["doctor", "--builder", "gcc"]).expect_code(2).expect_said(&["auto, cargo, zig, cross"]);
+}
+
+#[test]
 fn a_target_to_build_for_that_nobody_knows_is_wrong_use() {
     let home = Home::new();
     home.run(["agent", "build", "-t", "hots"]).expect_code(2).expect_said(&["known: host, "]);

@@ -11,4 +11,5 @@ mod material;
 mod pipeline;
 mod processes;
 mod simulated;
+mod targets;
 mod tool;

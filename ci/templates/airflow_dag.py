@@ -1,13 +1,18 @@
 """Airflow: a DAG that gates a release on a board.
 
-BashOperator pushes the last line on stdout as its XCom: check.sh makes that one line of JSON, so later tasks read the verdict from there.
-A code other than 0 fails the task, so nothing downstream of it runs.
+A code other than 0 fails the task, so nothing downstream of it runs. When it passes, the last line on stdout, one line of JSON, is its XCom;
+when it fails, the same line is the last in the task's log. Needs Airflow 2.8 or later, with a worker that reaches the board. Start it with
+the configuration {"project": "/path/of/the/project"}.
 """
 
 from datetime import datetime, timedelta
 
 from airflow import DAG
-from airflow.operators.bash import BashOperator
+
+try:
+    from airflow.providers.standard.operators.bash import BashOperator
+except ImportError:  # before Airflow 3
+    from airflow.operators.bash import BashOperator
 
 with DAG(
     dag_id="boardproof",
@@ -19,8 +24,8 @@ with DAG(
 ) as dag:
     check = BashOperator(
         task_id="check",
-        # The trailing space keeps Airflow from taking a name that ends in .sh for a template file.
-        bash_command="ci/templates/check.sh boardproof-out/{{ run_id | replace(':', '_') }} ",
+        # A run that is cleared and started again has the same id: check.sh removes what it left before.
+        bash_command="ci/templates/check.sh boardproof-out/{{ run_id | replace(':', '_') }}",
         cwd="{{ dag_run.conf['project'] }}",
         # A verdict does not change by asking again; retries after a fault are boardproof's own, bounded and in the record.
         retries=0,

@@ -1,12 +1,12 @@
 //! `cargo xtask check`: the one list of checks. All run, whatever becomes of the one before.
 
+use crate::deny;
 use crate::programs::host_triple;
 use crate::setup::BARE;
-use crate::step::{Steps, cargo, output, program, run, works};
+use crate::step::{Steps, cargo, output, program, run};
 use crate::tidy;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
-use std::process::Stdio;
 
 /// Crates that must build for a device without an operating system, each alone: a build of the whole workspace unifies features and
 /// hides what only works with `std`.
@@ -42,7 +42,7 @@ pub fn check(root: &Path, arguments: &Arguments) -> Result<()> {
         });
     }
     steps.run("documentation", documentation);
-    licences(&mut steps);
+    deny::check(root, &mut steps);
     steps.finish("check")
 }
 
@@ -83,28 +83,6 @@ fn digests(root: &Path) -> Result<()> {
 fn unnamed(sums: &str, files: &str) -> Vec<String> {
     let named: Vec<_> = sums.lines().filter_map(|line| line.split_once("  ")).map(|(_, name)| name).collect();
     files.lines().filter(|file| !named.contains(file)).map(str::to_owned).collect()
-}
-
-/// Licences, bans and sources need no network; advisories do, and a machine without one is not a bad commit.
-fn licences(steps: &mut Steps) {
-    if !works("cargo", &["deny", "--version"]) {
-        let how = "cargo-deny is not installed (about four minutes): cargo install cargo-deny --locked";
-        steps.skip("licences, bans, sources", how);
-        return steps.skip("advisories", how);
-    }
-    let deny = |what: &[&str]| {
-        let mut command = program("cargo", &["deny", "--config", "ci/deny.toml", "check"]);
-        command.args(what);
-        command
-    };
-    steps.run("licences, bans, sources", || run(deny(&["licenses", "bans", "sources"])));
-    let mut fetch = program("cargo", &["deny", "--config", "ci/deny.toml", "fetch", "db"]);
-    let fetched = fetch.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if fetched.is_ok_and(|status| status.success()) {
-        steps.run("advisories", || run(deny(&["advisories"])));
-    } else {
-        steps.skip("advisories", "the advisory database cannot be reached from here");
-    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const FAIL: i32 = 1;
 /// Shows the tool at work, and fails when it does not say what it must.
 pub fn demo(root: &Path) -> Result<()> {
     let targets = ["host".to_owned(), TARGET.to_owned()];
-    setup::setup(root, &setup::Arguments { target: targets.to_vec(), ..Default::default() })?;
+    setup::for_targets(root, &targets)?;
     build_tool()?;
     build_agents(root, &targets)?;
     let out = fresh_folder(root, "demo")?;

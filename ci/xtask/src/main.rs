@@ -7,6 +7,7 @@
 mod bench;
 mod check;
 mod demo;
+mod deny;
 mod fuzz;
 mod programs;
 mod runs;

@@ -3,8 +3,9 @@
 //! What is needed stands in `targets/*.toml`, so a new board brings its own packages and triples. Looks before it acts: with all there it
 //! takes a fraction of a second and changes nothing.
 
+use crate::deny;
 use crate::step::{output, program, run, step, works};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -30,25 +31,75 @@ pub struct Arguments {
     pub look: bool,
 }
 
-/// Installs what is missing.
+/// The command: what the targets need and what `check` asks for besides.
 pub fn setup(root: &Path, arguments: &Arguments) -> Result<()> {
     let names = if arguments.all { every_target(root)? } else { named_or_usual(&arguments.target) };
     step("setup", || {
-        let wanted = wanted(root, &names)?;
-        let missing = wanted.missing(&Present::look(&wanted)?);
-        for (what, command) in missing.lines() {
-            eprintln!("missing: {what:<32} {command}");
+        let mut wanted = wanted(root, &names)?;
+        let extras = deny::missing(root);
+        if !extras.is_empty() && deny::python().is_none() {
+            wanted.packages.insert(deny::PACKAGE.to_owned());
         }
-        if missing.is_empty() {
-            return Ok(());
+        for extra in &extras {
+            print_missing(extra.what, &extra.how);
         }
         if arguments.look {
-            bail!("something is missing; `cargo xtask setup` without --look installs it");
+            let missing = look(&wanted)?;
+            return if missing.is_empty() && extras.is_empty() {
+                Ok(())
+            } else {
+                bail!("something is missing; `cargo xtask setup` without --look installs it")
+            };
         }
-        install(&missing)?;
-        let left = wanted.missing(&Present::look(&wanted)?);
-        if left.is_empty() { Ok(()) } else { bail!("installed without an error, and still missing: {left:?}") }
+        let done = get(root, &names, &wanted);
+        for extra in extras {
+            if let Err(error) = (extra.get)(root) {
+                eprintln!("not got: {}: {error:#}; `cargo xtask check` leaves out what needs it", extra.what);
+            }
+        }
+        done
     })
+}
+
+/// What these targets need and nothing else: for commands that use them.
+pub fn for_targets(root: &Path, names: &[String]) -> Result<()> {
+    step("setup", || get(root, names, &wanted(root, names)?))
+}
+
+/// Installs what is missing. An error names what is still missing and the targets that cannot do without; everything else is in place.
+fn get(root: &Path, names: &[String], wanted: &Things) -> Result<()> {
+    let missing = look(wanted)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let failed = install(&missing);
+    let left = wanted.missing(&Present::look(wanted)?);
+    if left.is_empty() {
+        return Ok(());
+    }
+    let mut lines = vec![format!("could not get {}", left.names().join(", "))];
+    for name in names {
+        let without = left.common(&self::wanted(root, std::slice::from_ref(name))?);
+        lines.push(match without.names() {
+            lacks if lacks.is_empty() => format!("  ready:     {name}"),
+            lacks => format!("  NOT READY: {name}, for want of {}", lacks.join(", ")),
+        });
+    }
+    lines.extend(failed.iter().map(|error| format!("  because: {error:#}")));
+    bail!("{}", lines.join("\n"))
+}
+
+/// What is missing, said and returned.
+fn look(wanted: &Things) -> Result<Things> {
+    let missing = wanted.missing(&Present::look(wanted)?);
+    for (what, command) in missing.lines() {
+        print_missing(what, &command);
+    }
+    Ok(missing)
+}
+
+fn print_missing(what: &str, command: &str) {
+    eprintln!("missing: {what:<32} {command}");
 }
 
 fn named_or_usual(names: &[String]) -> Vec<String> {
@@ -96,8 +147,6 @@ struct Things {
 #[derive(Debug, Default)]
 struct Present {
     things: Things,
-    /// This is a Debian or a child of it.
-    apt: bool,
 }
 
 fn wanted(root: &Path, names: &[String]) -> Result<Things> {
@@ -131,8 +180,22 @@ impl Things {
         }
     }
 
+    /// What is in both.
+    fn common(&self, other: &Self) -> Self {
+        let both = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.intersection(b).cloned().collect();
+        Self {
+            components: both(&self.components, &other.components),
+            triples: both(&self.triples, &other.triples),
+            packages: both(&self.packages, &other.packages),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    fn names(&self) -> Vec<&str> {
+        [&self.components, &self.triples, &self.packages].into_iter().flatten().map(String::as_str).collect()
     }
 
     /// Each thing with the command that gets it.
@@ -144,15 +207,14 @@ impl Things {
         lines
     }
 
-    /// What rustup must do, then what root must do, as shell words: one line each.
+    /// What rustup must do, as shell words: one thing a command, because it stops at the first that it cannot get.
     fn rustup_commands(&self) -> Vec<Vec<String>> {
-        let command = |noun: &str, names: &BTreeSet<String>| {
-            let head = ["rustup", noun, "add"].map(str::to_owned);
-            (!names.is_empty()).then(|| head.into_iter().chain(names.iter().cloned()).collect())
-        };
-        [command("component", &self.components), command("target", &self.triples)].into_iter().flatten().collect()
+        let command = |noun: &str, name: &String| ["rustup", noun, "add", name].map(str::to_owned).to_vec();
+        let components = self.components.iter().map(|name| command("component", name));
+        components.chain(self.triples.iter().map(|name| command("target", name))).collect()
     }
 
+    /// What root must do.
     fn root_commands(&self) -> Vec<Vec<String>> {
         if self.packages.is_empty() {
             return Vec::new();
@@ -164,6 +226,11 @@ impl Things {
         install.extend(self.packages.iter().cloned());
         vec![command(&["update"]), install]
     }
+
+    /// Its packages, each alone.
+    fn package_by_package(&self) -> impl Iterator<Item = Self> {
+        self.packages.iter().map(|name| Self { packages: [name.clone()].into(), ..Self::default() })
+    }
 }
 
 impl Present {
@@ -174,17 +241,21 @@ impl Present {
         let is_there = |names: &BTreeSet<String>, test: &dyn Fn(&str) -> bool| -> BTreeSet<String> {
             names.iter().filter(|name| test(name)).cloned().collect()
         };
-        let apt = works("apt-get", &["--version"]) && works("dpkg-query", &["--version"]);
         let mut things = Things {
             components: is_there(&wanted.components, &|c| has(component_program(c))),
             triples: is_there(&wanted.triples, &|t| has(&format!("lib/rustlib/{t}/lib"))),
             ..Things::default()
         };
-        if apt {
+        if has_apt() {
             things.packages = is_there(&wanted.packages, &is_installed);
         }
-        Ok(Self { things, apt })
+        Ok(Self { things })
     }
+}
+
+/// This is a Debian or a child of it.
+fn has_apt() -> bool {
+    works("apt-get", &["--version"]) && works("dpkg-query", &["--version"])
 }
 
 fn component_program(component: &str) -> &'static str {
@@ -218,30 +289,38 @@ impl Rights {
     }
 }
 
-/// Gets everything that can be got: one source that fails does not keep the others from being asked.
-fn install(missing: &Things) -> Result<()> {
-    let mut failed = Vec::new();
-    for command in missing.rustup_commands() {
-        failed.extend(run_words(&command).err());
-    }
-    let commands = missing.root_commands();
-    if !commands.is_empty() {
-        failed.extend(install_packages(missing, &commands).err());
-    }
-    let failed: Vec<_> = failed.iter().map(|error| format!("{error:#}")).collect();
-    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("\n")) }
+/// Gets everything that can be got: one source that fails does not keep the others from being asked. Returns what went wrong.
+fn install(missing: &Things) -> Vec<anyhow::Error> {
+    let mut failed: Vec<_> = missing.rustup_commands().iter().filter_map(|command| run_words(command).err()).collect();
+    failed.extend(install_packages(missing));
+    failed
 }
 
-fn install_packages(missing: &Things, commands: &[Vec<String>]) -> Result<()> {
-    if !Present::look(missing)?.apt {
+fn install_packages(missing: &Things) -> Vec<anyhow::Error> {
+    if missing.packages.is_empty() {
+        return Vec::new();
+    }
+    if !has_apt() {
         let names: Vec<_> = missing.packages.iter().map(String::as_str).collect();
-        bail!("this machine has no apt; get what these Debian packages hold by its own means: {}", names.join(", "));
+        let names = names.join(", ");
+        return vec![anyhow!("this machine has no apt; get what these Debian packages hold by its own means: {names}")];
     }
     let rights = Rights::find();
     if rights == Rights::No {
-        let line = by_hand(commands);
-        bail!("packages need root and sudo asks for a password: type this once, then try again\n\n    {line}\n");
+        let line = by_hand(&missing.root_commands());
+        return vec![anyhow!(
+            "packages need root and sudo asks for a password: type this once, then try again\n\n    {line}\n"
+        )];
     }
+    let Err(error) = run_as_root(&missing.root_commands(), rights) else { return Vec::new() };
+    if missing.packages.len() == 1 {
+        return vec![error];
+    }
+    // apt installs nothing of a list in which it does not know a name.
+    missing.package_by_package().filter_map(|one| run_as_root(&one.root_commands()[1..], rights).err()).collect()
+}
+
+fn run_as_root(commands: &[Vec<String>], rights: Rights) -> Result<()> {
     for command in commands {
         let mut command = command.clone();
         if rights == Rights::Sudo {
@@ -287,7 +366,7 @@ mod tests {
 
     #[test]
     fn nothing_missing_means_nothing_to_do() {
-        let present = Present { things: board(), apt: true };
+        let present = Present { things: board() };
         let missing = board().missing(&present);
         assert!(missing.is_empty());
         assert!(missing.rustup_commands().is_empty() && missing.root_commands().is_empty());
@@ -295,11 +374,30 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_its_command() {
-        let present = Present { things: Things { packages: set(&["cpio"]), ..Things::default() }, apt: true };
+        let present = Present { things: Things { packages: set(&["cpio"]), ..Things::default() } };
         let missing = board().missing(&present);
         let lines = missing.lines();
         assert!(lines.contains(&("qemu-system-arm", "apt-get install qemu-system-arm".to_owned())), "{lines:?}");
         assert!(!lines.iter().any(|(what, _)| *what == "cpio"), "{lines:?}");
+    }
+
+    #[test]
+    fn what_one_source_lacks_is_asked_for_alone() {
+        let words: Vec<_> = board().rustup_commands().iter().map(|words| words.join(" ")).collect();
+        assert_eq!(
+            words,
+            ["rustup target add aarch64-unknown-linux-gnu", "rustup target add aarch64-unknown-linux-musl"]
+        );
+        let packages: Vec<_> = board().package_by_package().map(|one| one.root_commands()[1].last().cloned()).collect();
+        assert_eq!(packages, [Some("cpio".to_owned()), Some("qemu-system-arm".to_owned())]);
+    }
+
+    #[test]
+    fn a_target_is_ready_when_nothing_of_its_own_is_missing() {
+        let left = Things { packages: set(&["cpio", "podman"]), ..Things::default() };
+        assert_eq!(left.common(&board()).names(), ["cpio"]);
+        let left = Things { triples: set(&["riscv64gc-unknown-linux-musl"]), ..Things::default() };
+        assert!(left.common(&board()).is_empty());
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct Arguments {
 /// Runs all tests. Stops at the first step that fails: what comes after needs what came before.
 pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
     let targets = targets(root, arguments.all)?;
-    setup::setup(root, &setup::Arguments { target: targets.clone(), ..Default::default() })?;
+    setup::for_targets(root, &targets)?;
     build_tool()?;
     build_agents(root, &targets)?;
     let mut tests = Steps::default();

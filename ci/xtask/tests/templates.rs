@@ -19,11 +19,13 @@ impl StandIn {
             "#!/bin/sh\n\
              if [ \"$1\" = report ]; then\n    [ {report_ends_with} -ne 0 ] || echo text > \"$6\"\n    exit {report_ends_with}\nfi\n\
              echo noise\n\
+             if [ -e \"$3\" ]; then exit 2; fi\n\
              if [ {writes_record} = true ]; then mkdir -p \"$3\" && echo '{{}}' > \"$3/record.json\"; fi\n\
              exit {check_ends_with}\n"
         )
     }
 
+    /// Runs the script, as a CI system would in a workspace that may hold what an earlier run has left.
     fn run(&self, folder: &Path) -> Output {
         let program = folder.join("boardproof");
         fs::write(&program, self.script()).unwrap();
@@ -80,4 +82,36 @@ fn a_failed_report_does_not_hide_a_failed_check() {
 #[test]
 fn a_pass_ends_with_0_and_has_its_reports() {
     check(&StandIn { check_ends_with: 0, writes_record: true, report_ends_with: 0 }, 0, "pass", true);
+}
+
+#[test]
+fn a_workspace_that_is_kept_shows_nothing_of_the_run_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let pass = StandIn { check_ends_with: 0, writes_record: true, report_ends_with: 0 };
+    for _ in 0..2 {
+        let output = pass.run(folder.path());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let fault = StandIn { check_ends_with: 5, writes_record: false, report_ends_with: 0 };
+    assert_eq!(fault.run(folder.path()).status.code(), Some(5));
+    for name in ["record", "report.xml", "report.md", "report.html"] {
+        assert!(!folder.path().join("out").join(name).exists(), "{name} is of the run before");
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_record_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("out/record")).unwrap();
+    fs::write(folder.path().join("out/record/thesis.txt"), "precious").unwrap();
+    let output = StandIn { check_ends_with: 0, writes_record: true, report_ends_with: 0 }.run(folder.path());
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(fs::read_to_string(folder.path().join("out/record/thesis.txt")).unwrap(), "precious");
+}
+
+#[test]
+fn wrong_use_has_its_line_of_json_too() {
+    let output = Command::new("sh").arg(check_sh()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.stdout, b"{\"verdict\":\"wrong_use\",\"exit_code\":2}\n");
 }

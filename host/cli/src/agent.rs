@@ -1,6 +1,6 @@
 //! `agent build` and `agent clean`.
 
-use crate::args::Places;
+use crate::args::{BuilderName, Places};
 use crate::exit::Exit;
 use crate::list::print_json;
 use crate::out::{put, put_line};
@@ -18,12 +18,13 @@ use boardproof_record::record::Build;
 use std::time::Duration;
 
 /// Builds agent and runner for each target, or takes them from the cache.
-pub fn build(names: &[String], places: &Places, json: bool) -> Result<Exit> {
-    let world = World::read(places, &[])?;
+pub fn build(names: &[String], builder: Option<BuilderName>, places: &Places, json: bool) -> Result<Exit> {
+    let mut world = World::read_lab(places)?;
+    world.build_with(builder);
     let host = ["host".to_owned()];
     let names = if names.is_empty() { &host[..] } else { names };
     let workshop = Workshop::open()?;
-    let mut table = Table::new(&["TARGET", "PROGRAM", "TRIPLE", "BYTES", "DIGEST", "FROM"]);
+    let mut table = Table::new(&["TARGET", "PROGRAM", "TRIPLE", "BYTES", "DIGEST", "FROM", "BUILDER"]);
     let mut builds = Vec::new();
     for name in names {
         let target = find(&world, name)?;
@@ -31,9 +32,9 @@ pub fn build(names: &[String], places: &Places, json: bool) -> Result<Exit> {
             let artifact = workshop
                 .artifact(*program, &target.build, &mut |line| eprintln!("  {line}"))
                 .with_context(|| format!("could not build the {} for {name}", program.name()))?;
-            let Build { triple, bytes, digest, cached, .. } = &artifact.build;
+            let Build { triple, bytes, digest, cached, builder, .. } = &artifact.build;
             let from = if *cached { "cache" } else { "built now" };
-            table.row(&[name, program.name(), triple, &bytes.to_string(), &digest.short(), from]);
+            table.row(&[name, program.name(), triple, &bytes.to_string(), &digest.short(), from, builder]);
             builds.push(serde_json::json!({ "target": name, "path": artifact.path, "build": artifact.build }));
         }
     }
@@ -65,7 +66,7 @@ fn find<'w>(world: &'w World, name: &str) -> Result<&'w Target> {
 
 /// Removes what boardproof left on units: blobs, leases, the agent itself.
 pub fn clean(names: &[String], places: &Places) -> Result<Exit> {
-    let world = World::read(places, &[])?;
+    let world = World::read_lab(places)?;
     let workshop = Workshop::open()?;
     for name in names {
         let (unit, target) = locate(name, &world.targets, &world.units)?;

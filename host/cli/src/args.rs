@@ -1,5 +1,6 @@
 //! The command line. Nothing but words: parsing is clap's, doing is elsewhere.
 
+use boardproof_record::plan::Builder;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -72,6 +73,30 @@ pub struct Places {
     pub target_folder: Option<PathBuf>,
 }
 
+/// Name of a tool that builds agent and runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BuilderName {
+    /// The first of the others that can
+    Auto,
+    /// cargo with a cross linker
+    Cargo,
+    /// cargo-zigbuild
+    Zig,
+    /// cross in a container
+    Cross,
+}
+
+impl From<BuilderName> for Builder {
+    fn from(name: BuilderName) -> Self {
+        match name {
+            BuilderName::Auto => Self::Auto,
+            BuilderName::Cargo => Self::Cargo,
+            BuilderName::Zig => Self::Zig,
+            BuilderName::Cross => Self::Cross,
+        }
+    }
+}
+
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -99,6 +124,9 @@ pub struct CheckArgs {
     /// Where things are.
     #[command(flatten)]
     pub places: Places,
+    /// Tool that builds agent and runner, whatever the targets say
+    #[arg(long, value_enum, value_name = "BUILDER")]
+    pub builder: Option<BuilderName>,
     /// Samples of the accuracy pass [default: the whole evalset]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub samples: Option<u64>,
@@ -193,8 +221,11 @@ pub struct InitArgs {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Targets or units to look at; may be given again [default: host and virtual-board-aarch64]
-    #[arg(long = "target", short = 't', value_name = "TARGET")]
+    #[arg(long = "target", short = 't', visible_alias = "unit", value_name = "TARGET")]
     pub target: Vec<String>,
+    /// Tool that builds agent and runner, whatever the targets say
+    #[arg(long, value_enum, value_name = "BUILDER")]
+    pub builder: Option<BuilderName>,
     /// Where things are.
     #[command(flatten)]
     pub places: Places,
@@ -222,6 +253,9 @@ pub enum AgentCommand {
         /// Target; may be given again [default: host]
         #[arg(long = "target", short = 't', value_name = "TARGET")]
         target: Vec<String>,
+        /// Tool that builds, whatever the targets say
+        #[arg(long, value_enum, value_name = "BUILDER")]
+        builder: Option<BuilderName>,
         /// Where things are.
         #[command(flatten)]
         places: Places,

@@ -5,15 +5,16 @@ use crate::exit::Exit;
 use crate::out::{put, put_line};
 use crate::project::{PROJECT_FILE, World};
 use crate::table::Table;
-use anyhow::{Context, Result, bail};
-use boardproof_plan::Purpose;
+use anyhow::{Context, Result};
+use boardproof_lab::build::find_source;
+use boardproof_plan::{PlanError, Purpose};
 use boardproof_record::plan::LinkSpec;
 use clap::CommandFactory;
 use std::path::Path;
 
 /// Lists targets, then units.
 pub fn targets(args: &ListArgs) -> Result<Exit> {
-    let world = World::read(&args.places, &[])?;
+    let world = World::read_lab(&args.places)?;
     if args.json {
         print_json(&serde_json::json!({ "targets": world.targets, "units": world.units }))?;
         return Ok(Exit::Pass);
@@ -34,7 +35,7 @@ pub fn targets(args: &ListArgs) -> Result<Exit> {
         let mut table = Table::new(&["UNIT", "TARGET", "ADDRESS", "TAGS"]);
         for unit in world.units.values() {
             let address = unit.address.as_deref().unwrap_or("-");
-            table.row(&[unit.name.as_str(), unit.target.as_str(), address, &unit.tags.join(" ")]);
+            table.row(&[unit.name.as_str(), unit.target.as_str(), address, &unit.tags.join(", ")]);
         }
         put(format_args!("\n{table}"));
     }
@@ -45,7 +46,7 @@ pub fn targets(args: &ListArgs) -> Result<Exit> {
 pub fn models(args: &ListArgs) -> Result<Exit> {
     let world = World::read(&args.places, &[])?;
     if world.manifests.is_empty() {
-        bail!("no models here: expected a folder 'models' or a project file");
+        return Err(PlanError::Empty("no model.toml was found".into()).into());
     }
     if args.json {
         let models: Vec<_> = world.manifests.values().map(|m| &m.model).collect();
@@ -84,7 +85,13 @@ pub fn init(args: &InitArgs) -> Result<Exit> {
         .write_all(boardproof_plan::TEMPLATE.as_bytes())
         .with_context(|| format!("could not write {}", file.display()))?;
     put_line(file.display());
-    eprintln!("next: put models beside it (see `boardproof models`), then run `boardproof check`");
+    eprintln!(
+        "next: put your models into the folder 'models' beside it, each a folder with a model.toml, and run `boardproof check`"
+    );
+    if let Ok(source) = find_source() {
+        let models = source.join("models");
+        eprintln!("to try it first: boardproof check mnist_dscnn --variant int8_qdq_pc --models {}", models.display());
+    }
     Ok(Exit::Pass)
 }
 

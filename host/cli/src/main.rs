@@ -43,8 +43,8 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Targets(args) => list::targets(&args),
         Command::Models(args) => list::models(&args),
-        Command::Agent { command: AgentCommand::Build { target, places, json } } => {
-            agent::build(&target, &places, json)
+        Command::Agent { command: AgentCommand::Build { target, builder, places, json } } => {
+            agent::build(&target, builder, &places, json)
         }
         Command::Completions { shell } => Ok(list::completions(shell)),
         Command::Man { folder } => list::man(&folder),

@@ -1,6 +1,6 @@
 //! Finds and reads what people wrote: project file, models, targets, inventory, policy. All opening of such files is here.
 
-use crate::args::Places;
+use crate::args::{BuilderName, Places};
 use anyhow::{Context, Result, bail};
 use boardproof_plan::{Manifest, Project, parse_inventory, parse_model, parse_policy, parse_project, parse_target};
 use boardproof_record::plan::{Target, Unit};
@@ -30,26 +30,42 @@ pub struct World {
 impl World {
     /// Reads project file, targets, inventory, and the models of the project, of `--models`, and those given by path.
     pub fn read(places: &Places, model_paths: &[PathBuf]) -> Result<Self> {
-        let (root, project) = project(places)?;
+        let mut world = Self::read_lab(places)?;
+        let (root, project) = (&world.root, &world.project);
         let mut folders: Vec<PathBuf> = places.models.clone();
         folders.extend(model_paths.iter().cloned());
         if folders.is_empty() {
-            match &project {
+            match project {
                 Some(p) => folders.extend(p.models.iter().map(|m| root.join(m))),
                 None if Path::new("models").is_dir() => folders.push("models".into()),
                 None => {}
             }
         }
+        world.manifests = manifests(&folders)?;
+        Ok(world)
+    }
+
+    /// Reads project file, targets and inventory, for what needs no models: a project may have none yet.
+    pub fn read_lab(places: &Places) -> Result<Self> {
+        let (root, project) = project(places)?;
         let own_targets =
             places.target_folder.clone().or_else(|| Some(root.join(project.as_ref()?.target_folder.as_ref()?)));
         let inventory = places.inventory.clone().or_else(|| Some(root.join(project.as_ref()?.inventory.as_ref()?)));
         Ok(Self {
-            manifests: manifests(&folders)?,
+            manifests: BTreeMap::new(),
             targets: targets(own_targets.as_deref())?,
             units: inventory.map(|file| read_inventory(&file)).transpose()?.unwrap_or_default(),
             project,
             root,
         })
+    }
+
+    /// Puts the builder that was asked for in place of what the targets say. The record shows it as theirs.
+    pub fn build_with(&mut self, builder: Option<BuilderName>) {
+        let Some(builder) = builder else { return };
+        for target in self.targets.values_mut() {
+            target.build.builder = builder.into();
+        }
     }
 
     /// The policy asked for, else the project's, else the default.
@@ -87,7 +103,8 @@ fn manifests(folders: &[PathBuf]) -> Result<BTreeMap<ModelName, Manifest>> {
     for folder in folders {
         let found = model_folders(folder)?;
         if found.is_empty() {
-            bail!("no model.toml in {} nor in a folder of it", folder.display());
+            let what = format!("no model.toml in '{}' nor in a folder of it", folder.display());
+            return Err(boardproof_plan::PlanError::Empty(what).into());
         }
         for model in found {
             let file = model.join("model.toml");
@@ -107,7 +124,7 @@ fn model_folders(folder: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![folder.to_path_buf()]);
     }
     if !folder.is_dir() {
-        let what = format!("there is no folder '{}' with models", folder.display());
+        let what = format!("there is no folder '{}'", folder.display());
         return Err(boardproof_plan::PlanError::Empty(what).into());
     }
     let entries =

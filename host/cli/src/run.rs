@@ -52,7 +52,8 @@ fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
     let is_path = |m: &&String| m.contains('/') || Path::new(m).join("model.toml").is_file();
     let (paths, names): (Vec<_>, Vec<_>) = args.model.iter().partition(is_path);
     let paths: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
-    let world = World::read(&args.places, &paths)?;
+    let mut world = World::read(&args.places, &paths)?;
+    world.build_with(args.builder);
     let by_path = |path: &PathBuf| {
         let inside = |file: &str| Path::new(file).starts_with(path);
         world.manifests.values().find(|m| inside(&m.model.evalset.file)).map(|m| m.model.name.to_string())

@@ -345,6 +345,25 @@ impl Reach {
     }
 }
 
+/// Asks a unit behind SSH what it is, and leaves nothing there. One line: its machine, kernel and C library.
+pub fn look_at(unit: &Unit, target: &Target, interrupted: fn() -> bool) -> Result<String, ReachError> {
+    let way = Way::Ssh { destination: inventory_destination(unit)?, agent: PathBuf::new(), name: String::new() };
+    let architecture = target.architecture.clone();
+    let reach = Reach { unit: unit.name.to_string(), identity: None, architecture, way };
+    let Way::Ssh { destination, .. } = &reach.way else { unreachable!("it was just made so") };
+    let answer = reach.say(&mut ssh_command(destination, LOOK_SCRIPT), None, interrupted)?;
+    let mut lines = answer.lines().map(str::trim);
+    let machine = lines.next().unwrap_or_default();
+    if !may_run(&reach.architecture, machine) {
+        return Err(reach.wrong_architecture(machine));
+    }
+    let more: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    Ok(format!("answers: {machine}, {}", more.join(", ")))
+}
+
+/// Machine, kernel, and what `ldd` calls the C library (musl's says its name on the first line of an error).
+const LOOK_SCRIPT: &str = "exec sh -c 'uname -m; uname -sr; ldd --version 2>&1 | head -n 1'";
+
 /// Tells the machine, and the version of the agent if one is there. One that is there but does not run was damaged by a power cut, and
 /// is replaced like one that is not there.
 fn ask_script(name: &str) -> String {

@@ -65,7 +65,7 @@ pub enum PlanError {
         source: crate::evalset::EvalsetError,
     },
     /// Nothing to do.
-    #[error("the plan is empty: {0}")]
+    #[error("there is nothing to check: {0}")]
     Empty(String),
 }
 
@@ -78,7 +78,11 @@ impl PlanError {
             Self::Unknown { kind: "unit", .. } => {
                 Some("units are listed in the inventory (see targets/inventory.example.toml)".into())
             }
-            Self::Empty(_) => Some("`boardproof init` writes a project file that works".into()),
+            Self::Empty(_) => Some(
+                "a model is a folder with a model.toml: name it (`boardproof check PATH`), or put it where boardproof.toml looks \
+                 (`boardproof init` writes that file); the sources of boardproof have some to try in their folder models"
+                    .into(),
+            ),
             _ => None,
         }
     }

@@ -55,3 +55,16 @@ pub fn parse_inventory(file: &str, text: &str) -> Result<BTreeMap<UnitName, Unit
     }
     Ok(units)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_an_inventory_of_targets_that_there_are() {
+        let units = parse_inventory("example", include_str!("../../../targets/inventory.example.toml")).unwrap();
+        let known = |unit: &Unit| crate::builtin::TARGETS.iter().any(|(name, _)| *name == unit.target.as_str());
+        assert!(units.len() >= 3 && units.values().all(known), "{units:?}");
+        assert!(units.values().any(|unit| matches!(unit.power, Some(PowerSpec::Command { .. }))));
+    }
+}

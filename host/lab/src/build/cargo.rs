@@ -1,7 +1,7 @@
 //! Running the builder and keeping what it made, by digest.
 
 use super::Program;
-use super::choose::{Choice, Tools, choose};
+use super::choose::{Choice, Tools, channel, choose, needs};
 use super::source::{SourceError, find_source, source_digest};
 use boardproof_record::Digest;
 use boardproof_record::plan::{BuildSpec, Builder};
@@ -78,7 +78,7 @@ pub struct Artifact {
     pub build: Build,
 }
 
-/// What [`Workshop::command`] does to a program beyond its source; to be changed with it, so that no older program is taken for one
+/// What [`command_line`] does to a program beyond its source; to be changed with it, so that no older program is taken for one
 /// that was made this way.
 const RECIPE: &str = "2: stripped, runners for gnu at a fixed address";
 
@@ -106,13 +106,9 @@ impl Workshop {
         spec: &BuildSpec,
         say: &mut dyn FnMut(&str),
     ) -> Result<Artifact, BuildError> {
-        let (triple, linker) = match program {
-            Program::Agent if spec.agent_triple.contains("-musl") => (spec.agent_triple.as_str(), None),
-            Program::Agent => (spec.agent_triple.as_str(), spec.linker.as_deref()),
-            Program::Runner => (spec.runner_triple.as_str(), spec.linker.as_deref()),
-        };
-        let choice = choose(triple, spec.builder, linker, &Tools::detect(linker))?;
-        let toolchain = toolchain();
+        let (triple, linker) = needs(program, spec);
+        let choice = choose(triple, spec.builder, linker, &Tools::detect(&self.root, linker))?;
+        let toolchain = toolchain(&self.root);
         let flags = [
             RECIPE,
             triple,
@@ -150,7 +146,8 @@ impl Workshop {
         choice: &Choice,
         say: &mut dyn FnMut(&str),
     ) -> Result<PathBuf, BuildError> {
-        let mut command = self.command(program, triple, choice);
+        let mut command = command_line(program, triple, choice, &self.profile, &channel(&self.root));
+        command.current_dir(&self.root);
         let line = format!("{command:?}");
         let start = |source| BuildError::Start { program: tool_name(choice.builder).into(), source };
         let mut child =
@@ -166,51 +163,34 @@ impl Workshop {
             let tail = log.len().saturating_sub(40);
             return Err(BuildError::Failed { command: line, status: status.to_string(), log: log[tail..].join("\n") });
         }
-        Ok(self.root.join("target/device").join(triple).join(&self.profile).join(program.package()))
+        Ok(self.root.join(folder(choice.builder)).join(triple).join(&self.profile).join(program.package()))
     }
+}
 
-    /// `cargo rustc` (or the same through zigbuild or cross). Only the last step strips, so that the dependencies are those of
-    /// every other build in this profile.
-    fn command(&self, program: Program, triple: &str, choice: &Choice) -> Command {
-        let mut command = match choice.builder {
-            Builder::Cross => {
-                let mut cross = Command::new("cross");
-                // cross 0.2.5 misreads the word "active" that newer rustup prints behind the default toolchain, and then tries to
-                // install it: naming the toolchain avoids that.
-                cross.arg(format!("+{}", channel(&self.root))).arg("rustc");
-                cross
-            }
-            Builder::Zig => {
-                let mut zig = Command::new("cargo-zigbuild");
-                zig.arg("rustc");
-                zig
-            }
-            Builder::Cargo | Builder::Auto => {
-                let mut cargo = Command::new("cargo");
-                cargo.arg("rustc");
-                cargo
-            }
-        };
-        command.current_dir(&self.root);
-        command.args([
-            "--locked",
-            "--profile",
-            &self.profile,
-            "--package",
-            program.package(),
-            "--bin",
-            program.package(),
-        ]);
-        command.args(["--target", triple, "--target-dir", "target/device", "--", "-C", "strip=symbols"]);
-        if program == Program::Runner && triple.contains("-gnu") {
-            // A program at a fixed address needs no relocations: 7 % smaller, see docs/decisions/0003-runner-size.md.
-            command.args(["-C", "link-arg=-no-pie"]);
-        }
-        if let Some(linker) = &choice.linker {
-            command.env(format!("CARGO_TARGET_{}_LINKER", triple.to_ascii_uppercase().replace('-', "_")), linker);
-        }
-        command
+/// `cargo rustc` (or the same through zigbuild or cross). Only the last step strips, so that the dependencies are those of every other
+/// build in this profile.
+fn command_line(program: Program, triple: &str, choice: &Choice, profile: &str, channel: &str) -> Command {
+    let mut command = Command::new(tool_name(choice.builder));
+    if choice.builder == Builder::Cross {
+        // cross 0.2.5 misreads the word "active" that newer rustup prints behind the default toolchain, and then tries to install it:
+        // naming the toolchain avoids that.
+        command.arg(format!("+{channel}"));
     }
+    command.arg("rustc");
+    command.args(["--locked", "--profile", profile, "--package", program.package(), "--bin", program.package()]);
+    command.args(["--target", triple, "--target-dir", folder(choice.builder), "--", "-C", "strip=symbols"]);
+    if program == Program::Runner && triple.contains("-gnu") {
+        // A program at a fixed address needs no relocations: 7 % smaller, see docs/decisions/0003-runner-size.md.
+        command.args(["-C", "link-arg=-no-pie"]);
+    }
+    if let Some(linker) = &choice.linker {
+        command.env(format!("CARGO_TARGET_{}_LINKER", triple.to_ascii_uppercase().replace('-', "_")), linker);
+    }
+    if let Some(engine) = &choice.engine {
+        // cross asks for docker first: without this the reason given for the choice might not be what happens.
+        command.env("CROSS_CONTAINER_ENGINE", engine);
+    }
+    command
 }
 
 /// Copies the result into the cache under a name that only a complete file ever has.
@@ -222,6 +202,16 @@ fn keep(made: &Path, kept: &Path) -> Result<(), BuildError> {
     std::fs::rename(&part, kept).map_err(error)
 }
 
+/// Where a builder works. Each has its own: cargo does not link again because another linker is asked for, and what a container has
+/// built for itself does not run outside of it.
+fn folder(builder: Builder) -> &'static str {
+    match builder {
+        Builder::Cargo | Builder::Auto => "target/device",
+        Builder::Cross => "target/device/cross",
+        Builder::Zig => "target/device/zig",
+    }
+}
+
 fn tool_name(builder: Builder) -> &'static str {
     match builder {
         Builder::Cargo | Builder::Auto => "cargo",
@@ -230,14 +220,60 @@ fn tool_name(builder: Builder) -> &'static str {
     }
 }
 
-fn toolchain() -> String {
-    let output = Command::new("rustc").arg("-vV").output();
+fn toolchain(root: &Path) -> String {
+    let output = Command::new("rustc").arg("-vV").current_dir(root).output();
     output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
 }
 
-/// The toolchain that the source pins.
-fn channel(root: &Path) -> String {
-    let text = std::fs::read_to_string(root.join("rust-toolchain.toml")).unwrap_or_default();
-    let line = text.lines().find_map(|l| l.trim().strip_prefix("channel"));
-    line.map(|l| l.trim_matches([' ', '=', '"']).to_owned()).unwrap_or_else(|| "stable".into())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(builder: Builder) -> Choice {
+        Choice { builder, linker: None, engine: None, reason: "a test".into() }
+    }
+
+    #[track_caller]
+    fn check(program: Program, triple: &str, choice: &Choice, begins: &str, ends: &str) {
+        let command = command_line(program, triple, choice, "release", "1.95.0");
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        assert!(line.starts_with(begins) && line.ends_with(ends), "{line}");
+        assert!(line.contains(&format!(" --locked --profile release --package {} ", program.package())), "{line}");
+    }
+
+    #[test]
+    fn every_builder_is_asked_for_the_same_program() {
+        let triple = "aarch64-unknown-linux-musl";
+        for (builder, begins, folder) in [
+            (Builder::Cargo, "cargo rustc ", "target/device"),
+            (Builder::Zig, "cargo-zigbuild rustc ", "target/device/zig"),
+            (Builder::Cross, "cross +1.95.0 rustc ", "target/device/cross"),
+        ] {
+            let ends = format!("--target {triple} --target-dir {folder} -- -C strip=symbols");
+            check(Program::Agent, triple, &choice(builder), begins, &ends);
+        }
+    }
+
+    #[test]
+    fn only_a_runner_that_links_glibc_stands_at_a_fixed_address() {
+        let cargo = choice(Builder::Cargo);
+        check(Program::Runner, "riscv64gc-unknown-linux-gnu", &cargo, "cargo", "-C strip=symbols -C link-arg=-no-pie");
+        check(Program::Agent, "armv7-unknown-linux-gnueabihf", &cargo, "cargo", "-C strip=symbols");
+        check(Program::Runner, "aarch64-unknown-linux-musl", &cargo, "cargo", "-C strip=symbols");
+    }
+
+    #[test]
+    fn linker_and_container_engine_are_those_of_the_choice() {
+        let variables = |choice: &Choice| -> Vec<String> {
+            let command = command_line(Program::Agent, "armv7-unknown-linux-gnueabihf", choice, "release", "1.95.0");
+            let text = |word: Option<&std::ffi::OsStr>| word.unwrap_or_default().to_string_lossy().into_owned();
+            command.get_envs().map(|(name, value)| format!("{}={}", text(Some(name)), text(value))).collect()
+        };
+        let linker = Choice { linker: Some("ld".into()), ..choice(Builder::Cargo) };
+        assert_eq!(variables(&linker), ["CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=ld"]);
+        let engine = Choice { engine: Some("podman".into()), ..choice(Builder::Cross) };
+        assert_eq!(variables(&engine), ["CROSS_CONTAINER_ENGINE=podman"]);
+        assert!(variables(&choice(Builder::Zig)).is_empty());
+    }
 }

@@ -1,12 +1,14 @@
 //! Which tool builds for a triple, and why that one. Pure: what is installed comes in as [`Tools`].
 
-use super::BuildError;
-use boardproof_record::plan::Builder;
-use std::path::PathBuf;
+use super::{BuildError, Program};
+use boardproof_record::plan::{BuildSpec, Builder};
+use std::path::{Path, PathBuf};
 
 /// Build tools found on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tools {
+    /// Rust toolchain that the source pins.
+    pub channel: String,
     /// Triple of this machine.
     pub host_triple: String,
     /// Triples whose standard library is installed.
@@ -20,15 +22,42 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Looks for everything that building for this triple with this linker could use.
-    pub fn detect(linker: Option<&str>) -> Self {
+    /// Looks for everything that building the source in `root` with this linker could use. There, because rustup chooses the toolchain
+    /// by folder: another folder's may have other standard libraries.
+    pub fn detect(root: &Path, linker: Option<&str>) -> Self {
         Self {
-            host_triple: host_triple().unwrap_or_default(),
-            triples: installed_triples(),
+            channel: channel(root),
+            host_triple: host_triple(root).unwrap_or_default(),
+            triples: installed_triples(root),
             linkers: linker.into_iter().filter(|l| in_path(l).is_some()).map(str::to_owned).collect(),
             cross_engine: in_path("cross").and_then(|_| answering_engine()),
             zig: in_path("cargo-zigbuild").is_some() && (in_path("zig").is_some() || in_path("python-zig").is_some()),
         }
+    }
+
+    /// The command that installs a standard library, for the toolchain of the source and not for whichever is the user's default.
+    pub fn add_triple(&self, triple: &str) -> String {
+        match self.channel.as_str() {
+            "" => format!("rustup target add {triple}"),
+            channel => format!("rustup target add --toolchain {channel} {triple}"),
+        }
+    }
+}
+
+/// The toolchain that the source pins.
+pub(super) fn channel(root: &Path) -> String {
+    let text = std::fs::read_to_string(root.join("rust-toolchain.toml")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("channel"));
+    line.map(|line| line.trim_matches([' ', '=', '"']).to_owned()).unwrap_or_default()
+}
+
+/// Triple and linker of a program for a target.
+pub fn needs(program: Program, spec: &BuildSpec) -> (&str, Option<&str>) {
+    match program {
+        // Static, and without a line of C: the toolchain's own linker is enough.
+        Program::Agent if spec.agent_triple.contains("-musl") => (&spec.agent_triple, None),
+        Program::Agent => (&spec.agent_triple, spec.linker.as_deref()),
+        Program::Runner => (&spec.runner_triple, spec.linker.as_deref()),
     }
 }
 
@@ -39,20 +68,23 @@ pub struct Choice {
     pub builder: Builder,
     /// Linker to set, when it is not the toolchain's own choice.
     pub linker: Option<String>,
+    /// Container engine, for cross.
+    pub engine: Option<String>,
     /// One line: why this one.
     pub reason: String,
 }
 
 /// Linker that comes with the Rust toolchain; static musl programs need no other.
-const OWN_LINKER: &str = "rust-lld";
+pub const OWN_LINKER: &str = "rust-lld";
 
 /// Chooses the builder for a triple. `wanted` other than `Auto` is obeyed or refused, never replaced.
 pub fn choose(triple: &str, wanted: Builder, linker: Option<&str>, tools: &Tools) -> Result<Choice, BuildError> {
     let musl = triple.contains("-musl");
+    let add = tools.add_triple(triple);
     let has_std = tools.triples.iter().any(|t| t == triple);
     let cargo = || -> Result<Choice, String> {
         if !has_std {
-            return Err(format!("cargo: no standard library for {triple} (rustup target add {triple})"));
+            return Err(format!("cargo: no standard library for {triple} ({add})"));
         }
         if triple == tools.host_triple {
             return Ok(pick(Builder::Cargo, None, "cargo: the triple is this machine's own"));
@@ -70,15 +102,23 @@ pub fn choose(triple: &str, wanted: Builder, linker: Option<&str>, tools: &Tools
             None => Err(format!("cargo: the target names no linker for {triple}")),
         }
     };
-    let zig = || match tools.zig {
-        true => Ok(pick(Builder::Zig, None, "cargo-zigbuild: zig is installed")),
-        false => Err("zig: cargo-zigbuild or zig was not found (pip install cargo-zigbuild ziglang)".to_owned()),
+    let zig = || -> Result<Choice, String> {
+        if !tools.zig {
+            return Err("zig: cargo-zigbuild or zig was not found (pip install cargo-zigbuild ziglang)".into());
+        }
+        if !has_std {
+            return Err(format!("zig: no standard library for {triple} ({add})"));
+        }
+        Ok(pick(Builder::Zig, None, "cargo-zigbuild: standard library and zig are installed"))
     };
-    let cross = || {
-        match &tools.cross_engine {
-        Some(engine) => Ok(pick(Builder::Cross, None, &format!("cross: {engine} answers"))),
-        None => Err("cross: cross or a container engine that answers was not found (cargo install cross; apt-get install podman)".to_owned()),
-    }
+    let cross = || match &tools.cross_engine {
+        Some(engine) => {
+            let choice = pick(Builder::Cross, None, &format!("cross: the container engine {engine} answers"));
+            Ok(Choice { engine: Some(engine.clone()), ..choice })
+        }
+        None => Err("cross: cross or a container engine that answers was not found (cargo install cross --locked; \
+                     apt-get install podman)"
+            .to_owned()),
     };
     let attempts: Vec<Result<Choice, String>> = match wanted {
         Builder::Cargo => vec![cargo()],
@@ -89,6 +129,9 @@ pub fn choose(triple: &str, wanted: Builder, linker: Option<&str>, tools: &Tools
     let mut refusals = Vec::new();
     for attempt in attempts {
         match attempt {
+            Ok(choice) if wanted != Builder::Auto => {
+                return Ok(Choice { reason: format!("{}; asked for by name", choice.reason), ..choice });
+            }
             Ok(choice) => return Ok(choice),
             Err(reason) => refusals.push(reason),
         }
@@ -97,28 +140,29 @@ pub fn choose(triple: &str, wanted: Builder, linker: Option<&str>, tools: &Tools
 }
 
 fn pick(builder: Builder, linker: Option<&str>, reason: &str) -> Choice {
-    Choice { builder, linker: linker.map(str::to_owned), reason: reason.to_owned() }
+    Choice { builder, linker: linker.map(str::to_owned), engine: None, reason: reason.to_owned() }
 }
 
 /// Finds a program in `PATH`.
-pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
+pub fn in_path(program: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
     std::env::split_paths(&paths).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-fn output_of(program: &str, args: &[&str]) -> Option<String> {
-    let output = std::process::Command::new(program).args(args).stdin(std::process::Stdio::null()).output().ok()?;
+fn output_of(program: &str, args: &[&str], folder: &Path) -> Option<String> {
+    let mut command = std::process::Command::new(program);
+    let output = command.args(args).current_dir(folder).stdin(std::process::Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn host_triple() -> Option<String> {
-    let text = output_of("rustc", &["-vV"])?;
+fn host_triple(root: &Path) -> Option<String> {
+    let text = output_of("rustc", &["-vV"], root)?;
     text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
 }
 
 /// Triples with a standard library under the sysroot. Asks rustc alone: rustup need not be there.
-fn installed_triples() -> Vec<String> {
-    let Some(sysroot) = output_of("rustc", &["--print", "sysroot"]) else { return Vec::new() };
+fn installed_triples(root: &Path) -> Vec<String> {
+    let Some(sysroot) = output_of("rustc", &["--print", "sysroot"], root) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(PathBuf::from(sysroot.trim()).join("lib/rustlib")) else { return Vec::new() };
     let has_std = |path: &PathBuf| path.join("lib").is_dir();
     let mut triples: Vec<_> = entries
@@ -132,7 +176,10 @@ fn installed_triples() -> Vec<String> {
 }
 
 fn answering_engine() -> Option<String> {
-    ["podman", "docker"].into_iter().find(|engine| output_of(engine, &["info"]).is_some()).map(str::to_owned)
+    ["podman", "docker"]
+        .into_iter()
+        .find(|engine| output_of(engine, &["info"], Path::new(".")).is_some())
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -141,6 +188,7 @@ mod tests {
 
     fn tools() -> Tools {
         Tools {
+            channel: "1.95.0".into(),
             host_triple: "x86_64-unknown-linux-gnu".into(),
             triples: vec![
                 "x86_64-unknown-linux-gnu".into(),
@@ -225,5 +273,24 @@ mod tests {
             &cross,
             Ok((Builder::Cross, None)),
         );
+    }
+
+    #[test]
+    fn zig_is_no_standard_library() {
+        let zig = Tools { triples: Vec::new(), zig: true, ..tools() };
+        check(
+            "aarch64-unknown-linux-musl",
+            Builder::Zig,
+            None,
+            &zig,
+            Err("rustup target add --toolchain 1.95.0 aarch64-unknown-linux-musl"),
+        );
+    }
+
+    #[test]
+    fn the_reason_tells_a_choice_from_a_wish() {
+        let reason = |wanted| choose("aarch64-unknown-linux-musl", wanted, None, &tools()).unwrap().reason;
+        assert!(!reason(Builder::Auto).contains("asked for"), "{}", reason(Builder::Auto));
+        assert!(reason(Builder::Cargo).ends_with("; asked for by name"), "{}", reason(Builder::Cargo));
     }
 }

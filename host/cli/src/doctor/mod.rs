@@ -1,0 +1,235 @@
+//! `doctor`: everything a target needs, found or not, with its version and how to get it. Looks, changes nothing.
+
+mod look;
+mod unit;
+
+use crate::args::DoctorArgs;
+use crate::exit::Exit;
+use crate::list::print_json;
+use crate::out::{put, put_line};
+use crate::project::World;
+use crate::table::Table;
+use anyhow::Result;
+use boardproof_lab::build::{Program, Tools, choose, find_source, needs};
+use boardproof_lab::lease::lease_folder;
+use boardproof_plan::PlanError;
+use boardproof_record::plan::{Builder, LinkSpec, PowerSpec, SimFaults, Target, Unit};
+use std::path::Path;
+
+/// One thing that was looked for.
+struct Finding {
+    what: String,
+    /// Version or place when found; why not when missing.
+    found: std::result::Result<String, String>,
+    /// Without it the target cannot be used.
+    needed: bool,
+    /// A command to type, or what to do.
+    get: String,
+}
+
+/// What was found for one target or unit.
+struct Examined<'w> {
+    name: String,
+    target: &'w Target,
+    findings: Vec<Finding>,
+}
+
+/// Looks for what the targets need.
+pub fn doctor(args: &DoctorArgs) -> Result<Exit> {
+    let mut world = World::read_lab(&args.places)?;
+    world.build_with(args.builder);
+    let asked =
+        if args.target.is_empty() { vec!["host".into(), "virtual-board-aarch64".into()] } else { args.target.clone() };
+    let mut all = Vec::new();
+    for name in &asked {
+        let (target, unit) = find(&world, name)?;
+        all.push(Examined { name: name.clone(), target, findings: findings(target, unit, &world) });
+    }
+    let missing = all.iter().flat_map(|e| &e.findings).any(|f| f.needed && f.found.is_err());
+    if args.json {
+        print_json(&as_json(&all))?;
+    } else {
+        all.iter().for_each(print_text);
+    }
+    Ok(if missing { Exit::Fault } else { Exit::Pass })
+}
+
+/// A target by its name, or a unit and its target.
+fn find<'w>(world: &'w World, name: &str) -> Result<(&'w Target, Option<&'w Unit>)> {
+    let unit = world.units.values().find(|u| u.name.as_str() == name);
+    let wanted = unit.map_or(name, |u| u.target.as_str());
+    match world.targets.values().find(|t| t.name.as_str() == wanted) {
+        Some(target) => Ok((target, unit)),
+        None => {
+            let units = world.units.keys().map(|u| u.as_str());
+            let known = boardproof_plan::nearest(wanted, world.targets.keys().map(|t| t.as_str()).chain(units));
+            Err(PlanError::Unknown { kind: "target", found: wanted.into(), known }.into())
+        }
+    }
+}
+
+fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding> {
+    let mut list = building(target);
+    match &target.link {
+        LinkSpec::Local => list.push(look::counters()),
+        LinkSpec::Emulated { emulator, sysroot } => {
+            list.push(look::tool(emulator, &["--version"], &look::packages(target)));
+            list.push(look::folder("C library of the target", Path::new(sysroot), &look::packages(target)));
+        }
+        LinkSpec::Ssh => {
+            list.push(look::tool("ssh", &["-V"], "apt-get install openssh-client"));
+            if !matches!(target.power, PowerSpec::Qemu { .. }) {
+                list.extend(unit::findings(target, unit, world));
+            }
+        }
+        LinkSpec::Sim { seed, faults } => list.push(simulated(*seed, faults)),
+    }
+    if let PowerSpec::Qemu { .. } = target.power {
+        list.extend(board_in_software());
+    }
+    list.push(look::writable("place for leases", &lease_folder()));
+    list.push(look::writable("place for what is kept", &crate::run::cache_folder()));
+    list
+}
+
+/// The device itself is always there; what is worth knowing is what goes wrong on it.
+fn simulated(seed: u64, faults: &SimFaults) -> Finding {
+    let rates = faults.rates();
+    let mut plan: Vec<String> =
+        rates.iter().filter(|(_, rate)| *rate > 0).map(|(name, rate)| format!("{name} {rate}/1000")).collect();
+    if faults.clock_rate != 1.0 {
+        plan.push(format!("clock at {} of its true rate", faults.clock_rate));
+    }
+    plan.extend(faults.memory_bytes.map(|bytes| format!("{bytes} bytes of memory")));
+    plan.extend(faults.store_bytes.map(|bytes| format!("room for {bytes} bytes")));
+    let plan = if plan.is_empty() { "no faults".into() } else { plan.join(", ") };
+    let found = Ok(format!("in this process, seed {seed}, {plan}"));
+    Finding { what: "simulated device".into(), found, needed: true, get: String::new() }
+}
+
+/// What it takes to build agent and runner. A tool that another one can stand in for is not needed.
+fn building(target: &Target) -> Vec<Finding> {
+    let source = find_source();
+    let root = source.as_deref().unwrap_or(Path::new("."));
+    let mut list = vec![
+        look::rust("rustc", root),
+        look::rust("cargo", root),
+        Finding {
+            what: "source of agent and runner".into(),
+            found: source.as_ref().map(|p| p.display().to_string()).map_err(ToString::to_string),
+            needed: true,
+            get: "work in a checkout of boardproof, or set BOARDPROOF_SOURCE to one".into(),
+        },
+    ];
+    if source.is_ok() {
+        list.push(look::writable("place for builds", &root.join("target/device")));
+    }
+    // The simulated device is its own agent.
+    let programs: &[Program] = match target.link {
+        LinkSpec::Sim { .. } => &[Program::Runner],
+        _ => &[Program::Agent, Program::Runner],
+    };
+    for program in programs.iter().copied() {
+        let (triple, linker) = needs(program, &target.build);
+        let tools = Tools::detect(root, linker);
+        let choice = choose(triple, target.build.builder, linker, &tools);
+        let needed = choice.is_err();
+        let parts = [
+            look::standard_library(triple, &tools, needed),
+            look::linker(triple, linker, &tools, needed, target).filter(|_| links(target.build.builder)),
+            Some(Finding {
+                what: format!("{} for {triple}", program.name()),
+                found: choice.map(|c| format!("with {}", c.reason)).map_err(|_| "no builder can make it".into()),
+                needed: true,
+                get: String::new(),
+            }),
+        ];
+        for part in parts.into_iter().flatten() {
+            // Agent and runner may share a triple.
+            if !list.iter().any(|f| f.what == part.what) {
+                list.push(part);
+            }
+        }
+    }
+    list.extend(look::other_builders(root, target.build.builder));
+    list
+}
+
+/// Whether a builder uses the linkers that are looked for here; the others bring theirs.
+fn links(builder: Builder) -> bool {
+    matches!(builder, Builder::Auto | Builder::Cargo)
+}
+
+fn board_in_software() -> Vec<Finding> {
+    let debian = "a Debian or Ubuntu machine: the board is made of their packages";
+    vec![
+        look::tool("qemu-system-aarch64", &["--version"], "apt-get install qemu-system-arm"),
+        look::tool("cpio", &["--version"], "apt-get install cpio"),
+        look::tool("apt-get", &["--version"], debian),
+        look::tool("dpkg", &["--version"], debian),
+        look::present("ssh-keygen", "apt-get install openssh-client"),
+    ]
+}
+
+fn print_text(examined: &Examined) {
+    let Examined { name, target, findings } = examined;
+    put_line(format_args!("{name}: {}", target.summary));
+    let proved = if target.proved { "proved" } else { "not proved" };
+    put_line(format_args!("{proved}: {}\n", target.proved_note));
+    let mut table = Table::new(&["  STATE", "WHAT", "FOUND"]);
+    for f in findings {
+        let (state, text) = match (&f.found, f.needed) {
+            (Ok(text), _) => ("  ok", text),
+            (Err(text), true) => ("  MISSING", text),
+            (Err(text), false) => ("  absent", text),
+        };
+        table.row(&[state, &f.what, text]);
+    }
+    put(table);
+    put_line(match advice(findings).as_slice() {
+        [] if findings.iter().any(|f| f.needed && f.found.is_err()) => "\nsomething is missing\n".into(),
+        [] => "\neverything needed is here\n".to_owned(),
+        lines => format!("\nto get what is missing:\n    {}\n", lines.join("\n    ")),
+    });
+}
+
+/// What to do about everything that is missing, each thing once, in the order of the findings.
+fn advice(findings: &[Finding]) -> Vec<&str> {
+    let mut lines: Vec<&str> = Vec::new();
+    for f in findings.iter().filter(|f| f.needed && f.found.is_err() && !f.get.is_empty()) {
+        if !lines.contains(&f.get.as_str()) {
+            lines.push(&f.get);
+        }
+    }
+    lines
+}
+
+fn as_json(all: &[Examined]) -> serde_json::Value {
+    let of = |f: &Finding| {
+        let (found, missing) = match &f.found {
+            Ok(text) => (Some(text), None),
+            Err(text) => (None, Some(text)),
+        };
+        serde_json::json!({ "what": f.what, "found": found, "missing": missing, "needed": f.needed, "how_to_get": f.get })
+    };
+    all.iter()
+        .map(|e| (e.name.clone(), e.findings.iter().map(of).collect::<serde_json::Value>()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(needed: bool, get: &str) -> Finding {
+        Finding { what: "x".into(), found: Err("not there".into()), needed, get: get.into() }
+    }
+
+    #[test]
+    fn advice_is_given_once_and_only_for_what_is_needed() {
+        let there = Finding { found: Ok("1.0".into()), ..missing(true, "a") };
+        let findings = [there, missing(true, "b"), missing(false, "c"), missing(true, "b"), missing(true, "")];
+        assert_eq!(advice(&findings), ["b"]);
+    }
+}
