@@ -1,5 +1,6 @@
 //! The plan: what a run is going to do, complete and serializable, before anything is built or shipped.
 
+use crate::consistency::unique;
 use crate::{CellId, Digest, EngineName, ModelName, TargetName, UnitName, VariantName, policy::Policy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -8,10 +9,13 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Models by name.
+    #[serde(deserialize_with = "unique")]
     pub models: BTreeMap<ModelName, Model>,
     /// Targets by name; `host` is always among them.
+    #[serde(deserialize_with = "unique")]
     pub targets: BTreeMap<TargetName, Target>,
     /// Units by name. A target that needs no lab (host, emulated, virtual) has a unit of its own name.
+    #[serde(deserialize_with = "unique")]
     pub units: BTreeMap<UnitName, Unit>,
     /// The policy in force.
     pub policy: Policy,
@@ -126,6 +130,7 @@ pub struct Model {
     /// The float variant that is the reference.
     pub reference: VariantName,
     /// Variants that the run uses, the reference among them.
+    #[serde(deserialize_with = "unique")]
     pub variants: BTreeMap<VariantName, Variant>,
     /// Limits that this model sets for itself, each with its reason. They replace the policy's limit for the same metric.
     pub tolerances: Vec<Tolerance>,

@@ -4,11 +4,13 @@
 //! widens when nothing was seen to differ.
 
 mod auc;
+mod mean;
 mod paired;
 mod proportion;
 mod special;
 
-pub use auc::{PairedAuc, paired_auc, roc_auc};
+pub use auc::{Auc, PairedAuc, auc, paired_auc, roc_auc};
+pub use mean::Mean;
 pub use paired::{Paired, PairedMethod};
 pub use proportion::{Position, Proportion};
 pub use special::{binomial_cdf, normal_quantile};
