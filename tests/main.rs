@@ -10,5 +10,6 @@ mod faults;
 mod material;
 mod pipeline;
 mod processes;
+mod schemas;
 mod simulated;
 mod tool;

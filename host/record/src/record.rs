@@ -25,6 +25,7 @@ pub const FILE: &str = "record.json";
 
 /// A run on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Record {
     /// Version of the format.
     pub version: u32,
@@ -50,6 +51,7 @@ pub struct Record {
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunEnded {
     /// It is still going on, or the host was killed.
@@ -62,6 +64,7 @@ pub enum RunEnded {
 
 /// A program that was built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Build {
     /// `agent` or `runner`.
     pub program: String,

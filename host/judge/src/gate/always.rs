@@ -7,7 +7,7 @@ use super::clock;
 use super::sense::sense;
 use crate::evidence::{Evidence, EvidenceError, Truth};
 use boardproof_record::observation::{Ended, Observation, Outcome, PassObservation};
-use boardproof_record::plan::{Cell, Pass, PassPlan};
+use boardproof_record::plan::{Cell, LinkSpec, Pass, PassPlan};
 use boardproof_record::verdict::{RuleResult, Verdict};
 use boardproof_record::{Digest, RuleId};
 
@@ -43,7 +43,8 @@ pub fn ran(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Vec<RuleR
 
 /// Something that a whole observation has and this one lacks.
 fn hole(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Option<RuleResult> {
-    let why = cell.passes.iter().find_map(|plan| hole_of_pass(plan, seen)).or_else(|| stranger(evidence, seen))?;
+    let why =
+        cell.passes.iter().find_map(|plan| hole_of_pass(plan, seen)).or_else(|| stranger(evidence, cell, seen))?;
     Some(own(RUNS, Verdict::Incomplete, why))
 }
 
@@ -64,11 +65,13 @@ fn hole_of_pass(plan: &PassPlan, seen: &Observation) -> Option<String> {
     }
 }
 
-/// A program that measured and is not one that this run made.
-fn stranger(evidence: Evidence<'_>, seen: &Observation) -> Option<String> {
-    let builds = &evidence.record.builds;
+/// A program that measured and is not one that this run made. The simulated device has no agent that could be built.
+fn stranger(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Option<String> {
+    let record = evidence.record;
+    let simulated = record.plan.targets.get(&cell.target).is_some_and(|t| matches!(t.link, LinkSpec::Sim { .. }));
     let unknown = |(program, digest): &(&str, Option<Digest>)| {
-        !builds.iter().any(|b| b.program == *program && Some(b.digest) == *digest)
+        let made = record.builds.iter().any(|b| b.program == *program && Some(b.digest) == *digest);
+        !made && !(simulated && *program == "agent")
     };
     let programs = [("runner", seen.device.runner_digest), ("agent", seen.device.agent_digest)];
     let (program, digest) = programs.into_iter().find(unknown)?;
@@ -90,7 +93,7 @@ pub fn fit(evidence: Evidence<'_>, cell: &Cell, pass: Pass) -> Result<(), String
     if let Some(broken) = seen.pass(pass).and_then(broken_pass) {
         return no(broken.detail);
     }
-    if let Some(why) = hole_of_pass(plan, seen).or_else(|| stranger(evidence, seen)) {
+    if let Some(why) = hole_of_pass(plan, seen).or_else(|| stranger(evidence, cell, seen)) {
         return no(why);
     }
     if let (Pass::Latency, (Verdict::Incomplete, why)) = (pass, clock::check(seen)) {

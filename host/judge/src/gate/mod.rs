@@ -11,7 +11,7 @@ mod meaning;
 mod metrics;
 mod sense;
 
-pub use always::{ALWAYS, CLOCK, COMPARED_WITH, FINITE, RUNS, SELF_CHECK, pass_name};
+pub use always::{ALWAYS, CLOCK, COMPARED_WITH, FINITE, RUNS, SELF_CHECK, fit, pass_name};
 pub use answers::{Answers, Drop, Value, answers, samples_of, slice_samples};
 pub use decide::{Number, decide};
 pub use metrics::{Known, LOOSER, known_metrics};

@@ -42,9 +42,13 @@ const DEFECTS: [(&str, &str, Where); 33] = [
     (
         "9a",
         "a message that is too long leaves an oversized buffer",
-        There("device-agent/protocol/src", "forbid(unsafe_code)"),
+        There("device-agent/protocol/src/frame.rs", "fn a_buffer_that_is_too_small_is_an_error_at_every_size"),
     ),
-    ("9b", "more data than announced is written past the end", There("device-agent/core", "fn ")),
+    (
+        "9b",
+        "more data than announced is written past the end",
+        There("device-agent/agent/src/upload.rs", "fn more_than_announced_is_refused"),
+    ),
     (
         "9c",
         "an empty command is read as a pointer to nothing",
