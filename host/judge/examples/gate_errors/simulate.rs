@@ -38,7 +38,7 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rule, truth, samples, trials, .. } = self;
         let (pass, fail) = (self.pass_share() * 100.0, self.fail_share() * 100.0);
-        let undecided = 100.0 - pass - fail;
+        let undecided = f64::from(trials - self.pass - self.fail) / f64::from(*trials) * 100.0;
         write!(f, "| {rule} | {truth} | {samples} | {trials} | {pass:.1} % | {fail:.1} % | {undecided:.1} % |")
     }
 }

@@ -30,31 +30,24 @@ fn check(row: &Row, wrong: f64) {
 }
 
 #[test]
-fn at_a_limit_the_gate_is_seldom_sure_of_either_side() {
-    let rows = [accuracy_drop(400), auc_drop(1200), value(800), latency(1200)].into_iter().flatten();
-    for row in rows.filter(|row| row.truth.contains("loss 1 ") || row.truth.contains("at the limit")) {
-        check(&row, row.pass_share());
-        check(&row, row.fail_share());
-    }
-}
-
-#[test]
-fn beyond_a_limit_it_passes_more_seldom_still_and_within_it_it_does_not_fail() {
-    for row in [accuracy_drop(400), auc_drop(800)].into_iter().flatten() {
-        match row.truth.rsplit(", ").next() {
-            Some("loss 2 points") => check(&row, row.pass_share()),
-            Some("loss 0 points") => check(&row, row.fail_share()),
-            _ => {}
+fn at_a_limit_the_gate_is_seldom_sure_and_beyond_it_more_seldom_wrong() {
+    for row in [accuracy_drop(300), auc_drop(400), value(400), latency(800)].into_iter().flatten() {
+        let loss = row.truth.rsplit(", ").next();
+        if loss != Some("loss 0 points") {
+            check(&row, row.pass_share());
+        }
+        if loss != Some("loss 2 points") {
+            check(&row, row.fail_share());
         }
     }
 }
 
 #[test]
 fn an_alarm_does_not_cry_wolf_and_a_large_loss_does_not_slip_by() {
-    for row in slice_alarm(2000) {
+    for row in slice_alarm(600) {
         match row.truth.as_str() {
-            "loss 0 points" => assert!(row.fail_share() < 0.16, "{row}"),
-            "loss 20 points" => assert!(row.pass_share() < 0.05, "{row}"),
+            "loss 0 points" => assert!(row.fail_share() < 0.18, "{row}"),
+            "loss 20 points" => assert!(row.pass_share() < 0.07, "{row}"),
             _ => {}
         }
     }

@@ -117,7 +117,7 @@ fn growth_needed(samples: f64, decided: impl Fn(f64) -> bool) -> Option<f64> {
     if decided(low) {
         return Some(low);
     }
-    for _ in 0..100 {
+    for _ in 0..40 {
         let middle = f64::sqrt(low * high);
         if decided(middle) {
             high = middle;
