@@ -26,7 +26,6 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Inconsistent
     if holds { Ok(()) } else { inconsistent(what()) }
 }
 
-
 impl Record {
     /// Proves that plan, outcomes and evalsets belong together.
     pub fn check(&self) -> Result<(), Inconsistent> {
