@@ -71,7 +71,8 @@ fn stranger(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Option<S
     let simulated = record.plan.targets.get(&cell.target).is_some_and(|t| matches!(t.link, LinkSpec::Sim { .. }));
     let unknown = |(program, digest): &(&str, Option<Digest>)| {
         let made = record.builds.iter().any(|b| b.program == *program && Some(b.digest) == *digest);
-        !made && !(simulated && *program == "agent")
+        let in_process = simulated && *program == "agent";
+        !(made || in_process)
     };
     let programs = [("runner", seen.device.runner_digest), ("agent", seen.device.agent_digest)];
     let (program, digest) = programs.into_iter().find(unknown)?;
