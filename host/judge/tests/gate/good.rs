@@ -328,6 +328,9 @@ fn target(name: &str) -> Target {
 fn observation(cell: &Cell) -> Observation {
     let pass = |plan: &PassPlan| {
         let mut facts = Facts::default();
+        for (name, ms) in [("pass_wall_ns", 1000), ("host_wall_ns_min", 900), ("host_wall_ns_max", 1100)] {
+            facts.numbers.insert(name.into(), ms * 1_000_000);
+        }
         if plan.pass == Pass::Memory {
             let peak = if cell.variant.as_str() == "f32" { 9_000_000 } else { 8_000_000 };
             facts.numbers.insert("rss_peak_bytes".into(), peak);
@@ -358,7 +361,7 @@ fn observation(cell: &Cell) -> Observation {
     Observation {
         emulated: false,
         device: Device {
-            protocol: 1,
+            protocol: 2,
             agent_build: "test".into(),
             agent_digest: Some(Digest::of(b"agent")),
             runner_digest: Some(Digest::of(b"runner")),
