@@ -10,6 +10,7 @@ mod faults;
 mod material;
 mod pipeline;
 mod processes;
+mod schemas;
 mod simulated;
 mod targets;
 mod tool;

@@ -1,6 +1,7 @@
 //! The whole way on this machine: every planned cell has an outcome, every file is what the record says, nothing is sent twice.
 
 use crate::material::Copy;
+use crate::schemas::assert_valid;
 use crate::tool::{Ended, Home, root};
 use boardproof_record::Digest;
 use boardproof_record::observation::{Ended as PassEnded, Observation, Outcome};
@@ -65,6 +66,9 @@ fn a_record_is_judged_again_with_the_same_bytes_and_not_at_all_when_a_file_was_c
     assert_eq!(gate.expect_code(3).stdout, at_once);
     let json = home.run(["gate", "--json", "record"]).stdout;
     assert_eq!(json, std::fs::read_to_string(home.path("record/judgement.json")).unwrap());
+    assert_valid("judgement", &json);
+    assert_valid("record", &std::fs::read_to_string(home.path("record/record.json")).unwrap());
+    assert_valid("report", &home.run(["report", "record", "-f", "json"]).expect_code(0).stdout);
     for (format, name) in [("html", "report.html"), ("markdown", "report.md"), ("junit", "report.junit.xml")] {
         let again = home.run(["report", "record", "-f", format]);
         assert!(

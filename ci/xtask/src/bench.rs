@@ -28,6 +28,8 @@ enum Name {
     Overhead,
     /// Bytes per second of the metrics
     Judge,
+    /// How often the gate's rules are wrong, simulated
+    GateErrors,
     /// Bytes of agent and runner
     Size,
     /// Every variant of every model against the verdict it must get; writes docs/verdicts.md
@@ -44,6 +46,10 @@ pub fn bench(root: &Path, arguments: &Arguments) -> Result<()> {
     match arguments.name {
         Name::Overhead => overhead(&models),
         Name::Judge => step("judge", || run(cargo(&["bench", "--locked", "--package", "boardproof-judge"]))),
+        Name::GateErrors => {
+            let example = ["run", "--quiet", "--release", "--locked", "--package", "boardproof-judge", "--example"];
+            step("gate-errors", || run(cargo(&[&example[..], &["gate_errors"]].concat())))
+        }
         Name::Size => size(root, &targets),
         Name::Verdicts => verdicts::verdicts(root, &models, &targets),
     }

@@ -2,11 +2,11 @@
 
 use crate::compare::tensor::{DType, TensorError, TensorView};
 use boardproof_record::observation::{Ended, FileRef, Observation, Outcome, PassObservation};
-use boardproof_record::plan::{Cell, Model, Pass, Role};
+use boardproof_record::plan::{Cell, Model, Pass, PassPlan, Role, Task};
 use boardproof_record::record::Record;
 use boardproof_record::{CellId, Digest};
 use safetensors::SafeTensors;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A record and the bytes of its files, by path as in the record.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +55,19 @@ impl Tensor<'_> {
     /// All elements, widened.
     pub fn to_f64(&self) -> Vec<f64> {
         self.view().to_f64()
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.view().elements()
+    }
+
+    /// Elements that are NaN or infinite.
+    pub fn non_finite(&self) -> usize {
+        if !self.dtype.is_float() {
+            return 0;
+        }
+        self.to_f64().iter().filter(|value| !value.is_finite()).count()
     }
 
     /// Elements of one sample.
@@ -109,7 +122,13 @@ impl<'a> Evidence<'a> {
         self.record.plan.cells.iter().find(|c| c.model == cell.model && c.variant == *reference && c.unit == cell.unit)
     }
 
-    /// Outputs of a cell's accuracy pass; `None` when there are none.
+    /// What an observed cell was planned to do in this pass.
+    fn planned(&self, cell: &CellId, pass: Pass) -> Option<&'a PassPlan> {
+        let cell = self.record.plan.cells.iter().find(|c| c.id == *cell)?;
+        cell.passes.iter().find(|p| p.pass == pass)
+    }
+
+    /// Outputs of a cell's accuracy pass, each with one answer per planned sample; `None` when there are none.
     pub fn outputs(&self, cell: &CellId) -> Result<Option<Vec<Tensor<'a>>>, EvidenceError> {
         let Some(file) = self.completed(cell, Pass::Accuracy).and_then(|p| p.outputs.as_ref()) else { return Ok(None) };
         let bytes = self.bytes(file)?;
@@ -132,10 +151,19 @@ impl<'a> Evidence<'a> {
         if outputs.len() != opened.len() || outputs.is_empty() {
             return Err(damaged(file, &"outputs and their names differ in number"));
         }
+        let expected = self.planned(cell, Pass::Accuracy).map_or(0, |p| p.samples);
+        for output in &outputs {
+            let found = output.shape.first().copied().unwrap_or(0) as u64;
+            if found != expected {
+                return Err(samples_of(file, &output.name, expected, found));
+            }
+        }
         Ok(Some(outputs))
     }
 
-    /// Latencies of a cell in nanoseconds; `None` when there are none.
+    /// Latencies of a cell in nanoseconds, one per planned inference; `None` when there are none.
+    ///
+    /// Times that no clock can have measured are refused: they would decide a quantile as well as true ones.
     pub fn latencies_ns(&self, cell: &CellId) -> Result<Option<Vec<f64>>, EvidenceError> {
         let Some(seen) = self.observation(cell) else { return Ok(None) };
         let Some(file) = self.completed(cell, Pass::Latency).and_then(|p| p.ticks.as_ref()) else { return Ok(None) };
@@ -144,12 +172,24 @@ impl<'a> Evidence<'a> {
             .iter()
             .find(|t| t.name == "ticks" && t.dtype == DType::U64)
             .ok_or_else(|| damaged(file, &"no tensor 'ticks' of U64"))?;
-        let hz = seen.device.tick_hz;
-        if hz == 0 {
-            return Err(damaged(file, &"the tick rate is 0"));
+        let ticks: Vec<u64> = ticks.bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+        let plan = self.planned(cell, Pass::Latency);
+        let expected = plan.map_or(0, |p| u64::from(p.iterations));
+        if ticks.len() as u64 != expected {
+            return Err(samples_of(file, "ticks", expected, ticks.len() as u64));
         }
-        let ns = |b: &[u8; 8]| u64::from_le_bytes(*b) as f64 * (1e9 / hz as f64);
-        Ok(Some(ticks.bytes.as_chunks::<8>().0.iter().map(ns).collect()))
+        let hz = seen.device.tick_hz;
+        if !(1..=TICK_HZ_MAX).contains(&hz) {
+            return Err(damaged(file, &format!("expected a tick rate of 1 to {TICK_HZ_MAX} per second, got {hz}")));
+        }
+        let deadline_ms = plan.map_or(0, |p| p.deadline_ms);
+        let sum_ms = ticks.iter().map(|t| u128::from(*t)).sum::<u128>() * 1000 / u128::from(hz);
+        // A process that was ended at its deadline cannot have run for longer; twice, because two clocks measured.
+        if sum_ms > 2 * u128::from(deadline_ms) {
+            let what = format!("inferences of {sum_ms} ms in all were timed in a pass of at most {deadline_ms} ms");
+            return Err(damaged(file, &what));
+        }
+        Ok(Some(ticks.into_iter().map(|t| t as f64 * (1e9 / hz as f64)).collect()))
     }
 
     /// Labels and slices for the first `samples` samples.
@@ -162,19 +202,37 @@ impl<'a> Evidence<'a> {
             let tensor = find(name).ok_or_else(|| damaged(file, &format!("no tensor '{name}'")))?;
             let error = |source| EvidenceError::Tensor { path: file.path.clone(), tensor: name.into(), source };
             let mut values = tensor.view().to_i64().map_err(error)?;
-            if (values.len() as u64) < samples {
-                let (path, tensor, found) = (file.path.clone(), name.to_owned(), values.len() as u64);
-                return Err(EvidenceError::Samples { path, tensor, expected: samples, found });
+            // The whole evalset is in the record, also when a run used a part of it: labels of another one rarely fit.
+            if values.len() as u64 != evalset.samples {
+                return Err(samples_of(file, name, evalset.samples, values.len() as u64));
             }
             values.truncate(samples as usize);
             Ok(values)
         };
         let labels = column(&evalset.labels)?;
-        let slices = evalset
-            .slices
-            .keys()
-            .map(|s| Ok((s.clone(), column(&format!("slice.{s}"))?)))
-            .collect::<Result<_, EvidenceError>>()?;
+        if let Some((sample, label)) = labels.iter().enumerate().find(|(_, label)| !is_label(&model.task, **label)) {
+            return Err(damaged(
+                file,
+                &format!("the label of sample {sample} is {label}, which the task does not have"),
+            ));
+        }
+        if let Some(ids) = &evalset.ids {
+            let ids = column(ids)?;
+            let distinct: BTreeSet<_> = ids.iter().collect();
+            if distinct.len() != ids.len() {
+                return Err(damaged(file, &"a sample is there twice"));
+            }
+        }
+        let slices = evalset.slices.iter().map(|(name, values)| {
+            let codes = column(&format!("slice.{name}"))?;
+            match codes.iter().find(|code| usize::try_from(**code).map_or(true, |code| code >= values.len())) {
+                Some(code) => {
+                    Err(damaged(file, &format!("slice '{name}' has {} values, found code {code}", values.len())))
+                }
+                None => Ok((name.clone(), codes)),
+            }
+        });
+        let slices = slices.collect::<Result<_, EvidenceError>>()?;
         Ok(Truth { labels, slices, inputs: evalset.inputs.iter().filter_map(|n| find(n)).collect() })
     }
 
@@ -196,6 +254,22 @@ impl<'a> Evidence<'a> {
 
 fn format(file: &FileRef, source: safetensors::SafeTensorError) -> EvidenceError {
     EvidenceError::Format { path: file.path.clone(), source }
+}
+
+/// Clocks of processors tick a few billion times per second; a rate beyond this would make every latency vanish.
+const TICK_HZ_MAX: u64 = 100_000_000_000;
+
+/// Can a sample of this task have this label? A label beyond would be counted as some class or as none.
+fn is_label(task: &Task, label: i64) -> bool {
+    match task {
+        Task::Classification { classes } => usize::try_from(label).is_ok_and(|label| label < classes.len()),
+        Task::Binary { .. } | Task::Anomaly => matches!(label, 0 | 1),
+        Task::Regression => true,
+    }
+}
+
+fn samples_of(file: &FileRef, tensor: &str, expected: u64, found: u64) -> EvidenceError {
+    EvidenceError::Samples { path: file.path.clone(), tensor: tensor.to_owned(), expected, found }
 }
 
 fn damaged(file: &FileRef, what: &dyn std::fmt::Display) -> EvidenceError {

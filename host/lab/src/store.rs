@@ -60,6 +60,16 @@ pub enum StoreError {
         /// The path.
         path: String,
     },
+    /// A file is a link or no file at all: what it holds could be anywhere, or have no end.
+    #[error("the record names {}, expected an ordinary file of {expected} bytes, got {found}", path.display())]
+    NotThatFile {
+        /// The file.
+        path: PathBuf,
+        /// Size in the record.
+        expected: u64,
+        /// What is there.
+        found: String,
+    },
     /// Tensors cannot be written.
     #[error("could not write the {what}: {why}")]
     Tensors {
@@ -154,9 +164,31 @@ fn read_checked(root: &Path, file: &FileRef) -> Result<Vec<u8>, StoreError> {
         return Err(StoreError::Outside { path: file.path.clone() });
     }
     let path = root.join(&file.path);
+    check_file(root, file)?;
     let bytes = std::fs::read(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
     let found = Digest::of(&bytes);
     if found == file.digest { Ok(bytes) } else { Err(StoreError::Changed { path, expected: file.digest, found }) }
+}
+
+/// Every step of the way is a folder of the record and its end a file of the recorded size, so that reading it is bounded.
+fn check_file(root: &Path, file: &FileRef) -> Result<(), StoreError> {
+    let mut path = root.to_path_buf();
+    let mut parts = Path::new(&file.path).components().peekable();
+    while let Some(part) = parts.next() {
+        path.push(part);
+        let seen =
+            std::fs::symlink_metadata(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
+        let last = parts.peek().is_none();
+        let found = match seen.file_type() {
+            kind if kind.is_symlink() => "a link".to_owned(),
+            kind if kind.is_file() && last && seen.len() == file.bytes => continue,
+            kind if kind.is_file() && last => format!("one of {} bytes", seen.len()),
+            kind if kind.is_dir() && !last => continue,
+            _ => "something else".to_owned(),
+        };
+        return Err(StoreError::NotThatFile { path, expected: file.bytes, found });
+    }
+    Ok(())
 }
 
 fn file_refs(record: &Record) -> Vec<FileRef> {
@@ -206,9 +238,34 @@ mod tests {
         assert_eq!(read_checked(folder.path(), &file).unwrap(), b"one");
         std::fs::write(folder.path().join("cells/a/x.bin"), "two").unwrap();
         assert!(matches!(read_checked(folder.path(), &file), Err(StoreError::Changed { .. })));
-        for path in ["../x", "/etc/passwd", "cells/../../x"] {
+        for path in ["../x", "/etc/passwd", "cells/../../x", "./x"] {
             let file = FileRef { path: path.into(), ..file.clone() };
             assert!(matches!(read_checked(folder.path(), &file), Err(StoreError::Outside { .. })), "{path}");
         }
+    }
+
+    #[test]
+    fn links_folders_devices_and_other_sizes_are_refused_before_they_are_read() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let record = RecordFolder::create(folder.path()).unwrap();
+        let file = record.keep("cells/a/x.bin", b"one").unwrap();
+        let refused = |path: &str, bytes, expected: &str| {
+            let file = FileRef { path: path.into(), bytes, ..file.clone() };
+            match read_checked(folder.path(), &file) {
+                Err(StoreError::NotThatFile { found, .. }) => assert_eq!(found, expected, "{path}"),
+                other => panic!("{path}: {other:?}"),
+            }
+        };
+        // The content is the right one: what is refused is the way to it.
+        std::fs::write(outside.path().join("x.bin"), b"one").unwrap();
+        std::os::unix::fs::symlink(outside.path().join("x.bin"), folder.path().join("link.bin")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("endless")).unwrap();
+        refused("link.bin", 3, "a link");
+        refused("elsewhere/x.bin", 3, "a link");
+        refused("endless", 3, "a link");
+        refused("cells/a", 3, "something else");
+        refused("cells/a/x.bin", 4, "one of 3 bytes");
+        refused("cells/a/x.bin/y", 3, "something else");
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 /// State of a cell in a record. Every cell starts as `NotRun`; stages replace that once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Outcome {
     /// No stage got this far.
@@ -30,6 +31,7 @@ pub enum Outcome {
 
 /// A fault of the lab or the unit, never of the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Fault {
     /// What was being done.
     pub action: String,
@@ -49,6 +51,7 @@ pub struct Fault {
 
 /// One try at something.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Attempt {
     /// What was tried (`accuracy pass`, `upload of runner`).
     pub action: String,
@@ -60,6 +63,7 @@ pub struct Attempt {
 
 /// Everything a unit answered for one cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Observation {
     /// Timings are an emulator's.
     pub emulated: bool,
@@ -92,6 +96,7 @@ impl Observation {
 
 /// Who answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Device {
     /// Protocol version spoken.
     pub protocol: u16,
@@ -115,6 +120,7 @@ pub struct Device {
 
 /// Bytes on the wire.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Shipped {
     /// Content that was new to the unit.
     pub content_bytes: u64,
@@ -129,6 +135,7 @@ pub struct Shipped {
 /// Numbers and texts by name; absent ones with their reason. Names are those of the protocol's keys in snake case
 /// (`rss_peak_bytes`, `cpu_frequency_hz`), with `[index]` for the second and later of several.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Facts {
     /// Numbers.
     pub numbers: BTreeMap<String, u64>,
@@ -140,6 +147,7 @@ pub struct Facts {
 
 /// Raw facts of one pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PassObservation {
     /// Which pass.
     pub pass: Pass,
@@ -168,6 +176,7 @@ pub struct PassObservation {
 
 /// A file in the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileRef {
     /// Path relative to the record, with `/`.
     pub path: String,
@@ -179,6 +188,7 @@ pub struct FileRef {
 
 /// How a pass ended. Everything but `NotStarted` and `Cancelled` is an observation of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "how", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields repeat the variant's name")]
 pub enum Ended {
@@ -202,6 +212,7 @@ pub enum Ended {
 
 /// Why an engine cannot run a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CannotRun {
     /// parse, type, optimize, prepare, run, evalset.
     pub stage: String,
@@ -215,6 +226,7 @@ pub struct CannotRun {
 
 /// One operator of the plan that ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Operator {
     /// Position.
     pub index: u32,
@@ -230,6 +242,7 @@ pub struct Operator {
 
 /// Optimized against unoptimized graph on the unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SelfCheck {
     /// Samples compared.
     pub samples: u32,

@@ -1,17 +1,22 @@
 //! The plan: what a run is going to do, complete and serializable, before anything is built or shipped.
 
+use crate::consistency::unique;
 use crate::{CellId, Digest, EngineName, ModelName, TargetName, UnitName, VariantName, policy::Policy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A run before it starts. Everything that decides the verdict is in here or in the observations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Plan {
     /// Models by name.
+    #[serde(deserialize_with = "unique")]
     pub models: BTreeMap<ModelName, Model>,
     /// Targets by name; `host` is always among them.
+    #[serde(deserialize_with = "unique")]
     pub targets: BTreeMap<TargetName, Target>,
     /// Units by name. A target that needs no lab (host, emulated, virtual) has a unit of its own name.
+    #[serde(deserialize_with = "unique")]
     pub units: BTreeMap<UnitName, Unit>,
     /// The policy in force.
     pub policy: Policy,
@@ -32,6 +37,7 @@ impl Plan {
 
 /// One planned combination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cell {
     /// `model/variant@unit/engine`.
     pub id: CellId,
@@ -58,6 +64,7 @@ pub struct Cell {
 /// One cell can serve several ends, it is never measured twice: on the unit `host` the variant's cell has the role `Device` and is its
 /// own host variant, and the reference's cell is also the device reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The float model on the host: what every other cell is compared with.
@@ -72,6 +79,7 @@ pub enum Role {
 
 /// One kind of measurement; each is a fresh process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Pass {
     /// Load, list operators, self-check.
@@ -86,6 +94,7 @@ pub enum Pass {
 
 /// A pass with its counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PassPlan {
     /// Which.
     pub pass: Pass,
@@ -106,6 +115,7 @@ pub struct PassPlan {
 
 /// A model with everything that judging it needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Model {
     /// Its name.
     pub name: ModelName,
@@ -126,6 +136,7 @@ pub struct Model {
     /// The float variant that is the reference.
     pub reference: VariantName,
     /// Variants that the run uses, the reference among them.
+    #[serde(deserialize_with = "unique")]
     pub variants: BTreeMap<VariantName, Variant>,
     /// Limits that this model sets for itself, each with its reason. They replace the policy's limit for the same metric.
     pub tolerances: Vec<Tolerance>,
@@ -133,6 +144,7 @@ pub struct Model {
 
 /// What a model does, and how its outputs become an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
     /// The class is the position of the largest element of output 0. Metric: accuracy.
@@ -174,6 +186,7 @@ impl Task {
 
 /// Name, element type and shape of an input or output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TensorSpec {
     /// Name in the model file.
     pub name: String,
@@ -188,6 +201,7 @@ pub struct TensorSpec {
 
 /// `(x * scale - mean[c]) / std[c]`, where `c` walks the first dimension after the sample (or is 0 when one value is given).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Preprocess {
     /// Factor on the stored value.
     pub scale: f64,
@@ -199,6 +213,7 @@ pub struct Preprocess {
 
 /// Labelled data: one safetensors file, first dimension is the sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Evalset {
     /// File, as given; only `lab` opens it.
     pub file: String,
@@ -220,6 +235,7 @@ pub struct Evalset {
 
 /// One form of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Variant {
     /// Its name.
     pub name: VariantName,
@@ -242,6 +258,7 @@ pub struct Variant {
 
 /// A limit that a model sets for itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tolerance {
     /// Metric, as in the policy.
     pub metric: String,
@@ -256,6 +273,7 @@ pub struct Tolerance {
 
 /// A kind of hardware.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Target {
     /// Its name.
     pub name: TargetName,
@@ -281,6 +299,7 @@ pub struct Target {
 
 /// How the programs for a target are built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BuildSpec {
     /// Rust target triple of the runner.
     pub runner_triple: String,
@@ -296,6 +315,7 @@ pub struct BuildSpec {
 
 /// Which tool builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Builder {
     /// The first that fits and is there.
@@ -310,6 +330,7 @@ pub enum Builder {
 
 /// How a target is reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LinkSpec {
     /// A process on this machine.
@@ -335,6 +356,7 @@ pub enum LinkSpec {
 
 /// What goes wrong on a simulated device. The first seven say how often, in frames of a thousand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SimFaults {
     /// A frame does not arrive.
@@ -393,6 +415,7 @@ impl SimFaults {
 
 /// How a target is switched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum PowerSpec {
     /// Not by boardproof.
@@ -421,6 +444,7 @@ pub enum PowerSpec {
 
 /// What a target allows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// Memory a cell may use; `None` for the unit's own.
     pub memory_bytes: Option<u64>,
@@ -432,6 +456,7 @@ pub struct Limits {
 
 /// One device of a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Unit {
     /// Its name.
     pub name: UnitName,

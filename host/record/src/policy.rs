@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The rules that decide.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Policy {
     /// Name for people.
     pub name: String,
@@ -18,6 +19,7 @@ pub struct Policy {
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Rule {
     /// Its name, unique in the policy.
     pub id: RuleId,
@@ -56,6 +58,7 @@ pub struct Rule {
 
 /// Which side of a limit is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// At most the limit.
@@ -66,6 +69,7 @@ pub enum Direction {
 
 /// How a number with an interval is held against a limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Decide {
     /// The whole interval must lie on the good side to pass, on the bad side to fail; between them it is inconclusive. For what must
@@ -80,6 +84,7 @@ pub enum Decide {
 
 /// What a measured number is held against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Against {
     /// The limit alone.

@@ -9,6 +9,7 @@
 //!   judgement.json, report.*        written after the record, from the record alone
 //! ```
 
+use crate::consistency::{Inconsistent, unique};
 use crate::observation::{FileRef, Outcome};
 use crate::plan::Plan;
 use crate::{CellId, Digest};
@@ -24,6 +25,7 @@ pub const FILE: &str = "record.json";
 
 /// A run on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Record {
     /// Version of the format.
     pub version: u32,
@@ -38,8 +40,10 @@ pub struct Record {
     /// What was planned.
     pub plan: Plan,
     /// What became of each cell: one entry per planned cell, always.
+    #[serde(deserialize_with = "unique")]
     pub outcomes: BTreeMap<CellId, Outcome>,
     /// Labels and slices by digest of the evalset.
+    #[serde(deserialize_with = "unique")]
     pub evalsets: BTreeMap<Digest, FileRef>,
     /// How each triple's programs were made.
     pub builds: Vec<Build>,
@@ -47,6 +51,7 @@ pub struct Record {
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunEnded {
     /// It is still going on, or the host was killed.
@@ -59,6 +64,7 @@ pub enum RunEnded {
 
 /// A program that was built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Build {
     /// `agent` or `runner`.
     pub program: String,
@@ -88,12 +94,9 @@ pub enum ReadError {
         /// The version found.
         found: u32,
     },
-    /// A planned cell has no entry, or an entry has no planned cell.
-    #[error("record is damaged: planned cells and outcomes differ at '{cell}'")]
-    Cells {
-        /// The first that differs.
-        cell: CellId,
-    },
+    /// Its parts contradict each other.
+    #[error(transparent)]
+    Inconsistent(#[from] Inconsistent),
 }
 
 impl Record {
@@ -113,7 +116,7 @@ impl Record {
         }
     }
 
-    /// Reads `record.json`; refuses unknown versions and a record whose cells do not match its plan.
+    /// Reads `record.json`; refuses unknown versions and a record whose parts contradict each other.
     pub fn from_json(text: &str) -> Result<Self, ReadError> {
         #[derive(Deserialize)]
         struct Version {
@@ -124,7 +127,7 @@ impl Record {
             return Err(ReadError::Version { found });
         }
         let record: Self = serde_json::from_str(text)?;
-        record.check_cells()?;
+        record.check()?;
         Ok(record)
     }
 
@@ -133,18 +136,5 @@ impl Record {
         let mut text = serde_json::to_string_pretty(self).expect("a record has string keys only");
         text.push('\n');
         text
-    }
-
-    fn check_cells(&self) -> Result<(), ReadError> {
-        let planned: BTreeMap<_, _> = self.plan.cells.iter().map(|c| (&c.id, ())).collect();
-        let differs = planned
-            .keys()
-            .find(|id| !self.outcomes.contains_key(**id))
-            .copied()
-            .or_else(|| self.outcomes.keys().find(|id| !planned.contains_key(id)));
-        match differs {
-            Some(cell) => Err(ReadError::Cells { cell: cell.clone() }),
-            None => Ok(()),
-        }
     }
 }

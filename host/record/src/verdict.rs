@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The gate's answer for a whole record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Judgement {
     /// Version of this format.
     pub version: u32,
@@ -18,6 +19,7 @@ pub struct Judgement {
 
 /// The answer for one cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CellJudgement {
     /// The cell.
     pub cell: CellId,
@@ -31,6 +33,7 @@ pub struct CellJudgement {
 
 /// An answer. Ordered from good to bad, so that the worst is the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Every rule is certainly kept.
@@ -45,6 +48,7 @@ pub enum Verdict {
 
 /// One rule on one cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RuleResult {
     /// The rule.
     pub rule: RuleId,

@@ -28,6 +28,7 @@ pub struct Latencies {
 
 /// One quantile. `lower_ns` and `upper_ns` are order statistics; each end holds with `(1 + confidence) / 2`, both with `confidence`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Quantile {
     /// Which one, as a share.
     pub p: f64,
@@ -45,6 +46,7 @@ pub struct Quantile {
 
 /// What a report shows of one latency pass.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LatencySummary {
     /// Samples.
     pub samples: u64,

@@ -1,9 +1,11 @@
 //! Answers of one cell against the truth, sample by sample, so that two cells can be compared pair by pair.
 
-use crate::compare::statistics::{Confidence, Paired, PairedMethod, paired_auc, roc_auc};
+use crate::compare::statistics::{
+    Confidence, Interval, Mean, Paired, PairedMethod, Proportion, auc, paired_auc, roc_auc,
+};
 use crate::compare::task::{Rows, anomaly_scores, correct_top_k, select};
 use crate::evidence::{Evidence, EvidenceError, Tensor, Truth};
-use boardproof_record::plan::{Cell, Pass, Task};
+use boardproof_record::plan::{Cell, Model, Pass, Preprocess, Task};
 
 /// What a cell answered, in the form that its task is judged in.
 pub enum Answers {
@@ -17,6 +19,20 @@ pub enum Answers {
 
 /// Which samples to look at: all, or a slice of them.
 pub type Samples<'a> = Option<&'a [usize]>;
+
+/// A task metric with one-sided bounds, each at the rule's confidence.
+pub struct Value {
+    /// The metric.
+    pub value: f64,
+    /// Lower bound.
+    pub lower: f64,
+    /// Upper bound.
+    pub upper: f64,
+    /// Samples that it rests on.
+    pub samples: u64,
+    /// About how many more would put the interval on one side of the limit.
+    pub samples_more: Option<u64>,
+}
 
 /// A difference of two task metrics: how much the candidate lost against the reference.
 pub struct Drop {
@@ -52,7 +68,7 @@ pub fn answers(evidence: Evidence<'_>, cell: &Cell, truth: &Truth<'_>) -> Result
             Answers::Right(correct_top_k(rows, &truth.labels, 1).map_err(|e| failed(e.to_string()))?.correct)
         }
         Task::Binary { .. } => Answers::Scores(values.chunks(first.row_elements()).map(|row| row[0]).collect()),
-        Task::Anomaly => Answers::Scores(scores(&values, first, truth).map_err(failed)?),
+        Task::Anomaly => Answers::Scores(scores(model, &values, first, truth).map_err(failed)?),
         Task::Regression => {
             let predicted = values.chunks(first.row_elements()).map(|row| row[0]);
             // An answer that is not a number is as wrong as can be.
@@ -62,13 +78,32 @@ pub fn answers(evidence: Evidence<'_>, cell: &Cell, truth: &Truth<'_>) -> Result
     }))
 }
 
-fn scores(values: &[f64], output: &Tensor<'_>, truth: &Truth<'_>) -> Result<Vec<f64>, String> {
+fn scores(model: &Model, values: &[f64], output: &Tensor<'_>, truth: &Truth<'_>) -> Result<Vec<f64>, String> {
     let input = truth.inputs.first().ok_or("the record has no inputs to score against")?;
+    let elements = output.row_elements();
+    if input.row_elements() != elements {
+        return Err(format!("an output of {elements} elements to an input of {}", input.row_elements()));
+    }
     let mut inputs = input.to_f64();
     inputs.truncate(values.len());
-    let rows = |v| Rows::new(v, output.row_elements()).map_err(|e| e.to_string());
+    if let Some(preprocess) = model.inputs.first().and_then(|spec| spec.preprocess.as_ref()) {
+        // The score is the distance from what the model saw, not from what the evalset holds.
+        let channels = input.shape.get(1).copied().unwrap_or(1).max(1);
+        inputs.chunks_mut(elements).for_each(|row| as_seen(preprocess, channels, row));
+    }
+    let rows = |v| Rows::new(v, elements).map_err(|e| e.to_string());
     let scored = anomaly_scores(rows(&inputs)?, rows(values)?).map_err(|e| e.to_string())?;
     Ok(scored.scores)
+}
+
+fn as_seen(preprocess: &Preprocess, channels: usize, row: &mut [f64]) {
+    let width = row.len().div_ceil(channels);
+    let of = |list: &[f64], channel: usize| list.get(channel).or(list.first()).copied();
+    for (i, value) in row.iter_mut().enumerate() {
+        let mean = of(&preprocess.mean, i / width).unwrap_or(0.0);
+        let std = of(&preprocess.std, i / width).unwrap_or(1.0);
+        *value = (*value * preprocess.scale - mean) / std;
+    }
 }
 
 /// Number of samples that a cell was asked for.
@@ -95,6 +130,35 @@ impl Answers {
         }
     }
 
+    /// The task metric with one-sided bounds at `confidence` each: exact (Clopper and Pearson) for accuracy, DeLong's for AUC, Student's for
+    /// a mean error. `None` where it has no meaning.
+    pub fn value(&self, labels: &[i64], samples: Samples<'_>, limit: f64, confidence: f64) -> Option<Value> {
+        let both = both_sides(confidence)?;
+        let value = |value, Interval { lower, upper }, samples, samples_more| Value {
+            value,
+            lower,
+            upper,
+            samples,
+            samples_more,
+        };
+        match self {
+            Self::Right(right) => {
+                let share = Proportion::of(&pick(right, samples));
+                let more = share.samples_more(limit, both);
+                Some(value(share.share()?, share.clopper_pearson(both), share.total(), more))
+            }
+            Self::Scores(scores) => {
+                let auc = auc(&pick(scores, samples), &positives(labels, samples)).ok().flatten()?;
+                let more = auc.samples_more(limit, both);
+                Some(value(auc.value, auc.interval(both), auc.positives + auc.negatives, more))
+            }
+            Self::Errors(errors) => {
+                let mean = Mean::of(&pick(errors, samples))?;
+                Some(value(mean.value, mean.interval(both), mean.samples, mean.samples_more(limit, both)))
+            }
+        }
+    }
+
     /// How much `candidate` lost against `self`, with one-sided bounds at `confidence` each. `None` where there is nothing to compare.
     pub fn drop(
         &self,
@@ -104,8 +168,7 @@ impl Answers {
         limit: f64,
         confidence: f64,
     ) -> Option<Drop> {
-        // Two one-sided bounds at confidence c are the ends of one interval at 2c - 1.
-        let both = Confidence::new(2.0 * confidence - 1.0).ok()?;
+        let both = both_sides(confidence)?;
         match (self, candidate) {
             (Self::Right(r), Self::Right(c)) => {
                 let paired = Paired::of(&pick(r, samples), &pick(c, samples)).ok()?;
@@ -136,31 +199,33 @@ impl Answers {
                     samples_more: paired.samples_more(-limit, both),
                 })
             }
-            (Self::Errors(r), Self::Errors(c)) => error_rise(&pick(r, samples), &pick(c, samples), confidence),
+            (Self::Errors(r), Self::Errors(c)) => error_rise(&pick(r, samples), &pick(c, samples), limit, both),
             _ => None,
         }
     }
 }
 
-/// Rise of the mean absolute error, with normal bounds on the paired differences.
-fn error_rise(reference: &[f64], candidate: &[f64], confidence: f64) -> Option<Drop> {
-    let n = reference.len() as f64;
-    if reference.len() < 2 || reference.len() != candidate.len() {
+/// Two one-sided bounds at confidence c are the ends of one interval at 2c - 1.
+fn both_sides(confidence: f64) -> Option<Confidence> {
+    Confidence::new(2.0 * confidence - 1.0).ok()
+}
+
+/// Rise of the mean absolute error, with Student's bounds on the paired differences.
+fn error_rise(reference: &[f64], candidate: &[f64], limit: f64, both: Confidence) -> Option<Drop> {
+    if reference.len() != candidate.len() {
         return None;
     }
-    let mean = |v: &[f64]| v.iter().sum::<f64>() / n;
-    let (r, c) = (mean(reference), mean(candidate));
-    let value = c - r;
-    let square: f64 = reference.iter().zip(candidate).map(|(r, c)| (c - r - value).powi(2)).sum();
-    let half = crate::compare::statistics::normal_quantile(confidence) * (square / (n - 1.0) / n).sqrt();
+    let rises: Vec<f64> = reference.iter().zip(candidate).map(|(r, c)| c - r).collect();
+    let rise = Mean::of(&rises)?;
+    let interval = rise.interval(both);
     Some(Drop {
-        value,
-        lower: value - half,
-        upper: value + half,
-        reference: r,
-        candidate: c,
-        samples: reference.len() as u64,
-        samples_more: None,
+        value: rise.value,
+        lower: interval.lower,
+        upper: interval.upper,
+        reference: Mean::of(reference)?.value,
+        candidate: Mean::of(candidate)?.value,
+        samples: rise.samples,
+        samples_more: rise.samples_more(limit, both),
     })
 }
 

@@ -55,10 +55,14 @@ pub fn reason(verdict: Verdict, rules: &[RuleResult]) -> String {
             None => said.push((key, value, rule.detail.clone(), 0)),
         }
     }
-    let parts: Vec<String> = said
-        .into_iter()
-        .map(|(_, _, detail, more)| if more == 0 { detail } else { format!("{detail} (and {more} more slices)") })
-        .collect();
+    let mut parts: Vec<String> = Vec::new();
+    for (_, _, detail, more) in said {
+        let part = if more == 0 { detail } else { format!("{detail} (and {more} more slices)") };
+        // Several rules that lack the same thing say it once.
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
     if parts.is_empty() { "no rule has a number".into() } else { parts.join("; ") }
 }
 

@@ -1,15 +1,16 @@
 //! The numbers that rules ask for, by name, for one cell.
 
-use super::GateError;
-use super::answers::{Answers, Drop, answers, samples_of, slice_samples};
+use super::always::{compared_with, finite, fit, trusted};
+use super::answers::{Answers, Drop, Value, answers, samples_of, slice_samples};
 use super::clock;
 use super::decide::{Number, decide};
+use super::{GateError, pass_name};
 use crate::compare::latency::Latencies;
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options, Summary, pair_outputs};
 use crate::compare::statistics::Confidence;
-use crate::evidence::{Evidence, Truth};
+use crate::evidence::{Evidence, Tensor, Truth};
 use boardproof_record::plan::{Cell, Model, Pass};
-use boardproof_record::policy::{Against, Direction, Policy, Rule};
+use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
 /// Metrics that are not elementwise.
@@ -71,6 +72,13 @@ pub enum Known {
     NotApplicable,
 }
 
+/// Does the metric say nothing about this variant? Element by element, a network that was trained anew has no reference.
+pub fn silent(metric: &str, evidence: Evidence<'_>, cell: &Cell) -> bool {
+    let counts = [Metric::NonfiniteMismatch, Metric::NonfiniteReference, Metric::NonfiniteCandidate];
+    let elementwise = Metric::from_name(metric).is_some_and(|metric| !counts.contains(&metric));
+    elementwise && !evidence.model(cell).variants[&cell.variant].same_weights
+}
+
 /// Everything that the rules of one cell look at, opened once.
 pub struct Desk<'a> {
     evidence: Evidence<'a>,
@@ -80,7 +88,8 @@ pub struct Desk<'a> {
     model: &'a Model,
     truth: Truth<'a>,
     own: Option<Answers>,
-    reference: Option<Answers>,
+    /// Answers of the reference, or why nothing may be compared with them.
+    reference: Result<Answers, String>,
 }
 
 impl<'a> Desk<'a> {
@@ -101,10 +110,19 @@ impl<'a> Desk<'a> {
         let truth = evidence.truth(model, samples_of(cell))?;
         let own = answers(evidence, cell, &truth)?;
         let reference = match evidence.reference(cell) {
-            Some(other) => answers(evidence, other, &truth)?,
-            None => None,
+            Some(other) => trusted(evidence, other, &truth, policy.allow_nonfinite_mismatch)?,
+            None => Err("the plan has no reference to compare with".into()),
         };
         Ok(Self { evidence, baseline, policy, cell, model, truth, own, reference })
+    }
+
+    /// What no policy can switch off, as far as it needs the answers.
+    pub fn always(&self) -> Result<Vec<RuleResult>, GateError> {
+        let trusted = self.reference.as_ref().map(|_| ()).map_err(String::as_str);
+        let allowed = self.policy.allow_nonfinite_mismatch;
+        let mut results: Vec<RuleResult> = finite(self.evidence, self.cell, allowed)?.into_iter().collect();
+        results.push(compared_with(self.evidence, self.cell, trusted));
+        Ok(results)
     }
 
     /// Results of a rule on this cell: one, or one per slice, or none where it does not apply.
@@ -123,7 +141,7 @@ impl<'a> Desk<'a> {
         let here = self.model.tolerances.iter().filter(fits).find(|t| t.target.as_ref() == Some(&self.cell.target));
         let anywhere = || self.model.tolerances.iter().filter(fits).find(|t| t.target.is_none());
         match here.or_else(anywhere) {
-            Some(own) => (own.limit, format!("model.toml: {}", own.reason)),
+            Some(own) => (own.limit, own_limit(rule, own)),
             None => (rule.limit, format!("policy: {}", rule.reason)),
         }
     }
@@ -166,7 +184,8 @@ impl<'a> Desk<'a> {
                 (result.lower, result.upper) = number.bounds.map_or((None, None), |(l, u)| (finite(l), finite(u)));
                 result.samples = samples;
                 if result.verdict == Verdict::Inconclusive && result.samples_more.is_none() {
-                    result.samples_more = samples_more;
+                    // None at all would say that it is decided.
+                    result.samples_more = samples_more.map(|more| more.max(1));
                 }
                 result.detail = self.in_words(rule, &result, number, &detail);
             }
@@ -177,8 +196,9 @@ impl<'a> Desk<'a> {
     /// What was measured, and what was wanted where that is not the same.
     fn in_words(&self, rule: &Rule, result: &RuleResult, number: Number, detail: &str) -> String {
         let drop = rule.metric.ends_with(".drop");
+        let points = drop && rule.unit == "share";
         let show =
-            |v: f64| if drop { format!("{:.2} points", v * 100.0) } else { crate::report::amount(v, &rule.unit) };
+            |v: f64| if points { format!("{:.2} points", v * 100.0) } else { crate::report::amount(v, &rule.unit) };
         let wanted = match rule.direction {
             Direction::AtMost => "at most",
             Direction::AtLeast => "at least",
@@ -187,30 +207,40 @@ impl<'a> Desk<'a> {
         let loss = if drop { format!(", a loss of {}", show(number.value)) } else { String::new() };
         match (result.verdict, number.bounds) {
             (Verdict::Pass, _) => detail.to_owned(),
-            (Verdict::Inconclusive, Some((lower, upper))) => {
+            (Verdict::Inconclusive, bounds) => {
                 let of = if drop { "the loss" } else { "it" };
-                format!("{detail}: {of} lies between {} and {}, {wanted} {limit} wanted", show(lower), show(upper))
+                let range = match bounds {
+                    Some((lower, upper)) => format!(": {of} lies between {} and {}", show(lower), show(upper)),
+                    None => String::new(),
+                };
+                format!("{detail}{range}, {wanted} {limit} wanted; {}", self.more(rule, result))
             }
             _ => format!("{detail}{loss}, {wanted} {limit} wanted"),
         }
     }
 
-    /// Why the timings that a rule rests on cannot be believed, if they cannot.
-    fn clock_is_off(&self, rule: &Rule) -> Option<String> {
-        let off = |evidence: Evidence<'_>, cell: &Cell| {
-            let (verdict, words) = clock::check(evidence.observation(&cell.id)?);
-            (verdict != Verdict::Pass).then_some(words)
-        };
-        if off(self.evidence, self.cell).is_some() {
-            return Some("the timings are not judged".into());
+    /// What it would take to decide.
+    fn more(&self, rule: &Rule, result: &RuleResult) -> String {
+        let what = if rule.metric.starts_with("latency") { "inferences" } else { "samples" };
+        if result.samples < rule.min_samples {
+            return format!("the rule wants {} {what}, these are {}", rule.min_samples, result.samples);
         }
-        let (evidence, reference) = self.timed_reference(rule).filter(|_| rule.metric == LATENCY_RATIO)?;
-        Some(format!("the reference's timings cannot be believed: {}", off(evidence, reference)?))
+        let Some(more) = result.samples_more else { return format!("no number of {what} would decide") };
+        let left = self.model.evalset.samples.saturating_sub(self.truth.labels.len() as u64);
+        let unused =
+            if what == "samples" && left > 0 { format!(" (the evalset has {left} more)") } else { String::new() };
+        format!("about {more} more {what} would decide{unused}")
+    }
+
+    /// Why the timings of this cell cannot be believed, if they cannot. Those of what it is compared with are asked about there.
+    fn clock_is_off(&self) -> Option<String> {
+        let (verdict, _) = clock::check(self.evidence.observation(&self.cell.id)?);
+        (verdict != Verdict::Pass).then(|| "the timings are not judged".into())
     }
 
     fn number(&self, rule: &Rule, limit: f64) -> Result<Known, GateError> {
         if TIMINGS.contains(&rule.metric.as_str())
-            && let Some(why) = self.clock_is_off(rule)
+            && let Some(why) = self.clock_is_off()
         {
             return Ok(Known::Missing(why));
         }
@@ -218,71 +248,99 @@ impl<'a> Desk<'a> {
             return self.elementwise(rule, metric);
         }
         Ok(match rule.metric.as_str() {
-            "task.value" => self.task_value(),
+            "task.value" => self.task_value(rule, limit),
             "task.drop" => self.task_drop(rule, limit)?,
-            "model_bytes" => exact(self.model.variants[&self.cell.variant].bytes as f64, "model file", "bytes"),
+            "model_bytes" => match self.model.variants[&self.cell.variant].bytes {
+                0 => Known::Missing("the plan has no size of the model file".into()),
+                bytes => exact(bytes as f64, "model file", "bytes"),
+            },
             "memory_peak_bytes" => self.fact(Pass::Memory, "rss_peak_bytes", "peak memory", "bytes"),
             "first_inference_ns" => self.fact(Pass::Latency, "first_inference_ns", "first inference", "ns"),
             "load_ns" => self.fact(Pass::Latency, "load_ns", "loading", "ns"),
             "memory_ratio" => self.memory_ratio(rule),
-            LATENCY_RATIO => self.latency_ratio(rule)?,
-            "latency_ns_p50" => self.latency(rule, Some(0.5))?,
-            "latency_ns_p90" => self.latency(rule, Some(0.9))?,
-            "latency_ns_p99" => self.latency(rule, Some(0.99))?,
-            "latency_ns_p999" => self.latency(rule, Some(0.999))?,
-            "latency_ns_max" => self.latency(rule, None)?,
+            LATENCY_RATIO => self.latency_ratio(rule, limit)?,
+            "latency_ns_p50" => self.latency(rule, Some(0.5), limit)?,
+            "latency_ns_p90" => self.latency(rule, Some(0.9), limit)?,
+            "latency_ns_p99" => self.latency(rule, Some(0.99), limit)?,
+            "latency_ns_p999" => self.latency(rule, Some(0.999), limit)?,
+            "latency_ns_max" => self.latency(rule, None, limit)?,
             _ => Known::NotApplicable,
         })
     }
 
-    fn task_value(&self) -> Known {
-        match &self.own {
-            None => Known::Missing("no answers".into()),
-            Some(own) => match own.metric(&self.truth.labels, None) {
-                None => Known::Invalid(format!("{} has no value on these labels", self.model.task.metric())),
-                Some(value) => {
-                    let detail = format!("{} {}", self.model.task.metric(), crate::report::amount(value, "share"));
-                    Known::Number {
-                        number: Number { value, bounds: None },
-                        samples: self.truth.labels.len() as u64,
-                        samples_more: None,
-                        detail,
-                    }
-                }
+    fn task_value(&self, rule: &Rule, limit: f64) -> Known {
+        let Some(own) = &self.own else { return Known::Missing("no answers".into()) };
+        let metric = self.model.task.metric();
+        match own.value(&self.truth.labels, None, limit, rule.confidence) {
+            None => Known::Missing(no_value(metric)),
+            Some(Value { value, lower, upper, samples, samples_more }) => Known::Number {
+                number: Number { value, bounds: Some((lower, upper)) },
+                samples,
+                samples_more,
+                detail: format!("{metric} {}", crate::report::amount(value, &rule.unit)),
             },
         }
     }
 
-    /// Answers that the rule compares with.
-    fn other(&self, rule: &Rule) -> Result<Option<Answers>, GateError> {
-        let Some(baseline) = self.baseline.filter(|_| rule.against == Against::Baseline) else { return Ok(None) };
-        match baseline.record.plan.cells.iter().find(|c| c.id == self.cell.id) {
-            Some(cell) => Ok(answers(baseline, cell, &self.truth)?),
-            None => Ok(None),
+    /// Calls `then` with the answers that the rule compares with, or says why there are none.
+    fn compared<T>(
+        &self,
+        rule: &Rule,
+        then: impl FnOnce(Result<(&Answers, &Answers), String>) -> Result<T, GateError>,
+    ) -> Result<T, GateError> {
+        let Some(own) = &self.own else { return then(Err("no answers".into())) };
+        if rule.against != Against::Baseline {
+            return then(self.reference.as_ref().map(|reference| (reference, own)).map_err(Clone::clone));
         }
+        let (baseline, cell) = match self.in_baseline() {
+            Ok(found) => found,
+            Err(why) => return then(Err(why)),
+        };
+        let answers = trusted(baseline, cell, &self.truth, self.policy.allow_nonfinite_mismatch)?;
+        then(answers.as_ref().map(|reference| (reference, own)).map_err(Clone::clone))
+    }
+
+    /// The same cell of the baseline.
+    fn in_baseline(&self) -> Result<(Evidence<'a>, &'a Cell), String> {
+        let Some(baseline) = self.baseline else { return Err("there is no baseline".into()) };
+        let cell = baseline.record.plan.cells.iter().find(|c| c.id == self.cell.id);
+        cell.map(|cell| (baseline, cell)).ok_or_else(|| format!("the baseline has no cell {}", self.cell.id))
     }
 
     fn task_drop(&self, rule: &Rule, limit: f64) -> Result<Known, GateError> {
-        let baseline = self.other(rule)?;
-        let reference = if rule.against == Against::Baseline { baseline.as_ref() } else { self.reference.as_ref() };
-        let (Some(reference), Some(own)) = (reference, &self.own) else {
-            return Ok(Known::Missing("no answers of the reference to compare with".into()));
-        };
         let metric = self.model.task.metric();
-        Ok(match reference.drop(own, &self.truth.labels, None, limit, rule.confidence) {
-            None => Known::Invalid(format!("{metric} has no value on these labels")),
-            Some(drop) => drop_number(&drop, metric),
+        self.compared(rule, |both| {
+            let (reference, own) = match both {
+                Ok(both) => both,
+                Err(why) => return Ok(Known::Missing(why)),
+            };
+            Ok(match reference.drop(own, &self.truth.labels, None, pivot(rule, limit), rule.confidence) {
+                None => Known::Missing(no_value(metric)),
+                Some(drop) => drop_number(&drop, metric, &rule.unit),
+            })
         })
     }
 
     fn slice_results(&self, rule: &Rule) -> Result<Vec<RuleResult>, GateError> {
         let (limit, reason) = self.limit(rule);
-        let baseline = self.other(rule)?;
-        let reference = if rule.against == Against::Baseline { baseline.as_ref() } else { self.reference.as_ref() };
-        let (Some(reference), Some(own)) = (reference, &self.own) else {
-            let missing = Known::Missing("no answers of the reference to compare with".into());
-            return Ok(self.result(rule, None, missing, limit, reason).into_iter().collect());
-        };
+        self.compared(rule, |both| {
+            let results = match both {
+                Ok((reference, own)) => self.slices(rule, reference, own, limit, &reason),
+                Err(why) => self.result(rule, None, Known::Missing(why), limit, reason.clone()).into_iter().collect(),
+            };
+            if results.is_empty() && rule.slice.is_some() {
+                let why =
+                    format!("no slice of '{}' is '{}'", self.model.name, rule.slice.as_deref().unwrap_or_default());
+                return Err(GateError::MatchesNothing { rule: rule.id.clone(), why });
+            }
+            if results.is_empty() {
+                return Ok(self.no_slice(rule, limit, reason).into_iter().collect());
+            }
+            Ok(results)
+        })
+    }
+
+    fn slices(&self, rule: &Rule, reference: &Answers, own: &Answers, limit: f64, reason: &str) -> Vec<RuleResult> {
         let mut results = Vec::new();
         for (column, values) in &self.model.evalset.slices {
             for (code, value) in values.iter().enumerate() {
@@ -290,64 +348,48 @@ impl<'a> Desk<'a> {
                 if rule.slice.as_ref().is_some_and(|s| *s != name && s != column) {
                     continue;
                 }
-                let codes = &self.truth.slices[column];
+                let (codes, labels) = (&self.truth.slices[column], &self.truth.labels);
                 let own_size = codes.iter().filter(|c| **c == code as i64).count() as u64;
-                let samples = slice_samples(&self.model.task, codes, code as i64, &self.truth.labels);
+                let samples = slice_samples(&self.model.task, codes, code as i64, labels);
                 if own_size < rule.min_samples || samples.is_empty() {
                     // Too small for a claim, or nothing to rank: shown in the report's slice table, not judged.
                     continue;
                 }
-                let Some(drop) = reference.drop(own, &self.truth.labels, Some(&samples), limit, rule.confidence) else {
-                    continue;
-                };
-                let mut known = drop_number(&drop, &format!("{name} {}", self.model.task.metric()));
+                let drop = reference.drop(own, labels, Some(&samples), pivot(rule, limit), rule.confidence);
+                let Some(drop) = drop else { continue };
+                let mut known = drop_number(&drop, &format!("{name} {}", self.model.task.metric()), &rule.unit);
                 if let Known::Number { samples, .. } = &mut known {
                     *samples = own_size;
                 }
-                results.extend(self.result(rule, Some(name), known, limit, reason.clone()));
+                results.extend(self.result(rule, Some(name), known, limit, reason.to_owned()));
             }
         }
-        if results.is_empty() && rule.slice.is_some() {
-            let (rule, why) = (
-                rule.id.clone(),
-                format!("no slice of '{}' is '{}'", self.model.name, rule.slice.as_deref().unwrap_or_default()),
-            );
-            return Err(GateError::MatchesNothing { rule, why });
-        }
-        if results.is_empty() && !self.model.evalset.slices.is_empty() {
-            let number = Number { value: 0.0, bounds: Some((-1.0, 1.0)) };
-            let detail = format!(
-                "every slice has fewer than {} samples or one class only: none supports a claim",
-                rule.min_samples
-            );
-            let known = Known::Number { number, samples: 0, samples_more: None, detail };
-            results.extend(self.result(rule, None, known, limit, reason));
-        } else if results.is_empty() {
+        results
+    }
+
+    /// A rule for slices where none can be judged.
+    fn no_slice(&self, rule: &Rule, limit: f64, reason: String) -> Option<RuleResult> {
+        if self.model.evalset.slices.is_empty() {
             // A model without slices has nothing for the rule to look at; saying so keeps the rule from looking unmatched.
             let number = Number { value: 0.0, bounds: None };
-            let known = Known::Number {
-                number,
-                samples: rule.min_samples,
-                samples_more: None,
-                detail: "the model names no slices".into(),
-            };
-            results.extend(self.result(rule, None, known, limit, reason));
+            let (samples, detail) = (rule.min_samples, "the model names no slices".into());
+            let known = Known::Number { number, samples, samples_more: None, detail };
+            return self.result(rule, None, known, limit, reason);
         }
-        Ok(results)
+        let why =
+            format!("every slice has fewer than {} samples or one class only: none supports a claim", rule.min_samples);
+        let mut result = self.result(rule, None, Known::Missing(why), limit, reason)?;
+        result.verdict = Verdict::Inconclusive;
+        Some(result)
     }
 
     fn elementwise(&self, rule: &Rule, metric: Metric) -> Result<Known, GateError> {
-        let counts =
-            matches!(metric, Metric::NonfiniteMismatch | Metric::NonfiniteReference | Metric::NonfiniteCandidate);
-        if !counts && !self.model.variants[&self.cell.variant].same_weights {
+        if silent(&rule.metric, self.evidence, self.cell) {
             return Ok(Known::NotApplicable);
         }
-        let other = match (rule.against, self.baseline) {
-            (Against::Baseline, Some(baseline)) => baseline.outputs(&self.cell.id)?,
-            _ => match self.evidence.reference(self.cell) {
-                Some(reference) => self.evidence.outputs(&reference.id)?,
-                None => None,
-            },
+        let other = match self.outputs_to_compare_with(rule)? {
+            Ok(other) => other,
+            Err(why) => return Ok(Known::Missing(why)),
         };
         let own = self.evidence.outputs(&self.cell.id)?;
         let (Some(reference), Some(own)) = (other, own) else {
@@ -390,51 +432,74 @@ impl<'a> Desk<'a> {
         })
     }
 
-    fn fact(&self, pass: Pass, key: &str, what: &str, unit: &str) -> Known {
-        let value = self.evidence.completed(&self.cell.id, pass).and_then(|p| p.facts.numbers.get(key));
-        value.map_or_else(|| Known::Missing(format!("{what} was not measured")), |v| exact(*v as f64, what, unit))
-    }
-
-    /// The cell that latency and memory are compared with.
-    fn timed_reference(&self, rule: &Rule) -> Option<(Evidence<'a>, &'a Cell)> {
-        match rule.against {
-            Against::Baseline => {
-                let baseline = self.baseline?;
-                Some((baseline, baseline.record.plan.cells.iter().find(|c| c.id == self.cell.id)?))
-            }
-            Against::Reference | Against::Absolute => {
-                Some((self.evidence, self.evidence.reference_on_unit(self.cell)?))
-            }
+    /// Outputs of the cell that the rule compares with, or why they may not be.
+    fn outputs_to_compare_with(&self, rule: &Rule) -> Result<Result<Option<Vec<Tensor<'a>>>, String>, GateError> {
+        if rule.against == Against::Baseline {
+            return self.compared(rule, |both| match both.and_then(|_| self.in_baseline()) {
+                Ok((baseline, cell)) => Ok(Ok(baseline.outputs(&cell.id)?)),
+                Err(why) => Ok(Err(why)),
+            });
+        }
+        match (&self.reference, self.evidence.reference(self.cell)) {
+            (Err(why), _) => Ok(Err(why.clone())),
+            (Ok(_), None) => Ok(Ok(None)),
+            (Ok(_), Some(cell)) => Ok(Ok(self.evidence.outputs(&cell.id)?)),
         }
     }
 
-    fn memory_ratio(&self, rule: &Rule) -> Known {
-        let peak = |evidence: Evidence<'_>, cell: &Cell| {
-            evidence
-                .completed(&cell.id, Pass::Memory)
-                .and_then(|p| p.facts.numbers.get("rss_peak_bytes"))
-                .map(|v| *v as f64)
-        };
-        let reference = self.timed_reference(rule).and_then(|(evidence, cell)| peak(evidence, cell));
-        match (reference, peak(self.evidence, self.cell)) {
-            (Some(reference), Some(own)) if reference > 0.0 => {
-                exact(own / reference, "peak memory against the reference", "ratio")
+    fn fact(&self, pass: Pass, key: &str, what: &str, unit: &str) -> Known {
+        match number_of(self.evidence, self.cell, pass, key) {
+            Some(value) => exact(value, what, unit),
+            None => Known::Missing(format!("{what} was not measured")),
+        }
+    }
+
+    /// The cell that latency and memory are compared with, if its pass can be relied on.
+    fn timed_reference(&self, rule: &Rule, pass: Pass) -> Result<(Evidence<'a>, &'a Cell), String> {
+        let (evidence, cell) = match rule.against {
+            Against::Baseline => self.in_baseline()?,
+            Against::Reference | Against::Absolute => {
+                let cell = self.evidence.reference_on_unit(self.cell);
+                (self.evidence, cell.ok_or("the reference was not planned on this unit")?)
             }
+        };
+        fit(evidence, cell, pass)?;
+        Ok((evidence, cell))
+    }
+
+    fn memory_ratio(&self, rule: &Rule) -> Known {
+        let peak = |evidence, cell| number_of(evidence, cell, Pass::Memory, "rss_peak_bytes");
+        let (evidence, reference) = match self.timed_reference(rule, Pass::Memory) {
+            Ok(found) => found,
+            Err(why) => return Known::Missing(why),
+        };
+        match (peak(evidence, reference), peak(self.evidence, self.cell)) {
+            (Some(reference), Some(own)) => exact(own / reference, "peak memory against the reference", "ratio"),
             _ => Known::Missing("peak memory was not measured on both sides".into()),
         }
     }
 
-    fn latencies(&self, evidence: Evidence<'_>, cell: &Cell) -> Result<Option<Latencies>, GateError> {
-        Ok(evidence.latencies_ns(&cell.id)?.and_then(|ns| Latencies::from_ns(ns).ok()))
+    /// Latencies of a cell, or why there are none that a limit could be held against.
+    fn latencies(&self, evidence: Evidence<'_>, cell: &Cell) -> Result<Result<Latencies, String>, GateError> {
+        let Some(ns) = evidence.latencies_ns(&cell.id)? else {
+            return Ok(Err(format!("the {} pass of {} has no times", pass_name(Pass::Latency), cell.id)));
+        };
+        let (count, still) = (ns.len(), ns.iter().filter(|ns| **ns == 0.0).count());
+        if still > 0 {
+            // Nothing takes no time: the clock is too coarse for this model, or it stood.
+            return Ok(Err(format!("{still} of {count} inferences of {} took no tick of its clock", cell.id)));
+        }
+        Ok(Latencies::from_ns(ns).map_err(|why| why.to_string()))
     }
 
-    fn latency_ratio(&self, rule: &Rule) -> Result<Known, GateError> {
-        let Some((evidence, reference)) = self.timed_reference(rule) else {
-            return Ok(Known::Missing("the reference was not timed on this unit".into()));
+    fn latency_ratio(&self, rule: &Rule, limit: f64) -> Result<Known, GateError> {
+        let (evidence, reference) = match self.timed_reference(rule, Pass::Latency) {
+            Ok(found) => found,
+            Err(why) => return Ok(Known::Missing(why)),
         };
-        let (Some(slow), Some(own)) = (self.latencies(evidence, reference)?, self.latencies(self.evidence, self.cell)?)
-        else {
-            return Ok(Known::Missing("latency was not measured on both sides".into()));
+        let (slow, own) = match (self.latencies(evidence, reference)?, self.latencies(self.evidence, self.cell)?) {
+            (Ok(slow), Ok(own)) => (slow, own),
+            (Err(why), _) | (_, Err(why)) => return Ok(Known::Missing(why)),
         };
         let Ok(both) = Confidence::new(2.0 * rule.confidence - 1.0) else {
             return Ok(Known::Invalid("the rule's confidence cannot be used".into()));
@@ -444,16 +509,17 @@ impl<'a> Desk<'a> {
             (Some(value), Some(interval)) => Known::Number {
                 number: Number { value, bounds: Some((interval.lower, interval.upper)) },
                 samples: ratio.samples_candidate,
-                samples_more: None,
+                samples_more: more_by_width(value, (interval.lower, interval.upper), limit, ratio.samples_candidate),
                 detail: format!("median latency {value:.2} times the reference's"),
             },
             _ => Known::Missing(format!("a ratio of medians needs {} inferences on each side", ratio.samples_needed)),
         })
     }
 
-    fn latency(&self, rule: &Rule, p: Option<f64>) -> Result<Known, GateError> {
-        let Some(own) = self.latencies(self.evidence, self.cell)? else {
-            return Ok(Known::Missing("latency was not measured".into()));
+    fn latency(&self, rule: &Rule, p: Option<f64>, limit: f64) -> Result<Known, GateError> {
+        let own = match self.latencies(self.evidence, self.cell)? {
+            Ok(own) => own,
+            Err(why) => return Ok(Known::Missing(why)),
         };
         let Ok(both) = Confidence::new(2.0 * rule.confidence - 1.0) else {
             return Ok(Known::Invalid("the rule's confidence cannot be used".into()));
@@ -468,7 +534,7 @@ impl<'a> Desk<'a> {
             (Some(lower), Some(upper)) => Known::Number {
                 number: Number { value: q.value_ns, bounds: Some((lower, upper)) },
                 samples: q.samples,
-                samples_more: None,
+                samples_more: more_by_width(q.value_ns, (lower, upper), limit, q.samples),
                 detail,
             },
             _ => {
@@ -485,9 +551,52 @@ fn exact(value: f64, what: &str, unit: &str) -> Known {
     Known::Number { number: Number { value, bounds: None }, samples: 1, samples_more: None, detail }
 }
 
-fn drop_number(drop: &Drop, metric: &str) -> Known {
-    let share = |v| crate::report::amount(v, "share");
-    let detail = format!("{metric} {} (reference {})", share(drop.candidate), share(drop.reference));
+fn drop_number(drop: &Drop, metric: &str, unit: &str) -> Known {
+    let show = |v| crate::report::amount(v, unit);
+    let detail = format!("{metric} {} (reference {})", show(drop.candidate), show(drop.reference));
     let number = Number { value: drop.value, bounds: Some((drop.lower, drop.upper)) };
     Known::Number { number, samples: drop.samples, samples_more: drop.samples_more, detail }
 }
+
+/// Labels on which a metric says nothing are not the model's doing.
+fn no_value(metric: &str) -> String {
+    match metric {
+        "auc" => "auc needs two samples of each label, these have fewer".into(),
+        _ => format!("{metric} has no value on these labels"),
+    }
+}
+
+/// What an interval must leave on one side for the rule to be decided: an alarm asks whether anything was lost at all.
+fn pivot(rule: &Rule, limit: f64) -> f64 {
+    match rule.decide {
+        Decide::Shown => limit,
+        Decide::Alarm => 0.0,
+    }
+}
+
+/// About how many more samples would bring the bound nearer to the limit than the number is: bounds close in with the root of the count.
+fn more_by_width(value: f64, (lower, upper): (f64, f64), limit: f64, samples: u64) -> Option<u64> {
+    let (width, distance) = if limit > value { (upper - value, limit - value) } else { (value - lower, value - limit) };
+    let more = ((width / distance).powi(2) - 1.0) * samples as f64;
+    (more.is_finite() && more < 1e9).then(|| more.ceil().max(0.0) as u64)
+}
+
+/// A fact of a completed pass. Nothing that was measured is 0: no memory and no time mean that it was not.
+fn number_of(evidence: Evidence<'_>, cell: &Cell, pass: Pass, key: &str) -> Option<f64> {
+    let value = *evidence.completed(&cell.id, pass)?.facts.numbers.get(key)?;
+    (value > 0).then_some(value as f64)
+}
+
+/// The reason of a limit that a model sets for itself. That it asks for less than the policy must be seen.
+fn own_limit(rule: &Rule, own: &boardproof_record::plan::Tolerance) -> String {
+    let looser = match rule.direction {
+        Direction::AtMost => own.limit > rule.limit,
+        Direction::AtLeast => own.limit < rule.limit,
+    };
+    let policy = crate::report::amount(rule.limit, &rule.unit);
+    let than = if looser { format!(", {LOOSER} the policy's {policy}") } else { String::new() };
+    format!("model.toml{than}: {}", own.reason)
+}
+
+/// Words in the reason of a limit that is easier to keep than the policy's.
+pub const LOOSER: &str = "looser than";

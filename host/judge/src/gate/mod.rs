@@ -3,17 +3,23 @@
 //! It walks the plan, never the results, so that nothing planned can be missing without being seen. It fails closed: what was not
 //! measured makes the run incomplete, what is not a number never passes, and a rule that looks at nothing is an error.
 
+mod always;
 mod answers;
 mod clock;
 mod decide;
+mod meaning;
 mod metrics;
+mod sense;
 
-pub use answers::{Answers, Drop, answers, samples_of, slice_samples};
-pub use metrics::{Known, known_metrics};
+pub use always::{ALWAYS, CLOCK, COMPARED_WITH, FINITE, RUNS, SELF_CHECK, fit, pass_name};
+pub use answers::{Answers, Drop, Value, answers, samples_of, slice_samples};
+pub use decide::{Number, decide};
+pub use metrics::{Known, LOOSER, known_metrics};
 
 use crate::evidence::{Evidence, EvidenceError};
-use boardproof_record::observation::{CannotRun, Ended, Observation, Outcome, PassObservation};
-use boardproof_record::plan::{Cell, Model, Pass, Plan};
+use boardproof_record::consistency::Inconsistent;
+use boardproof_record::observation::{CannotRun, Outcome};
+use boardproof_record::plan::{Cell, Model, Plan, Tolerance};
 use boardproof_record::policy::{Policy, Rule};
 use boardproof_record::verdict::{CellJudgement, Judgement, RuleResult, Verdict};
 use boardproof_record::{CellId, Digest, ModelName, RuleId};
@@ -42,6 +48,12 @@ pub enum GateError {
     OtherEvalset { model: ModelName, expected: Digest, found: Digest },
     #[error("rule '{rule}' compares with a baseline, and none was given")]
     NoBaseline { rule: RuleId },
+    #[error("rule '{rule}': {why}")]
+    Meaningless { rule: RuleId, why: String },
+    #[error("model '{model}': its tolerance for {metric} is {limit}, which is not a finite number")]
+    Tolerance { model: ModelName, metric: String, limit: f64 },
+    #[error(transparent)]
+    Inconsistent(#[from] Inconsistent),
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
 }
@@ -49,7 +61,7 @@ pub enum GateError {
 impl GateError {
     /// The policy is wrong or does not fit the run; otherwise the record is damaged.
     pub fn is_of_the_policy(&self) -> bool {
-        !matches!(self, Self::Evidence(_))
+        !matches!(self, Self::Evidence(_) | Self::Inconsistent(_))
     }
 
     /// What to do about it.
@@ -67,6 +79,8 @@ impl GateError {
 
 /// Judges a record.
 pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<'_>>) -> Result<Judgement, GateError> {
+    evidence.record.check()?;
+    baseline.map_or(Ok(()), |other| other.record.check())?;
     check_policy(&evidence.record.plan, policy, baseline.is_some())?;
     let judged: Vec<&Cell> = evidence.record.plan.cells.iter().filter(|c| c.judged).collect();
     let cells =
@@ -74,15 +88,19 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
     for rule in &policy.rules {
         let looked = cells.iter().any(|c| c.rules.iter().any(|r| r.rule == rule.id));
         // A cell that has no numbers has its verdict already; that is not the rule's mistake.
-        let could = judged.iter().zip(&cells).any(|(cell, seen)| applies(rule, evidence, cell) && has_numbers(seen));
+        let could = judged.iter().zip(&cells).any(|(cell, seen)| {
+            applies(rule, evidence, cell) && has_numbers(seen) && !metrics::silent(&rule.metric, evidence, cell)
+        });
         let nowhere = judged.iter().all(|cell| !applies(rule, evidence, cell)) && !only_other_tasks(evidence, rule);
         if !looked && (could || nowhere) {
             let why = "no judged cell has what it looks at".to_owned();
             return Err(GateError::MatchesNothing { rule: rule.id.clone(), why });
         }
     }
-    // A run without a judged cell has no verdict to give.
-    let verdict = cells.iter().map(|c| c.verdict).max().unwrap_or(Verdict::Incomplete);
+    // A run without a judged cell has no verdict to give, and one with a hole in it none that is good.
+    let hole = evidence.record.outcomes.values().any(|outcome| !matches!(outcome, Outcome::Measured(_)));
+    let least = if hole || cells.is_empty() { Verdict::Incomplete } else { Verdict::Pass };
+    let verdict = cells.iter().map(|c| c.verdict).fold(least, Verdict::max);
     Ok(Judgement { version: JUDGEMENT_VERSION, policy: policy.name.clone(), verdict, cells })
 }
 
@@ -100,6 +118,7 @@ pub fn check_policy(plan: &Plan, policy: &Policy, baseline: bool) -> Result<(), 
         if !rule.limit.is_finite() {
             return Err(GateError::Limit { rule: rule.id.clone(), limit: rule.limit });
         }
+        meaning::check(plan, rule).map_err(|why| GateError::Meaningless { rule: rule.id.clone(), why })?;
         if rule.against == boardproof_record::policy::Against::Baseline && !baseline {
             return Err(GateError::NoBaseline { rule: rule.id.clone() });
         }
@@ -114,17 +133,20 @@ pub fn check_policy(plan: &Plan, policy: &Policy, baseline: bool) -> Result<(), 
     plan.models.values().try_for_each(|model| check_tolerances(model, policy))
 }
 
-/// A limit that a model sets for itself and nothing looks at would be a promise that nobody keeps.
+/// A limit that a model sets for itself and nothing looks at would be a promise that nobody keeps; one that is not a number would hold for
+/// anything.
 fn check_tolerances(model: &Model, policy: &Policy) -> Result<(), GateError> {
     let used = |metric: &str| policy.rules.iter().any(|rule| rule.metric == metric && is_for(rule, model));
-    match model.tolerances.iter().find(|t| !used(&t.metric)) {
-        None => Ok(()),
-        Some(idle) => Err(GateError::IdleTolerance {
-            model: model.name.clone(),
-            metric: idle.metric.clone(),
-            policy: policy.name.clone(),
-        }),
+    for Tolerance { metric, limit, .. } in &model.tolerances {
+        let (model, metric) = (model.name.clone(), metric.clone());
+        if !used(&metric) {
+            return Err(GateError::IdleTolerance { model, metric, policy: policy.name.clone() });
+        }
+        if !limit.is_finite() {
+            return Err(GateError::Tolerance { model, metric, limit: *limit });
+        }
     }
+    Ok(())
 }
 
 fn names(list: &[impl std::fmt::Display]) -> String {
@@ -158,22 +180,26 @@ fn judge_cell(
                 format!("cannot run: {} (seen on this machine, so it was not shipped)", found.reason),
             );
         }
-        other => return closed(Verdict::Incomplete, not_measured(other)),
+        other => return closed(Verdict::Incomplete, always::not_measured(other)),
     };
-    let mut rules = own_rules(cell, seen);
-    let desk = Desk::new(evidence, baseline, policy, cell)?;
+    let mut rules = always::ran(evidence, cell, seen);
     // A model that could not be run has no numbers to hold against limits: the reason is enough.
     if rules.iter().all(|r| r.rule.as_str() != RUNS || r.verdict == Verdict::Pass) {
+        let desk = Desk::new(evidence, baseline, policy, cell)?;
+        rules.extend(desk.always()?);
         for rule in policy.rules.iter().filter(|r| applies(r, evidence, cell)) {
             rules.extend(desk.results(rule)?);
         }
-        if rules.iter().all(|r| [RUNS, SELF_CHECK, CLOCK].contains(&r.rule.as_str())) {
+        if rules.iter().all(|r| ALWAYS.contains(&r.rule.as_str())) {
             return Err(GateError::NothingLooks { policy: policy.name.clone(), cell: cell.id.clone() });
         }
     }
-    let blocking =
-        |v: Verdict| if v == Verdict::Inconclusive && !policy.inconclusive_blocks { Verdict::Pass } else { v };
-    let verdict = rules.iter().map(|r| blocking(r.verdict)).max().unwrap_or(Verdict::Incomplete);
+    // What no policy can switch off, none can make less.
+    let blocking = |r: &RuleResult| match r.verdict {
+        Verdict::Inconclusive if !policy.inconclusive_blocks && !ALWAYS.contains(&r.rule.as_str()) => Verdict::Pass,
+        verdict => verdict,
+    };
+    let verdict = rules.iter().map(blocking).max().unwrap_or(Verdict::Incomplete);
     let reason = decide::reason(verdict, &rules);
     Ok(CellJudgement { cell: cell.id.clone(), verdict, reason, rules })
 }
@@ -190,139 +216,6 @@ fn applies(rule: &Rule, evidence: Evidence<'_>, cell: &Cell) -> bool {
 fn is_for(rule: &Rule, model: &Model) -> bool {
     (rule.tasks.is_empty() || rule.tasks.iter().any(|t| t == model.task.kind()))
         && (rule.models.is_empty() || rule.models.contains(&model.name))
-}
-
-fn not_measured(outcome: &Outcome) -> String {
-    let fault = |what: &str, f: &boardproof_record::observation::Fault| format!("{what}: {}", f.causes.join(": "));
-    match outcome {
-        Outcome::NotRun => "not measured: the run ended before this cell".into(),
-        Outcome::Skipped { reason } => format!("not measured: {reason}"),
-        Outcome::BuildFailed(f) => fault("not measured, the programs could not be built", f),
-        Outcome::ShipFailed(f) => fault("not measured, the unit could not be prepared", f),
-        Outcome::DeviceFault(f) => fault("not measured, the unit failed", f),
-        Outcome::TimedOut(f) => fault("not measured, the unit did not answer in time", f),
-        Outcome::Measured(_) => "measured".into(),
-    }
-}
-
-/// Rule that every pass must have run to its end.
-pub const RUNS: &str = "runs";
-/// Rule that the engine's optimizer must have kept the answers.
-pub const SELF_CHECK: &str = "self-check";
-
-/// Rule that the unit's clock must agree with the host's where timings are judged.
-pub const CLOCK: &str = "clock";
-
-/// Three rules that no policy can switch off: every pass ran, the engine agrees with itself, and the unit's clock can be believed.
-fn own_rules(cell: &Cell, seen: &Observation) -> Vec<RuleResult> {
-    let mut results: Vec<RuleResult> = seen.passes.iter().filter_map(broken_pass).take(1).collect();
-    if results.is_empty() {
-        let missing = cell.passes.iter().find(|p| seen.pass(p.pass).is_none());
-        results.push(match missing {
-            Some(plan) => own(RUNS, Verdict::Incomplete, format!("the {} pass is missing", pass_name(plan.pass))),
-            None => own(RUNS, Verdict::Pass, "every pass ran to its end".into()),
-        });
-    }
-    if cell.passes.iter().any(|p| p.pass == Pass::Inspect) && results[0].verdict == Verdict::Pass {
-        results.push(self_check(seen));
-    }
-    if cell.passes.iter().any(|p| p.pass == Pass::Latency) && results[0].verdict == Verdict::Pass {
-        let (verdict, words) = clock::check(seen);
-        results.push(own(CLOCK, verdict, words));
-    }
-    results
-}
-
-fn self_check(seen: &Observation) -> RuleResult {
-    match seen.pass(Pass::Inspect).and_then(|p| p.self_check.as_ref()) {
-        None => own(SELF_CHECK, Verdict::Incomplete, "the self-check has no result".into()),
-        Some(check) if check.samples == 0 => own(
-            SELF_CHECK,
-            Verdict::Inconclusive,
-            format!("the engine could not be compared with itself: {}", check.detail),
-        ),
-        Some(check) if check.agree => own(
-            SELF_CHECK,
-            Verdict::Pass,
-            format!("optimized and unoptimized graph agree on {} samples", check.samples),
-        ),
-        Some(check) => {
-            let place = if check.operator.is_empty() {
-                "an operator that could not be named".to_owned()
-            } else {
-                check.operator.clone()
-            };
-            let sqnr = check.sqnr_db.map_or_else(String::new, |db| format!(", {db:.1} dB"));
-            own(SELF_CHECK, Verdict::Fail, format!("the engine's optimizer changes the answers at {place}{sqnr}"))
-        }
-    }
-}
-
-fn broken_pass(pass: &PassObservation) -> Option<RuleResult> {
-    let name = pass_name(pass.pass);
-    let (verdict, detail) = match pass.ended {
-        Ended::Completed => return None,
-        Ended::CannotRun => (Verdict::Fail, cannot_run(pass)),
-        Ended::Exited { code } => {
-            (Verdict::Fail, format!("the {name} pass ended with exit code {code}{}", last_words(pass)))
-        }
-        Ended::Signalled { signal } => {
-            (Verdict::Fail, format!("the {name} pass crashed with signal {signal}{}", last_words(pass)))
-        }
-        Ended::OutOfMemory { limit_bytes: 0 } => {
-            (Verdict::Fail, format!("the {name} pass ran out of the unit's memory"))
-        }
-        Ended::OutOfMemory { limit_bytes } => {
-            (Verdict::Fail, format!("the {name} pass ran out of memory: its limit is {limit_bytes} bytes"))
-        }
-        Ended::DeadlineExceeded { deadline_ms } => {
-            (Verdict::Fail, format!("the {name} pass was not done within {} s", f64::from(deadline_ms) / 1000.0))
-        }
-        Ended::Cancelled => (Verdict::Incomplete, format!("the {name} pass was cancelled")),
-        Ended::NotStarted => (Verdict::Incomplete, format!("the {name} pass could not be started{}", last_words(pass))),
-    };
-    Some(own(RUNS, verdict, detail))
-}
-
-fn cannot_run(pass: &PassObservation) -> String {
-    match &pass.cannot_run {
-        // The reason names operator and node where the engine knows them.
-        Some(found) => format!("cannot run: {}", found.reason),
-        None => "cannot run".into(),
-    }
-}
-
-fn last_words(pass: &PassObservation) -> String {
-    let words = pass.facts.texts.get("stderr").map(String::as_str).unwrap_or_default();
-    words.trim().lines().next_back().map(|line| format!(": {line}")).unwrap_or_default()
-}
-
-/// Name of a pass in sentences.
-pub fn pass_name(pass: Pass) -> &'static str {
-    match pass {
-        Pass::Inspect => "inspect",
-        Pass::Accuracy => "accuracy",
-        Pass::Latency => "latency",
-        Pass::Memory => "memory",
-    }
-}
-
-fn own(rule: &str, verdict: Verdict, detail: String) -> RuleResult {
-    RuleResult {
-        rule: RuleId::new(rule).expect("a name of this file"),
-        metric: rule.into(),
-        slice: None,
-        verdict,
-        observed: None,
-        lower: None,
-        upper: None,
-        limit: 0.0,
-        limit_reason: "always in force".into(),
-        unit: String::new(),
-        samples: 0,
-        samples_more: None,
-        detail,
-    }
 }
 
 /// The judgement of a cell, by its id.

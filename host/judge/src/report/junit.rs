@@ -76,7 +76,8 @@ fn details(cell: &CellSummary) -> String {
         let slice = r.slice.as_ref().map_or_else(String::new, |s| format!(" [{s}]"));
         format!("{}{slice}: {:?}: {}", r.rule, r.verdict, r.detail)
     };
-    cell.rules.iter().map(line).collect::<Vec<_>>().join("\n")
+    let notes = cell.notes.iter().map(|note| format!("note: {note}"));
+    cell.rules.iter().map(line).chain(notes).collect::<Vec<_>>().join("\n")
 }
 
 fn fault(cell: &CellSummary) -> String {

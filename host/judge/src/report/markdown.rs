@@ -32,7 +32,7 @@ pub fn render(summary: &Summary) -> String {
             escape(&cell.unit),
             quantile(0),
             quantile(2),
-            escape(&[Some(cell.reason.clone()), cell.flaky()].into_iter().flatten().collect::<Vec<_>>().join("; "))
+            escape(&why(cell))
         );
     }
     for cell in cells.iter().filter(|c| c.verdict != Verdict::Pass) {
@@ -46,14 +46,19 @@ pub fn render(summary: &Summary) -> String {
     text
 }
 
+/// The reason, and what a reader must know besides.
+fn why(cell: &CellSummary) -> String {
+    let notes = cell.notes.iter().map(|note| format!("note: {note}"));
+    std::iter::once(cell.reason.clone()).chain(cell.flaky()).chain(notes).collect::<Vec<_>>().join("; ")
+}
+
 fn broken(cell: &CellSummary) -> String {
     let mut text = format!("\n### {} {}\n\n", word(cell.verdict), escape(&cell.title()));
     for rule in cell.rules.iter().filter(|r| r.verdict != Verdict::Pass) {
         let slice = rule.slice.as_ref().map_or_else(String::new, |s| format!(" ({})", escape(s)));
-        let more = rule.samples_more.map_or_else(String::new, |n| format!("; about {n} more samples would decide"));
         let _ = writeln!(
             text,
-            "- **{}**{slice}: {}{more}. Limit from {}",
+            "- **{}**{slice}: {}. Limit from {}",
             rule.rule,
             escape(&rule.detail),
             escape(&rule.limit_reason)

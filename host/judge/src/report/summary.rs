@@ -1,18 +1,22 @@
 //! What every form of report shows, gathered once: so that all of them show the same.
 
+use super::amount;
+use crate::compare::dialect::Dialect;
 use crate::compare::latency::{Latencies, LatencySummary};
 use crate::compare::numerics::{self, Metric, Options};
 use crate::compare::statistics::Confidence;
 use crate::evidence::{Evidence, EvidenceError, Tensor};
-use crate::gate::{answers, of_cell, samples_of, slice_samples};
+use crate::gate::{LOOSER, answers, fit, of_cell, samples_of, slice_samples};
 use boardproof_record::CellId;
 use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Operator, Outcome, Shipped};
 use boardproof_record::plan::{Cell, Pass, Task};
 use boardproof_record::verdict::{Judgement, RuleResult, Verdict};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// A whole run.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Summary {
     /// The answer.
     pub verdict: Verdict,
@@ -56,6 +60,7 @@ impl Summary {
 
 /// One judged cell.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CellSummary {
     /// Its id.
     pub cell: CellId,
@@ -79,6 +84,12 @@ pub struct CellSummary {
     pub verdict: Verdict,
     /// In one sentence.
     pub reason: String,
+    /// Samples that it was judged on.
+    pub samples: u64,
+    /// Samples that the evalset has.
+    pub samples_all: u64,
+    /// What a reader must know before trusting the verdict, in sentences.
+    pub notes: Vec<String>,
     /// Rule by rule.
     pub rules: Vec<RuleResult>,
     /// Where the drift comes from; `None` without outputs.
@@ -94,12 +105,12 @@ pub struct CellSummary {
     pub latency_reference: Option<LatencySummary>,
     /// Memory by name, in bytes.
     pub memory: Vec<(String, f64)>,
-    /// Error histogram: lower edge, upper edge, elements. Edges are absolute errors.
-    pub errors: Vec<(f64, f64, u64)>,
-    /// Elementwise metrics against the reference by name, unit and value or why there is none.
-    pub metrics: Vec<(String, String, Result<f64, String>)>,
-    /// Vendors' figures by their own names.
-    pub dialects: Vec<(String, Result<f64, String>)>,
+    /// Error histogram of the first output.
+    pub errors: Vec<ErrorBin>,
+    /// Elementwise metrics of the first output against the reference's.
+    pub metrics: Vec<Figure>,
+    /// Vendors' figures by their own names, of the same outputs.
+    pub dialects: Vec<Figure>,
     /// Operators that ran.
     pub operators: Vec<Operator>,
     /// Environment before the first pass.
@@ -131,19 +142,94 @@ impl CellSummary {
     }
 }
 
+/// Elements whose absolute error lies in an octave.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ErrorBin {
+    /// Lower edge; 0 for the first.
+    pub from: f64,
+    /// Upper edge; `None` for the last, which has none.
+    pub to: Option<f64>,
+    /// Elements.
+    pub elements: u64,
+}
+
+/// A number that compares outputs, or why there is none.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Figure {
+    /// Name as in docs/metrics.md.
+    pub name: String,
+    /// Unit; empty for vendors' figures.
+    pub unit: String,
+    /// The number. Decibels of identical outputs are infinite.
+    #[serde(serialize_with = "decibels")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Decibels>"))]
+    pub value: Option<f64>,
+    /// Why there is none.
+    pub missing: Option<String>,
+}
+
+impl Figure {
+    fn new(name: &str, unit: &str, value: crate::compare::Measured) -> Self {
+        let (value, missing) = match value {
+            Ok(value) => (Some(value), None),
+            Err(why) => (None, Some(why.to_string())),
+        };
+        Self { name: name.to_owned(), unit: unit.to_owned(), value, missing }
+    }
+}
+
+/// JSON has no infinity: it is written as a word, so that it cannot be taken for a number that is missing.
+fn decibels<S: serde::Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) if *value == f64::INFINITY => serializer.serialize_str("infinite"),
+        Some(value) if *value == f64::NEG_INFINITY => serializer.serialize_str("-infinite"),
+        value => value.serialize(serializer),
+    }
+}
+
+/// What [`decibels`] writes.
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "stands for what is written")]
+enum Decibels {
+    Number(f64),
+    Word(InfiniteWord),
+}
+
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "stands for what is written")]
+enum InfiniteWord {
+    #[schemars(rename = "infinite")]
+    Plus,
+    #[schemars(rename = "-infinite")]
+    Minus,
+}
+
 /// SQNR along the way from float on the host to the variant on the unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DriftSplit {
     /// Float on host against variant on host.
+    #[serde(serialize_with = "decibels")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Decibels>"))]
     pub quantization_db: Option<f64>,
     /// Variant on host against variant on unit; infinite when identical.
+    #[serde(serialize_with = "decibels")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Decibels>"))]
     pub deployment_db: Option<f64>,
     /// Float on host against variant on unit.
+    #[serde(serialize_with = "decibels")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Decibels>"))]
     pub total_db: Option<f64>,
 }
 
 /// Task metric of one group of samples.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TaskRow {
     /// `all`, `class=...` or `column=value`.
     pub group: String,
@@ -196,6 +282,9 @@ fn summarize_cell(evidence: Evidence<'_>, judgement: &Judgement, cell: &Cell) ->
         model_bytes: variant.bytes,
         verdict: judged.map_or(Verdict::Incomplete, |j| j.verdict),
         reason: judged.map_or_else(|| "not judged".into(), |j| j.reason.clone()),
+        samples: samples_of(cell),
+        samples_all: model.evalset.samples,
+        notes: notes(evidence, cell, judged.map_or(&[], |j| j.rules.as_slice())),
         rules: judged.map(|j| j.rules.clone()).unwrap_or_default(),
         drift: compared.split,
         task: task_rows(evidence, cell)?,
@@ -213,6 +302,31 @@ fn summarize_cell(evidence: Evidence<'_>, judgement: &Judgement, cell: &Cell) ->
         failed_attempts: attempts(&evidence.record.outcomes[&cell.id]),
         fault: fault(&evidence.record.outcomes[&cell.id]),
     })
+}
+
+/// What the verdict rests on and a reader would not guess: a part of the evalset, a limit that the model made easier for itself, a split of
+/// the drift that goes by way of a cell which is not to be relied on.
+fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<String> {
+    let (used, all) = (samples_of(cell), evidence.model(cell).evalset.samples);
+    let mut notes = Vec::new();
+    if 0 < used && used < all && evidence.observation(&cell.id).is_some() {
+        notes.push(format!("judged on the first {used} of {all} samples of the evalset"));
+    }
+    let mut told = BTreeSet::new();
+    for rule in rules.iter().filter(|r| r.limit_reason.contains(LOOSER) && told.insert(&r.rule)) {
+        notes.push(format!(
+            "the limit of {} ({}) is from {}",
+            rule.rule,
+            amount(rule.limit, &rule.unit),
+            rule.limit_reason
+        ));
+    }
+    if let Some(host) = evidence.on_host(cell).filter(|host| host.id != cell.id)
+        && let Err(why) = fit(evidence, host, Pass::Accuracy)
+    {
+        notes.push(format!("the drift cannot be split into quantization and deployment: {why}"));
+    }
+    notes
 }
 
 fn sorted(values: Option<Vec<f64>>) -> Vec<f64> {
@@ -261,9 +375,9 @@ fn attempts(outcome: &Outcome) -> Vec<Attempt> {
 #[derive(Default)]
 struct Compared {
     split: Option<DriftSplit>,
-    errors: Vec<(f64, f64, u64)>,
-    metrics: Vec<(String, String, Result<f64, String>)>,
-    dialects: Vec<(String, Result<f64, String>)>,
+    errors: Vec<ErrorBin>,
+    metrics: Vec<Figure>,
+    dialects: Vec<Figure>,
 }
 
 impl Compared {
@@ -291,12 +405,8 @@ impl Compared {
             total_db: db(total.as_ref()),
         };
         let Some(total) = total else { return Ok(Self { split: Some(split), ..Self::default() }) };
-        let metrics = Metric::ALL
-            .iter()
-            .map(|m| (m.name().to_owned(), m.unit().to_owned(), total.value(*m).map_err(|e| e.to_string())));
-        let dialects = crate::compare::dialect::Dialect::ALL
-            .iter()
-            .map(|d| (d.name().to_owned(), d.value(&total).map_err(|e| e.to_string())));
+        let metrics = Metric::ALL.iter().map(|m| Figure::new(m.name(), m.unit(), total.value(*m)));
+        let dialects = Dialect::ALL.iter().map(|d| Figure::new(d.name(), "", d.value(&total)));
         Ok(Self {
             split: Some(split),
             errors: error_bins(&total),
@@ -306,17 +416,13 @@ impl Compared {
     }
 }
 
-fn error_bins(total: &numerics::Summary) -> Vec<(f64, f64, u64)> {
+fn error_bins(total: &numerics::Summary) -> Vec<ErrorBin> {
     let histogram = total.errors();
-    let bins = &histogram.bins;
-    bins.iter()
-        .enumerate()
-        .filter(|(_, count)| **count > 0)
-        .map(|(i, count)| {
-            let (from, to) = numerics::ErrorHistogram::edges(i);
-            (from, to, *count)
-        })
-        .collect()
+    let bin = |(i, elements): (usize, &u64)| {
+        let (from, to) = numerics::ErrorHistogram::edges(i);
+        ErrorBin { from, to: to.is_finite().then_some(to), elements: *elements }
+    };
+    histogram.bins.iter().enumerate().filter(|(_, elements)| **elements > 0).map(bin).collect()
 }
 
 /// The task metric over everything, per class (classification), and per slice value.

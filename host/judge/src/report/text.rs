@@ -46,6 +46,9 @@ pub fn render(summary: &Summary, paint: Paint) -> String {
         if let Some(flaky) = cell.flaky() {
             let _ = writeln!(text, "             {flaky}");
         }
+        for note in &cell.notes {
+            let _ = writeln!(text, "             note: {note}");
+        }
         if cell.emulated {
             let _ = writeln!(text, "             timings are an emulator's and say nothing about hardware");
         }

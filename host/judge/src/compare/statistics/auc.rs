@@ -1,7 +1,7 @@
 //! Area under the ROC curve by ranks, and the difference of two of them on the same samples (DeLong, DeLong and Clarke-Pearson 1988, computed
 //! by midranks as Sun and Xu 2014).
 
-use super::{Confidence, Interval, StatisticsError};
+use super::{Confidence, Interval, Position, StatisticsError, growth_needed};
 use serde::Serialize;
 
 /// Probability that a positive sample scores higher than a negative one, ties counting half. `None` when a class is missing.
@@ -10,6 +10,67 @@ use serde::Serialize;
 pub fn roc_auc(scores: &[f64], positive: &[bool]) -> Result<Option<f64>, StatisticsError> {
     let Some(placements) = Placements::of(scores, positive)? else { return Ok(None) };
     Ok(Some(mean(&placements.positives)))
+}
+
+/// One AUC with its spread.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Auc {
+    /// The area.
+    pub value: f64,
+    /// DeLong's variance of it.
+    pub variance: f64,
+    /// Samples of the positive class.
+    pub positives: u64,
+    /// Samples of the negative class.
+    pub negatives: u64,
+}
+
+/// Area under the curve with DeLong's variance. `None` when a class has fewer than two samples.
+pub fn auc(scores: &[f64], positive: &[bool]) -> Result<Option<Auc>, StatisticsError> {
+    let Some(placements) = Placements::of(scores, positive)? else { return Ok(None) };
+    let (high, low) = (&placements.positives, &placements.negatives);
+    let (Some(among_high), Some(among_low)) = (variance(high), variance(low)) else { return Ok(None) };
+    Ok(Some(Auc {
+        value: mean(high),
+        variance: among_high / high.len() as f64 + among_low / low.len() as f64,
+        positives: high.len() as u64,
+        negatives: low.len() as u64,
+    }))
+}
+
+impl Auc {
+    /// DeLong's interval on the scale of log odds, which keeps it within 0..=1 and right near the ends, widened to what the smaller class could
+    /// hide (see [`PairedAuc::cautious_interval`]): a perfect ranking of few samples is not certainty.
+    pub fn interval(&self, confidence: Confidence) -> Interval {
+        self.grown(1.0, confidence)
+    }
+
+    /// The interval if there were `factor` times as many samples of the same kind.
+    fn grown(&self, factor: f64, confidence: Confidence) -> Interval {
+        let (a, z) = (self.value, confidence.z());
+        let hidden = hidden(self.positives.min(self.negatives) as f64 * factor, z);
+        let half = z * (self.variance / factor).sqrt() / (a * (1.0 - a));
+        let (lower, upper) = if a > 0.0 && a < 1.0 {
+            let odds = (a / (1.0 - a)).ln();
+            let share = |odds: f64| 1.0 / (1.0 + (-odds).exp());
+            (share(odds - half), share(odds + half))
+        } else {
+            (a, a)
+        };
+        Interval { lower: lower.min(a - hidden).max(0.0), upper: upper.max(a + hidden).min(1.0) }
+    }
+
+    /// About how many samples more, in the same proportion of classes, until the interval leaves `limit` on one side.
+    pub fn samples_more(&self, limit: f64, confidence: Confidence) -> Option<u64> {
+        let total = (self.positives + self.negatives) as f64;
+        let decided = |factor: f64| self.grown(factor, confidence).against(limit) != Position::Straddles;
+        growth_needed(total, decided).map(|factor| ((factor - 1.0) * total).ceil() as u64)
+    }
+}
+
+/// What `n` samples without a single difference could hide.
+fn hidden(n: f64, z: f64) -> f64 {
+    z * z / (n + z * z)
 }
 
 /// Two AUCs on the same samples.
@@ -75,28 +136,28 @@ impl PairedAuc {
     /// The interval widened, where it is narrower, to a difference that the smaller class could hide: `z^2 / (n + z^2)`, which is what a paired
     /// share of `n` samples without a single difference has. Use it to claim that nothing was lost.
     pub fn cautious_interval(&self, confidence: Confidence) -> Interval {
-        let (plain, hidden) = (self.interval(confidence), self.resolution(confidence));
-        let difference = self.difference();
-        Interval {
-            lower: plain.lower.min(difference - hidden).max(-1.0),
-            upper: plain.upper.max(difference + hidden).min(1.0),
-        }
+        self.grown(1.0, confidence)
+    }
+
+    /// The cautious interval if there were `factor` times as many samples of the same kind.
+    fn grown(&self, factor: f64, confidence: Confidence) -> Interval {
+        let plain = confidence.z() * (self.variance / factor).sqrt();
+        let hidden = hidden(self.positives.min(self.negatives) as f64 * factor, confidence.z());
+        let (difference, half) = (self.difference(), plain.max(hidden));
+        Interval { lower: (difference - half).max(-1.0), upper: (difference + half).min(1.0) }
     }
 
     /// Smallest difference that samples of this number can exclude.
     pub fn resolution(&self, confidence: Confidence) -> f64 {
-        let z = confidence.z();
-        z * z / (self.positives.min(self.negatives) as f64 + z * z)
+        hidden(self.positives.min(self.negatives) as f64, confidence.z())
     }
 
-    /// About how many samples more, in the same proportion of classes, until the interval leaves `limit` (a difference, negative for a loss) on
-    /// one side, if difference and spread stay what they are. 0 if it does now; `None` if no reachable number would do.
+    /// About how many samples more, in the same proportion of classes, until the cautious interval leaves `limit` (a difference, negative for a
+    /// loss) on one side, if difference and spread stay what they are. 0 if it does now; `None` if no reachable number would do.
     pub fn samples_more(&self, limit: f64, confidence: Confidence) -> Option<u64> {
-        let distance = (self.difference() - limit).abs();
-        let factor = (confidence.z() * self.variance.sqrt() / distance).powi(2);
         let total = (self.positives + self.negatives) as f64;
-        let more = ((factor - 1.0) * total).ceil();
-        if !more.is_finite() || more > super::SAMPLES_MAX { None } else { Some(more.max(0.0) as u64) }
+        let decided = |factor: f64| self.grown(factor, confidence).against(limit) != Position::Straddles;
+        growth_needed(total, decided).map(|factor| ((factor - 1.0) * total).ceil() as u64)
     }
 }
 
@@ -154,12 +215,15 @@ fn mean(values: &[f64]) -> f64 {
 
 /// Variance, with `n - 1`, of the samplewise difference; `None` below two samples.
 fn variance_of_difference(reference: &[f64], candidate: &[f64]) -> Option<f64> {
-    if reference.len() < 2 {
+    variance(&reference.iter().zip(candidate).map(|(r, c)| c - r).collect::<Vec<f64>>())
+}
+
+fn variance(values: &[f64]) -> Option<f64> {
+    if values.len() < 2 {
         return None;
     }
-    let differences: Vec<f64> = reference.iter().zip(candidate).map(|(r, c)| c - r).collect();
-    let mean = mean(&differences);
-    Some(differences.iter().map(|d| (d - mean) * (d - mean)).sum::<f64>() / (differences.len() - 1) as f64)
+    let mean = mean(values);
+    Some(values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (values.len() - 1) as f64)
 }
 
 #[cfg(test)]
@@ -229,8 +293,15 @@ mod tests {
         let paired = paired_auc(&REFERENCE, &CANDIDATE, &POSITIVE).unwrap().unwrap();
         let more = paired.samples_more(-0.1, Confidence::P95).unwrap();
         let factor = (10.0 + more as f64) / 10.0;
-        let later = PairedAuc { variance: paired.variance / factor, ..paired };
-        assert!(later.interval(Confidence::P95).upper <= -0.1);
+        let grown = |n: u64| (n as f64 * factor).ceil() as u64;
+        let (positives, negatives) = (grown(paired.positives), grown(paired.negatives));
+        let later = PairedAuc { variance: paired.variance / factor, positives, negatives, ..paired };
+        assert!(later.cautious_interval(Confidence::P95).upper <= -0.1);
+        let same = paired_auc(&REFERENCE, &REFERENCE, &POSITIVE).unwrap().unwrap();
+        assert!(
+            same.samples_more(-0.1, Confidence::P95).unwrap() > 20,
+            "identical scores of ten samples decide nothing"
+        );
         assert_eq!(paired.samples_more(0.9, Confidence::P95), Some(0));
         assert_eq!(paired.samples_more(paired.difference(), Confidence::P95), None);
     }

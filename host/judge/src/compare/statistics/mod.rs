@@ -4,11 +4,13 @@
 //! widens when nothing was seen to differ.
 
 mod auc;
+mod mean;
 mod paired;
 mod proportion;
 mod special;
 
-pub use auc::{PairedAuc, paired_auc, roc_auc};
+pub use auc::{Auc, PairedAuc, auc, paired_auc, roc_auc};
+pub use mean::Mean;
 pub use paired::{Paired, PairedMethod};
 pub use proportion::{Position, Proportion};
 pub use special::{binomial_cdf, normal_quantile};
@@ -115,7 +117,7 @@ fn growth_needed(samples: f64, decided: impl Fn(f64) -> bool) -> Option<f64> {
     if decided(low) {
         return Some(low);
     }
-    for _ in 0..100 {
+    for _ in 0..40 {
         let middle = f64::sqrt(low * high);
         if decided(middle) {
             high = middle;

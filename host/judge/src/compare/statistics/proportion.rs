@@ -66,24 +66,39 @@ impl Proportion {
         if self.total == 0 {
             return Interval { lower: 0.0, upper: 1.0 };
         }
-        let (n, z) = (self.total as f64, confidence.z());
-        let share = self.hits as f64 / n;
-        let centre = share + z * z / (2.0 * n);
-        let half = z * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
-        let scale = 1.0 + z * z / n;
-        let lower = if self.hits == 0 { 0.0 } else { (centre - half) / scale };
-        let upper = if self.hits == self.total { 1.0 } else { (centre + half) / scale };
-        Interval { lower, upper }
+        wilson(self.hits as f64, self.total as f64, confidence.z())
     }
 
     /// About how many samples more until the exact interval leaves `limit` on one side, if the share stays what it is. 0 if it does now;
     /// `None` if no reachable number would do (the share is the limit, or there are no samples).
     pub fn samples_more(&self, limit: f64, confidence: Confidence) -> Option<u64> {
+        /// Beyond, the exact interval and Wilson's are the same to many digits, and the exact one takes long.
+        const EXACT_MAX: f64 = 1e5;
         let (hits, total) = (self.hits as f64, self.total as f64);
-        let decided =
-            |factor: f64| exact(hits * factor, total * factor, confidence).against(limit) != Position::Straddles;
-        growth_needed(total, decided).map(|factor| ((factor - 1.0) * total).ceil() as u64)
+        let straddles = |interval: Interval| interval.against(limit) == Position::Straddles;
+        let exactly = |factor: f64| straddles(exact(hits * factor, total * factor, confidence));
+        if total > 0.0 && !exactly(1.0) {
+            return Some(0);
+        }
+        // Wilson's interval is a formula and a little shorter: from where it decides, a few steps lead to where the exact one does.
+        let wilson = |factor: f64| wilson(hits * factor, total * factor, confidence.z());
+        let mut factor = growth_needed(total, |factor| !straddles(wilson(factor)))?;
+        while total * factor < EXACT_MAX && exactly(factor) {
+            factor = (factor * 1.02).max(factor + 1.0 / total);
+        }
+        Some(((factor - 1.0) * total).ceil() as u64)
     }
+}
+
+/// Wilson's interval for real-valued counts; `total` is above 0.
+fn wilson(hits: f64, total: f64, z: f64) -> Interval {
+    let share = hits / total;
+    let centre = share + z * z / (2.0 * total);
+    let half = z * (share * (1.0 - share) / total + z * z / (4.0 * total * total)).sqrt();
+    let scale = 1.0 + z * z / total;
+    let lower = if hits <= 0.0 { 0.0 } else { (centre - half) / scale };
+    let upper = if hits >= total { 1.0 } else { (centre + half) / scale };
+    Interval { lower, upper }
 }
 
 /// Clopper-Pearson for real-valued counts, so that a prognosis can scale them.

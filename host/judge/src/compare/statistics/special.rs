@@ -18,6 +18,15 @@ pub fn binomial_cdf(k: u64, n: u64, p: f64) -> f64 {
     beta_regularized((n - k) as f64, k as f64 + 1.0, 1.0 - p)
 }
 
+/// Quantile of Student's distribution for `0.5 <= p < 1`.
+pub(in crate::compare) fn student_quantile(p: f64, degrees: f64) -> f64 {
+    // P(|T| <= t) = 1 - I_x(degrees / 2, 1 / 2) with x = degrees / (degrees + t^2).
+    let within = |t: f64| 1.0 - beta_regularized(degrees / 2.0, 0.5, degrees / (degrees + t * t));
+    // Searched on a scale of logarithms: with one degree of freedom the quantiles reach far.
+    let root = increasing_root(-30.0, 60.0, |e| within(e.exp2()) - (2.0 * p - 1.0));
+    if p > 0.5 { root.exp2() } else { 0.0 }
+}
+
 /// Regularized incomplete beta function `I_x(a, b)` for positive `a`, `b` and `0 <= x <= 1`, by the continued fraction of DLMF 8.17.22
 /// (modified Lentz), on the side where it converges fast. The number of terms grows with the square root of the parameters.
 pub(in crate::compare) fn beta_regularized(a: f64, b: f64, x: f64) -> f64 {
@@ -100,6 +109,17 @@ mod tests {
         assert!((normal_quantile(0.975) - 1.959_963_984_540_054).abs() < 1e-12);
         assert!((normal_quantile(0.05) + 1.644_853_626_951_472_2).abs() < 1e-12);
         assert_eq!(normal_quantile(0.5), 0.0);
+    }
+
+    #[test]
+    fn student_quantiles_are_those_of_the_tables() {
+        for (p, degrees, expected) in
+            [(0.95, 1.0, 6.313752), (0.95, 4.0, 2.131847), (0.975, 30.0, 2.042272), (0.95, 99_999.0, 1.644868)]
+        {
+            let value = student_quantile(p, degrees);
+            assert!((value - expected).abs() < 2e-6 * expected, "{p} {degrees}: {value}");
+        }
+        assert_eq!(student_quantile(0.5, 3.0), 0.0);
     }
 
     const GOLDEN: [(f64, f64, f64, f64); 8] = [

@@ -2,7 +2,7 @@
 
 pub mod plot;
 
-use super::summary::{CellSummary, Summary};
+use super::summary::{CellSummary, ErrorBin, Figure, Summary};
 use super::text::word;
 use super::{amount, bytes, duration_ns};
 use boardproof_record::verdict::{RuleResult, Verdict};
@@ -78,6 +78,9 @@ fn section(number: usize, cell: &CellSummary) -> String {
         escape(&cell.target),
         if cell.proved { "" } else { ", not proved by anybody yet" }
     );
+    for note in &cell.notes {
+        let _ = writeln!(text, "<p class=\"notice\">Note: {}.</p>", escape(note));
+    }
     text += &fault(cell);
     text += &rules(&cell.rules);
     text += &plots(cell);
@@ -135,10 +138,9 @@ fn rules(rules: &[RuleResult]) -> String {
             _ => "-".into(),
         };
         let limit = if r.unit.is_empty() { "-".into() } else { amount(r.limit, &r.unit) };
-        let more = r.samples_more.map_or_else(String::new, |n| format!(" About {n} more samples would decide."));
         let _ = writeln!(
             text,
-            "<tr>{}<td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{interval}</td><td class=\"n\" title=\"{}\">{limit}</td><td class=\"n\">{}</td><td>{}{more}</td></tr>",
+            "<tr>{}<td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{interval}</td><td class=\"n\" title=\"{}\">{limit}</td><td class=\"n\">{}</td><td>{}</td></tr>",
             verdict_cell(r.verdict),
             escape(r.rule.as_str()),
             escape(r.slice.as_deref().unwrap_or("-")),
@@ -181,7 +183,10 @@ fn error_plot(cell: &CellSummary) -> String {
     if cell.errors.is_empty() {
         return String::new();
     }
-    let bin = |(from, to, count): &(f64, f64, u64)| plot::Bin { from: octave(*from), to: octave(*to), count: *count };
+    let bin = |bin: &ErrorBin| {
+        let to = octave(bin.to.unwrap_or(f64::INFINITY));
+        plot::Bin { from: octave(bin.from), to, count: bin.elements }
+    };
     let bins: Vec<plot::Bin> = cell.errors.iter().map(bin).collect();
     let axis = "absolute difference from the reference (octaves)";
     let svg = plot::histogram("Errors of the outputs", axis, &bins, &[], |v| format!("{:.2e}", v.exp2()));
@@ -294,12 +299,16 @@ fn metrics(cell: &CellSummary) -> String {
     if cell.metrics.is_empty() {
         return String::new();
     }
-    let row = |name: &str, value: &Result<f64, String>| match value {
-        Ok(v) => format!("<tr><td><code>{}</code></td><td class=\"n\">{}</td></tr>\n", escape(name), plain(*v)),
-        Err(why) => format!("<tr><td><code>{}</code></td><td class=\"soft\">{}</td></tr>\n", escape(name), escape(why)),
+    let row = |figure: &Figure| {
+        let unit = if figure.unit.is_empty() { String::new() } else { format!(" ({})", figure.unit) };
+        let value = match (figure.value, &figure.missing) {
+            (Some(value), _) => format!("<td class=\"n\">{}</td>", plain(value)),
+            (None, why) => format!("<td class=\"soft\">{}</td>", escape(why.as_deref().unwrap_or("-"))),
+        };
+        format!("<tr><td><code>{}</code></td>{value}</tr>\n", escape(&format!("{}{unit}", figure.name)))
     };
-    let own: String = cell.metrics.iter().map(|(name, unit, value)| row(&format!("{name} ({unit})"), value)).collect();
-    let vendors: String = cell.dialects.iter().map(|(name, value)| row(name, value)).collect();
+    let own: String = cell.metrics.iter().map(row).collect();
+    let vendors: String = cell.dialects.iter().map(row).collect();
     format!(
         "<details><summary>All metrics, and the vendors' figures under their names</summary><div class=\"scroll\"><table>\n{own}{vendors}</table></div></details>\n"
     )

@@ -1,0 +1,277 @@
+//! What no policy can switch off: a cell was measured whole, by the programs of its run, the engine agrees with itself, the answers are
+//! numbers, and what they are compared with can be trusted. A reference that is broken must never let anything pass, so the same is asked
+//! of it as of the cell that is judged.
+
+use super::answers::{Answers, answers};
+use super::clock;
+use super::sense::sense;
+use crate::evidence::{Evidence, EvidenceError, Truth};
+use boardproof_record::observation::{Ended, Observation, Outcome, PassObservation};
+use boardproof_record::plan::{Cell, LinkSpec, Pass, PassPlan};
+use boardproof_record::verdict::{RuleResult, Verdict};
+use boardproof_record::{Digest, RuleId};
+
+/// Rule that every pass must have run to its end and left what it was for.
+pub const RUNS: &str = "runs";
+/// Rule that the engine's optimizer must have kept the answers.
+pub const SELF_CHECK: &str = "self-check";
+/// Rule that the unit's clock must agree with the host's where timings are judged.
+pub const CLOCK: &str = "clock";
+/// Rule that every answer must be a number.
+pub const FINITE: &str = "finite";
+/// Rule that what a cell is compared with must have been measured and be fit for it.
+pub const COMPARED_WITH: &str = "compared-with";
+/// All of them.
+pub const ALWAYS: [&str; 5] = [RUNS, SELF_CHECK, CLOCK, FINITE, COMPARED_WITH];
+
+/// The cell ran, the engine agrees with itself, and the unit's clock with the host's. The first result is of [`RUNS`]; without it there are no numbers to look at.
+pub fn ran(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Vec<RuleResult> {
+    let broken = seen.passes.iter().find_map(broken_pass);
+    let mut results = vec![match broken.or_else(|| hole(evidence, cell, seen)) {
+        Some(result) => result,
+        None => own(RUNS, Verdict::Pass, "every pass ran to its end".into()),
+    }];
+    if cell.passes.iter().any(|p| p.pass == Pass::Inspect) && results[0].verdict == Verdict::Pass {
+        results.push(self_check(seen));
+    }
+    if cell.passes.iter().any(|p| p.pass == Pass::Latency) && results[0].verdict == Verdict::Pass {
+        let (verdict, words) = clock::check(seen);
+        results.push(own(CLOCK, verdict, words));
+    }
+    results
+}
+
+/// Something that a whole observation has and this one lacks.
+fn hole(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Option<RuleResult> {
+    let why =
+        cell.passes.iter().find_map(|plan| hole_of_pass(plan, seen)).or_else(|| stranger(evidence, cell, seen))?;
+    Some(own(RUNS, Verdict::Incomplete, why))
+}
+
+fn hole_of_pass(plan: &PassPlan, seen: &Observation) -> Option<String> {
+    let name = pass_name(plan.pass);
+    let Some(pass) = seen.pass(plan.pass) else { return Some(format!("the {name} pass is missing")) };
+    let expected = match plan.pass {
+        Pass::Latency => u64::from(plan.iterations),
+        Pass::Inspect | Pass::Accuracy | Pass::Memory => plan.samples,
+    };
+    match plan.pass {
+        _ if pass.inferences != expected => {
+            Some(format!("the {name} pass did {} of {expected} inferences", pass.inferences))
+        }
+        Pass::Accuracy if pass.outputs.is_none() => Some("the accuracy pass left no outputs".into()),
+        Pass::Latency if pass.ticks.is_none() => Some("the latency pass left no times".into()),
+        _ => None,
+    }
+}
+
+/// A program that measured and is not one that this run made. The simulated device has no agent that could be built.
+fn stranger(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Option<String> {
+    let record = evidence.record;
+    let simulated = record.plan.targets.get(&cell.target).is_some_and(|t| matches!(t.link, LinkSpec::Sim { .. }));
+    let unknown = |(program, digest): &(&str, Option<Digest>)| {
+        let made = record.builds.iter().any(|b| b.program == *program && Some(b.digest) == *digest);
+        let in_process = simulated && *program == "agent";
+        !(made || in_process)
+    };
+    let programs = [("runner", seen.device.runner_digest), ("agent", seen.device.agent_digest)];
+    let (program, digest) = programs.into_iter().find(unknown)?;
+    let found = digest.map_or_else(|| "without a digest".into(), |d| d.short());
+    Some(format!("its {program} ({found}) is not one that this run made"))
+}
+
+/// May others be compared with what this pass of the cell measured?
+pub fn fit(evidence: Evidence<'_>, cell: &Cell, pass: Pass) -> Result<(), String> {
+    let no = |why: String| Err(format!("{} cannot be compared with: {why}", cell.id));
+    let seen = match evidence.record.outcomes.get(&cell.id) {
+        Some(Outcome::Measured(seen)) => seen,
+        Some(other) => return no(not_measured(other)),
+        None => return no("it is not in the record".into()),
+    };
+    let Some(plan) = cell.passes.iter().find(|p| p.pass == pass) else {
+        return no(format!("its {} pass was not planned", pass_name(pass)));
+    };
+    if let Some(broken) = seen.pass(pass).and_then(broken_pass) {
+        return no(broken.detail);
+    }
+    if let Some(why) = hole_of_pass(plan, seen).or_else(|| stranger(evidence, cell, seen)) {
+        return no(why);
+    }
+    if let (Pass::Latency, (Verdict::Incomplete, why)) = (pass, clock::check(seen)) {
+        return no(why);
+    }
+    let inspected = cell.passes.iter().any(|p| p.pass == Pass::Inspect);
+    match inspected.then(|| self_check(seen)).filter(|check| check.verdict != Verdict::Pass) {
+        Some(check) => no(check.detail),
+        None => Ok(()),
+    }
+}
+
+fn self_check(seen: &Observation) -> RuleResult {
+    match seen.pass(Pass::Inspect).and_then(|p| p.self_check.as_ref()) {
+        None => own(SELF_CHECK, Verdict::Incomplete, "the self-check has no result".into()),
+        Some(check) if check.samples == 0 => own(
+            SELF_CHECK,
+            Verdict::Inconclusive,
+            format!("the engine could not be compared with itself: {}", check.detail),
+        ),
+        Some(check) if check.agree => own(
+            SELF_CHECK,
+            Verdict::Pass,
+            format!("optimized and unoptimized graph agree on {} samples", check.samples),
+        ),
+        Some(check) => {
+            let place = if check.operator.is_empty() {
+                "an operator that could not be named".to_owned()
+            } else {
+                check.operator.clone()
+            };
+            let sqnr = check.sqnr_db.map_or_else(String::new, |db| format!(", {db:.1} dB"));
+            own(SELF_CHECK, Verdict::Fail, format!("the engine's optimizer changes the answers at {place}{sqnr}"))
+        }
+    }
+}
+
+/// Are the cell's answers numbers? `None` when it was not asked for answers. A policy that allows values that are not finite must still
+/// have something finite to look at.
+pub fn finite(evidence: Evidence<'_>, cell: &Cell, allowed: bool) -> Result<Option<RuleResult>, EvidenceError> {
+    if !cell.passes.iter().any(|p| p.pass == Pass::Accuracy) {
+        return Ok(None);
+    }
+    Ok(Some(match not_numbers(evidence, cell, allowed)? {
+        None => own(FINITE, Verdict::Pass, "every answer is a number".into()),
+        Some(why) => own(FINITE, Verdict::Fail, why),
+    }))
+}
+
+fn not_numbers(evidence: Evidence<'_>, cell: &Cell, allowed: bool) -> Result<Option<String>, EvidenceError> {
+    let Some(outputs) = evidence.outputs(&cell.id)? else { return Ok(None) };
+    for output in &outputs {
+        let (elements, bad) = (output.elements(), output.non_finite());
+        if (bad > 0 && !allowed) || (bad == elements && elements > 0) {
+            return Ok(Some(format!("{bad} of {elements} elements of output '{}' are NaN or infinite", output.name)));
+        }
+    }
+    Ok(None)
+}
+
+/// Was everything that the cell is compared with measured? What it is worth is asked where it is used.
+pub fn compared_with(evidence: Evidence<'_>, cell: &Cell, reference: Result<(), &str>) -> RuleResult {
+    let others = [evidence.reference(cell), evidence.on_host(cell), evidence.reference_on_unit(cell)];
+    let gap = others.into_iter().flatten().find_map(|other| match evidence.record.outcomes.get(&other.id) {
+        Some(Outcome::Measured(_)) => None,
+        Some(outcome) => Some(format!("{}, which it is compared with, was {}", other.id, not_measured(outcome))),
+        None => Some(format!("{}, which it is compared with, is not in the record", other.id)),
+    });
+    match (reference, gap) {
+        (Err(why), _) => own(COMPARED_WITH, Verdict::Incomplete, why.to_owned()),
+        (Ok(()), Some(gap)) => own(COMPARED_WITH, Verdict::Incomplete, gap),
+        (Ok(()), None) => own(COMPARED_WITH, Verdict::Pass, "what it is compared with can be trusted".into()),
+    }
+}
+
+/// Answers that others may be compared with, or why not.
+pub fn trusted(
+    evidence: Evidence<'_>,
+    cell: &Cell,
+    truth: &Truth<'_>,
+    allow_nonfinite: bool,
+) -> Result<Result<Answers, String>, EvidenceError> {
+    let no = |why: String| Ok(Err(format!("{} cannot be compared with: {why}", cell.id)));
+    if let Err(why) = fit(evidence, cell, Pass::Accuracy) {
+        return Ok(Err(why));
+    }
+    let samples = super::samples_of(cell);
+    if samples != truth.labels.len() as u64 {
+        return no(format!("it answered {samples} samples, this run {}", truth.labels.len()));
+    }
+    if let Some(why) = not_numbers(evidence, cell, allow_nonfinite)? {
+        return no(why);
+    }
+    let Some(found) = answers(evidence, cell, truth)? else { return no("it has no answers".into()) };
+    match sense(evidence, cell, truth, &found)? {
+        Ok(()) => Ok(Ok(found)),
+        Err(why) => no(why),
+    }
+}
+
+/// Why there is no observation, in words.
+pub fn not_measured(outcome: &Outcome) -> String {
+    let fault = |what: &str, f: &boardproof_record::observation::Fault| format!("{what}: {}", f.causes.join(": "));
+    match outcome {
+        Outcome::NotRun => "not measured: the run ended before this cell".into(),
+        Outcome::Skipped { reason } => format!("not measured: {reason}"),
+        Outcome::BuildFailed(f) => fault("not measured, the programs could not be built", f),
+        Outcome::ShipFailed(f) => fault("not measured, the unit could not be prepared", f),
+        Outcome::DeviceFault(f) => fault("not measured, the unit failed", f),
+        Outcome::TimedOut(f) => fault("not measured, the unit did not answer in time", f),
+        Outcome::Measured(_) => "measured".into(),
+    }
+}
+
+fn broken_pass(pass: &PassObservation) -> Option<RuleResult> {
+    let name = pass_name(pass.pass);
+    let (verdict, detail) = match pass.ended {
+        Ended::Completed => return None,
+        Ended::CannotRun => (Verdict::Fail, cannot_run(pass)),
+        Ended::Exited { code } => {
+            (Verdict::Fail, format!("the {name} pass ended with exit code {code}{}", last_words(pass)))
+        }
+        Ended::Signalled { signal } => {
+            (Verdict::Fail, format!("the {name} pass crashed with signal {signal}{}", last_words(pass)))
+        }
+        Ended::OutOfMemory { limit_bytes: 0 } => {
+            (Verdict::Fail, format!("the {name} pass ran out of the unit's memory"))
+        }
+        Ended::OutOfMemory { limit_bytes } => {
+            (Verdict::Fail, format!("the {name} pass ran out of memory: its limit is {limit_bytes} bytes"))
+        }
+        Ended::DeadlineExceeded { deadline_ms } => {
+            (Verdict::Fail, format!("the {name} pass was not done within {} s", f64::from(deadline_ms) / 1000.0))
+        }
+        Ended::Cancelled => (Verdict::Incomplete, format!("the {name} pass was cancelled")),
+        Ended::NotStarted => (Verdict::Incomplete, format!("the {name} pass could not be started{}", last_words(pass))),
+    };
+    Some(own(RUNS, verdict, detail))
+}
+
+fn cannot_run(pass: &PassObservation) -> String {
+    match &pass.cannot_run {
+        // The reason names operator and node where the engine knows them.
+        Some(found) => format!("cannot run: {}", found.reason),
+        None => "cannot run".into(),
+    }
+}
+
+fn last_words(pass: &PassObservation) -> String {
+    let words = pass.facts.texts.get("stderr").map(String::as_str).unwrap_or_default();
+    words.trim().lines().next_back().map(|line| format!(": {line}")).unwrap_or_default()
+}
+
+/// Name of a pass in sentences.
+pub fn pass_name(pass: Pass) -> &'static str {
+    match pass {
+        Pass::Inspect => "inspect",
+        Pass::Accuracy => "accuracy",
+        Pass::Latency => "latency",
+        Pass::Memory => "memory",
+    }
+}
+
+fn own(rule: &str, verdict: Verdict, detail: String) -> RuleResult {
+    RuleResult {
+        rule: RuleId::new(rule).expect("a name of this file"),
+        metric: rule.into(),
+        slice: None,
+        verdict,
+        observed: None,
+        lower: None,
+        upper: None,
+        limit: 0.0,
+        limit_reason: "always in force".into(),
+        unit: String::new(),
+        samples: 0,
+        samples_more: None,
+        detail,
+    }
+}

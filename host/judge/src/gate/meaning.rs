@@ -1,0 +1,109 @@
+//! Does a rule say something? A rule of the wrong direction passes what is bad, one in the wrong unit passes nearly anything, and one that is
+//! to compare with what its metric is not compared with says less than its author believes. All three are errors, not passes.
+
+use super::is_for;
+use crate::compare::numerics::{self, Metric};
+use boardproof_record::plan::{Plan, Task};
+use boardproof_record::policy::{Against, Direction, Rule};
+
+/// `Ok` when direction, unit, comparison and confidence fit the metric, else what does not and what would.
+pub fn check(plan: &Plan, rule: &Rule) -> Result<(), String> {
+    let metric = rule.metric.as_str();
+    let tasks: Vec<&Task> = plan.models.values().filter(|m| is_for(rule, m)).map(|m| &m.task).collect();
+    if !(rule.confidence > 0.5 && rule.confidence < 1.0) {
+        return Err(format!("expected a confidence above 0.5 and below 1, got {}", rule.confidence));
+    }
+    if let Some(unit) = unit(metric, &tasks).filter(|unit| *unit != rule.unit) {
+        return Err(format!("{metric} is measured in '{unit}', the limit is in '{}'", rule.unit));
+    }
+    let good = directions(metric, &tasks);
+    if good.is_empty() {
+        return Err(format!("{metric} is to be high for some of these models and low for others: name the tasks"));
+    }
+    if !good.contains(&rule.direction) {
+        let (wanted, found) = (in_words(good[0]), in_words(rule.direction));
+        return Err(format!("expected {wanted} for {metric}, got {found}: it would pass what is bad"));
+    }
+    let against = comparisons(metric);
+    if !against.contains(&rule.against) {
+        let name = |a: &Against| format!("{a:?}").to_lowercase();
+        let known: Vec<String> = against.iter().map(name).collect();
+        return Err(format!("{metric} is compared with: {}; not with: {}", known.join(", "), name(&rule.against)));
+    }
+    Ok(())
+}
+
+fn in_words(direction: Direction) -> &'static str {
+    match direction {
+        Direction::AtMost => "at_most",
+        Direction::AtLeast => "at_least",
+    }
+}
+
+/// Unit of a metric; `None` when it is the model's own (errors of a regression) or differs between the tasks concerned.
+fn unit(metric: &str, tasks: &[&Task]) -> Option<&'static str> {
+    if let Some(metric) = Metric::from_name(metric) {
+        return Some(metric.unit());
+    }
+    match metric {
+        "task.value" | "task.drop" | "slice.drop" => {
+            let shares = tasks.iter().all(|task| !matches!(task, Task::Regression));
+            shares.then_some("share")
+        }
+        "latency_ratio_p50" | "memory_ratio" => Some("ratio"),
+        "memory_peak_bytes" | "model_bytes" => Some("bytes"),
+        _ => Some("ns"),
+    }
+}
+
+/// Directions in which a limit on the metric means something; empty when the tasks concerned disagree.
+fn directions(metric: &str, tasks: &[&Task]) -> &'static [Direction] {
+    if let Some(metric) = Metric::from_name(metric) {
+        return match metric.direction() {
+            numerics::Direction::Lower => &[Direction::AtMost],
+            numerics::Direction::Higher => &[Direction::AtLeast],
+            numerics::Direction::Zero => &[Direction::AtMost, Direction::AtLeast],
+        };
+    }
+    if metric != "task.value" {
+        return &[Direction::AtMost];
+    }
+    let errors = tasks.iter().filter(|task| matches!(task, Task::Regression)).count();
+    match errors {
+        0 => &[Direction::AtLeast],
+        n if n == tasks.len() => &[Direction::AtMost],
+        _ => &[],
+    }
+}
+
+fn comparisons(metric: &str) -> &'static [Against] {
+    match metric {
+        "task.drop" | "slice.drop" | "latency_ratio_p50" | "memory_ratio" => &[Against::Reference, Against::Baseline],
+        _ if Metric::from_name(metric).is_some() => &[Against::Reference, Against::Baseline],
+        _ => &[Against::Absolute],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_a_direction_a_unit_and_a_comparison() {
+        let classes = Task::Classification { classes: vec!["a".into(), "b".into()] };
+        for metric in super::super::known_metrics() {
+            assert!(unit(metric, &[&classes]).is_some(), "{metric}");
+            assert!(!directions(metric, &[&classes]).is_empty(), "{metric}");
+            assert!(!comparisons(metric).is_empty(), "{metric}");
+        }
+    }
+
+    #[test]
+    fn accuracy_is_to_be_high_and_an_error_low() {
+        let classes = Task::Classification { classes: vec!["a".into(), "b".into()] };
+        assert_eq!(directions("task.value", &[&classes]), [Direction::AtLeast]);
+        assert_eq!(directions("task.value", &[&Task::Regression]), [Direction::AtMost]);
+        assert!(directions("task.value", &[&Task::Regression, &classes]).is_empty());
+        assert_eq!(unit("task.drop", &[&Task::Regression, &classes]), None);
+    }
+}

@@ -1,0 +1,6 @@
+//! The gate as a whole: records in, verdicts out. No device is needed: the records are made here.
+
+mod defects;
+mod errors;
+mod good;
+mod hostile;
