@@ -1,7 +1,8 @@
 //! Reaching a unit: from its description to a running agent at the other end of a link.
 //!
 //! A bare board needs a shell with `cat`, `mkdir`, `mv` and `chmod`: that is enough to receive the agent, which is small and
-//! static. The agent proves its own digest before it is used; everything heavier goes through it.
+//! static. A board that has `gzip` too gets it at half its size. The agent proves its own digest before it is used; everything
+//! heavier goes through it.
 
 use crate::build::Artifact;
 use crate::link::client::{Client, ClientError, Greeting};
@@ -10,6 +11,7 @@ use crate::link::{
     Link, LinkCommand, LinkError, ProcessLink, SimUnit, SshDestination, SshProblem, UnitLink, classify, ssh_command,
 };
 use boardproof_record::plan::{LinkSpec, Target, Unit};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -241,6 +243,11 @@ impl Reach {
         Ok(Box::new(link))
     }
 
+    /// Bytes that go there take time: it is not a process of this machine.
+    pub fn is_far(&self) -> bool {
+        matches!(self.way, Way::Ssh { .. })
+    }
+
     fn prove(&self, greeting: &Greeting) -> Result<(), ReachError> {
         if greeting.architecture != self.architecture {
             let (expected, found) = (self.architecture.clone(), greeting.architecture.clone());
@@ -295,8 +302,23 @@ impl Reach {
             return Ok(());
         }
         let bytes = std::fs::read(agent).map_err(|e| self.bootstrap(format!("{}: {e}", agent.display())))?;
-        let put = posix(&put_script(name, digest));
-        let answer = self.say(&mut ssh_command(destination, &put), Some(bytes), interrupted)?;
+        let mut put = |unpack: &str, bytes: Vec<u8>| {
+            let script = posix(&put_script(name, digest, unpack));
+            let answer = self.say(&mut ssh_command(destination, &script), Some(bytes), interrupted)?;
+            self.arrived(&answer, digest, machine)
+        };
+        if answer.lines().any(|line| line == UNPACKS) {
+            match put("gzip -dc", packed(&bytes)) {
+                // Whatever its `gzip` is: a plain copy is worth a try, and then its error is the one to tell.
+                Err(ReachError::Bootstrap { .. }) => {}
+                done => return done,
+            }
+        }
+        put("cat", bytes)
+    }
+
+    /// What the board said when the agent had arrived.
+    fn arrived(&self, answer: &str, digest: &str, machine: &str) -> Result<(), ReachError> {
         match answer.split_once("refused: ") {
             Some((_, words)) if is_of_another_machine(words) => Err(self.wrong_architecture(machine)),
             Some((_, words)) => {
@@ -345,18 +367,28 @@ impl Reach {
     }
 }
 
-/// Tells the machine, and the version of the agent if one is there. One that is there but does not run was damaged by a power cut, and
+/// Word of a board that can unpack what [`packed`] made.
+const UNPACKS: &str = "unpacks";
+
+/// The agent as it travels to a board that can unpack it.
+pub fn packed(agent: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let written = encoder.write_all(agent).and_then(|()| encoder.finish());
+    written.expect("memory takes everything")
+}
+
+/// Tells the machine, whether it can unpack, and the version of the agent if one is there. One that is there but does not run was damaged by a power cut, and
 /// is replaced like one that is not there.
 fn ask_script(name: &str) -> String {
-    format!(r#"echo "machine $(uname -m)"; if [ -x "$d/{name}" ]; then "$d/{name}" --version 2>/dev/null; fi; true"#)
+    format!(r#"echo "machine $(uname -m)"; command -v gzip >/dev/null 2>&1 && echo {UNPACKS}; if [ -x "$d/{name}" ]; then "$d/{name}" --version 2>/dev/null; fi; true"#)
 }
 
 /// Takes the agent from standard input. It gets its name only after it has proved itself: a link that is cut looks like the end of the
 /// file to `cat`. Until then it has a name of its shell's own: two hosts may bring the same agent at once, and the last rename wins
-/// with the same bytes.
-fn put_script(name: &str, digest: &str) -> String {
+/// with the same bytes. `unpack` is the command that makes the agent of what comes.
+fn put_script(name: &str, digest: &str, unpack: &str) -> String {
     format!(
-        r#"umask 077; p="$d/part-$$"; cat > "$p" && chmod 700 "$p" || {{ rm -f "$p"; exit 9; }}; v=$("$p" --version 2>&1); case "$v" in *{digest}*) mv "$p" "$d/{name}" && echo "$v";; *) rm -f "$p"; echo "refused: $v";; esac"#
+        r#"umask 077; p="$d/part-$$"; {unpack} > "$p" && chmod 700 "$p" || {{ rm -f "$p"; exit 9; }}; v=$("$p" --version 2>&1); case "$v" in *{digest}*) mv "$p" "$d/{name}" && echo "$v";; *) rm -f "$p"; echo "refused: $v";; esac"#
     )
 }
 
@@ -421,7 +453,7 @@ mod tests {
     #[test]
     fn an_agent_gets_its_name_only_when_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let (ask, put) = (ask_script(NAME), put_script(NAME, DIGEST));
+        let (ask, put) = (ask_script(NAME), put_script(NAME, DIGEST, "cat"));
         assert!(!board(folder.path(), &ask, None).contains(DIGEST));
         let whole = program();
         for length in [0, 5, 1000, whole.len() - 12] {
@@ -435,6 +467,26 @@ mod tests {
     }
 
     #[test]
+    fn a_packed_agent_gets_its_name_only_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(board(folder.path(), &ask_script(NAME), None).lines().any(|line| line == UNPACKS));
+        let (whole, put) = (packed(&program()), put_script(NAME, DIGEST, "gzip -dc"));
+        assert!(whole.len() * 2 < program().len());
+        let mut damaged = whole.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        for bytes in [&b""[..], &whole[..whole.len() - 1], &damaged, &program()] {
+            let mut command = Command::new("sh");
+            command.args(["-c", &posix(&put)]).env("BOARDPROOF_CACHE", folder.path());
+            let said = once(&mut command, Some(bytes.to_vec()), Duration::from_secs(60), || false).unwrap();
+            assert!(!said.stdout.contains(DIGEST), "{said:?}");
+            assert_eq!(names(folder.path()), Vec::<String>::new());
+        }
+        assert!(board(folder.path(), &put, Some(&whole)).contains(DIGEST));
+        assert_eq!(names(folder.path()), [NAME]);
+    }
+
+    #[test]
     fn an_agent_that_a_power_cut_has_damaged_is_brought_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(NAME);
@@ -445,7 +497,7 @@ mod tests {
             std::fs::set_permissions(&file, mode).unwrap();
             let answer = board(folder.path(), &ask_script(NAME), None);
             assert!(answer.starts_with("machine ") && !answer.contains(DIGEST), "{answer}");
-            assert!(board(folder.path(), &put_script(NAME, DIGEST), Some(&program())).contains(DIGEST));
+            assert!(board(folder.path(), &put_script(NAME, DIGEST, "cat"), Some(&program())).contains(DIGEST));
         }
     }
 
@@ -455,7 +507,7 @@ mod tests {
         // The head of a 64 bit program for a machine that nobody has (1).
         let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x01\0\x01\0\0\0".to_vec();
         elf.resize(4096, 0);
-        let answer = board(folder.path(), &put_script(NAME, DIGEST), Some(&elf));
+        let answer = board(folder.path(), &put_script(NAME, DIGEST, "cat"), Some(&elf));
         assert!(is_of_another_machine(&answer), "{answer}");
         assert!(!is_of_another_machine("sh: /home/x/part-1: Permission denied"));
     }

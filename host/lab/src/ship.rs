@@ -1,5 +1,6 @@
 //! Bringing things to a unit: blobs over the protocol, content-addressed, compressed, in pieces, resumed where they stopped.
 
+use crate::build::Artifact;
 use crate::events::{Event, Events};
 use crate::link::Link;
 use crate::link::client::{Client, ClientError};
@@ -22,6 +23,13 @@ pub struct Blob {
     pub digest: Digest,
     /// It is a program.
     pub program: bool,
+}
+
+impl Blob {
+    /// A runner that was built.
+    pub fn runner(built: &Artifact) -> Self {
+        Self { what: "runner".into(), path: built.path.clone(), digest: built.build.digest, program: true }
+    }
 }
 
 /// A blob that cannot be shipped.
@@ -76,12 +84,18 @@ const PROGRAM_LEVEL: i32 = 19;
 /// Compression level for everything else.
 const DATA_LEVEL: i32 = 3;
 
-/// Makes sure that the unit has this blob. Bytes that it has already are not sent.
+/// Codes a program for the wire and keeps that in the cache, so that no run has to wait for it; returns its bytes on the wire.
+pub fn prepare(program: &Blob, cache: &Path) -> Result<u64, ShipError> {
+    coded(program, cache).map(|bytes| bytes.len() as u64)
+}
+
+/// Makes sure that the unit has this blob. Bytes that it has already are not sent. `cache` keeps coded programs; without one, blobs go
+/// as they are: to a unit on this machine, coding takes longer than it saves.
 pub fn ship<L: Link>(
     client: &mut Client<L>,
     epoch: u64,
     blob: &Blob,
-    cache: &Path,
+    cache: Option<&Path>,
     events: &mut dyn Events,
 ) -> Result<Shipped, ShipError> {
     let start = Instant::now();
@@ -95,9 +109,11 @@ pub fn ship<L: Link>(
     if present.map_err(failed)? {
         return Ok(Shipped { cached_bytes: size, ..Shipped::default() });
     }
-    let coded = coded(blob, cache)?;
-    let begin =
-        Begin { epoch, digest, size, coded_size: coded.len() as u64, coding: Coding::Zstd, program: blob.program };
+    let (coding, coded) = match cache {
+        Some(cache) => (Coding::Zstd, coded(blob, cache)?),
+        None => (Coding::Plain, content(blob)?),
+    };
+    let begin = Begin { epoch, digest, size, coded_size: coded.len() as u64, coding, program: blob.program };
     let offset = client.ask("begin an upload", &Request::Begin(begin), ready).map_err(failed)?;
     let wire_bytes = (coded.len() as u64).saturating_sub(offset);
     upload(client, epoch, digest, &coded, offset, &mut |done| {
@@ -173,12 +189,7 @@ fn coded(blob: &Blob, cache: &Path) -> Result<Vec<u8>, ShipError> {
     {
         return Ok(bytes);
     }
-    let content = std::fs::read(&blob.path).map_err(|source| read_error(blob, source))?;
-    let found = Digest::of(&content);
-    if found != blob.digest {
-        let (what, path) = (blob.what.clone(), blob.path.clone());
-        return Err(ShipError::Changed { what, path, expected: blob.digest, found });
-    }
+    let content = content(blob)?;
     let level = if blob.program { PROGRAM_LEVEL } else { DATA_LEVEL };
     let bytes = compress(&content, level).map_err(|source| read_error(blob, source))?;
     if blob.program {
@@ -188,6 +199,16 @@ fn coded(blob: &Blob, cache: &Path) -> Result<Vec<u8>, ShipError> {
         let _ = std::fs::write(&part, &bytes).and_then(|()| std::fs::rename(&part, &kept));
     }
     Ok(bytes)
+}
+
+fn content(blob: &Blob) -> Result<Vec<u8>, ShipError> {
+    let content = std::fs::read(&blob.path).map_err(|source| read_error(blob, source))?;
+    let found = Digest::of(&content);
+    if found == blob.digest {
+        return Ok(content);
+    }
+    let (what, path) = (blob.what.clone(), blob.path.clone());
+    Err(ShipError::Changed { what, path, expected: blob.digest, found })
 }
 
 /// Compresses with a window of 2 MiB: a board needs that much memory to decode, and a larger window saves 2 % more.
