@@ -1,10 +1,11 @@
 //! The boardproof protocol: message table, frames, versions and limits.
 //!
 //! Owns every byte that crosses a link. Refuses to do I/O, to allocate, to keep a clock, or to judge.
-//! The message table is [`message`]; how messages become frames is [`frame`].
+//! The message table is [`message`]; how messages become frames is [`frame`]; how programs travel is [`branches`].
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod branches;
 pub mod frame;
 pub mod message;
 

@@ -21,6 +21,7 @@ fn line<T: Serialize>(text: &mut String, name: &str, message: &T) {
 fn requests() -> Vec<(&'static str, Request<'static>)> {
     let hello = HostHello { version_min: 1, version_max: 1, schema: 7, build: "host", frame_max: 300 };
     let begin = Begin { epoch: 300, digest: D, size: 70_000, coded_size: 128, coding: Coding::Zstd, program: true };
+    let program = Begin { coding: Coding::ZstdArm64, ..begin };
     let run = Run {
         epoch: 300,
         job: 2,
@@ -44,6 +45,7 @@ fn requests() -> Vec<(&'static str, Request<'static>)> {
         ("Release", Request::Release { epoch: 300 }),
         ("Stat", Request::Stat { digest: D }),
         ("Begin", Request::Begin(begin)),
+        ("Begin.program", Request::Begin(program)),
         ("Chunk", Request::Chunk(Chunk { epoch: 300, digest: D, offset: 128, bytes: &[1, 2, 3] })),
         ("Finish", Request::Finish { epoch: 300, digest: D }),
         ("Run", Request::Run(run)),

@@ -27,8 +27,12 @@ fn main() -> ExitCode {
     match measure() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let causes = std::iter::successors(Some(error.as_ref() as &dyn Error), |e| e.source());
-            eprintln!("error: {}", causes.map(ToString::to_string).collect::<Vec<_>>().join(": "));
+            eprintln!("error: {error}");
+            let mut cause = error.source();
+            while let Some(inner) = cause {
+                eprintln!("because: {inner}");
+                cause = inner.source();
+            }
             ExitCode::FAILURE
         }
     }

@@ -302,7 +302,7 @@ impl Reach {
             return Ok(());
         }
         let bytes = std::fs::read(agent).map_err(|e| self.bootstrap(format!("{}: {e}", agent.display())))?;
-        let mut put = |unpack: &str, bytes: Vec<u8>| {
+        let put = |unpack: &str, bytes: Vec<u8>| {
             let script = posix(&put_script(name, digest, unpack));
             let answer = self.say(&mut ssh_command(destination, &script), Some(bytes), interrupted)?;
             self.arrived(&answer, digest, machine)

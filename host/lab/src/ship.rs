@@ -5,10 +5,12 @@ use crate::events::{Event, Events};
 use crate::link::Link;
 use crate::link::client::{Client, ClientError};
 use boardproof_protocol as wire;
+use boardproof_protocol::branches::Branches;
 use boardproof_protocol::{Begin, Chunk, Coding, Reply, Request};
 use boardproof_record::Digest;
 use boardproof_record::observation::Shipped;
 use std::collections::VecDeque;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -110,7 +112,7 @@ pub fn ship<L: Link>(
         return Ok(Shipped { cached_bytes: size, ..Shipped::default() });
     }
     let (coding, coded) = match cache {
-        Some(cache) => (Coding::Zstd, coded(blob, cache)?),
+        Some(cache) => (coding(blob), coded(blob, cache)?),
         None => (Coding::Plain, content(blob)?),
     };
     let begin = Begin { epoch, digest, size, coded_size: coded.len() as u64, coding, program: blob.program };
@@ -181,15 +183,27 @@ fn upload<L: Link>(
     }
 }
 
+/// How a blob travels, which is a question of what it is: the head of a program for 64 bit ARM says so.
+fn coding(blob: &Blob) -> Coding {
+    let mut head = [0; 20];
+    let read = std::fs::File::open(&blob.path).and_then(|mut file| file.read_exact(&mut head));
+    let is_arm64 = read.is_ok() && head.starts_with(b"\x7fELF\x02\x01") && head[18..] == [183, 0];
+    if blob.program && is_arm64 { Coding::ZstdArm64 } else { Coding::Zstd }
+}
+
 /// The blob in its coded form, from the cache of this machine when it was coded before.
 fn coded(blob: &Blob, cache: &Path) -> Result<Vec<u8>, ShipError> {
-    let kept = cache.join("coded").join(format!("{}.zst", blob.digest));
+    let name = if coding(blob) == Coding::ZstdArm64 { "arm64.zst" } else { "zst" };
+    let kept = cache.join("coded").join(format!("{}.{name}", blob.digest));
     if let Ok(bytes) = std::fs::read(&kept)
         && blob.program
     {
         return Ok(bytes);
     }
-    let content = content(blob)?;
+    let mut content = content(blob)?;
+    if coding(blob) == Coding::ZstdArm64 {
+        Branches::default().to_addresses(&mut content);
+    }
     let level = if blob.program { PROGRAM_LEVEL } else { DATA_LEVEL };
     let bytes = compress(&content, level).map_err(|source| read_error(blob, source))?;
     if blob.program {
