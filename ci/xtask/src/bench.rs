@@ -106,5 +106,7 @@ fn machine() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split_whitespace().next().unwrap_or("unknown").to_owned();
     let architecture = std::env::consts::ARCH;
-    format!("Measured on {cores} {architecture} cores, load average {load} at the end. What is called emulated is an emulator's time.")
+    format!(
+        "Measured on {cores} {architecture} cores, load average {load} at the end. What is called emulated is an emulator's time."
+    )
 }

@@ -4,7 +4,7 @@
 //! `cargo run --release -p boardproof-lab --example ship -- IMAGE AGENT RUNNER ROUNDS FILE...`, the files being model and evalset.
 
 use boardproof_lab::build::Artifact;
-use boardproof_lab::link::ProcessLink;
+use boardproof_lab::link::UnitLink;
 use boardproof_lab::link::client::Client;
 use boardproof_lab::link::ssh_command;
 use boardproof_lab::power::{QemuBoard, QemuSpec};
@@ -134,7 +134,8 @@ impl Bench {
         let start = Instant::now();
         let shipped = self.ship_all(&mut client)?;
         let ship_ms = ms(start);
-        let peak = "for p in /proc/[0-9]*/status; do grep -q '^Name:.agent-' $p && grep VmHWM $p; done 2>/dev/null; true";
+        let peak =
+            "for p in /proc/[0-9]*/status; do grep -q '^Name:.agent-' $p && grep VmHWM $p; done 2>/dev/null; true";
         let peak = shell(&self.board, peak, None)?;
         let agent_peak_kb = peak.split_whitespace().nth(1).ok_or("no agent runs there")?.parse()?;
         client.bye();
@@ -145,7 +146,7 @@ impl Bench {
         Ok(Round { agent_ms, connect_ms, ship_ms, agent_peak_kb, shipped, again })
     }
 
-    fn ship_all(&mut self, client: &mut Client<ProcessLink>) -> Result<Shipped, Failed> {
+    fn ship_all(&mut self, client: &mut Client<UnitLink>) -> Result<Shipped, Failed> {
         self.epoch += 1;
         let wish = Acquire { epoch: self.epoch, holder: "bench", ttl_ms: 60_000 };
         let leased = |reply: &Reply<'_>| matches!(reply, Reply::Leased { .. }).then_some(());

@@ -209,15 +209,44 @@ impl Reach {
 
     /// Starts an agent there, brings it there first where needed, greets it, and proves that it is this unit.
     pub fn connect(&self, interrupted: fn() -> bool) -> Result<(Client<UnitLink>, Greeting), ReachError> {
-        let link = self.link(interrupted)?;
-        let patience = link.patience();
-        let mut client = Client::new(link, patience, interrupted);
-        let greeting = client.hello().map_err(|source| ReachError::Client { unit: self.unit.clone(), source })?;
+        let first = self.greeted(interrupted);
+        let (client, greeting) = match self.lacks_agent(&first) {
+            Some(answer) => {
+                drop(first);
+                self.bring_agent(answer, interrupted)?;
+                self.greeted(interrupted)?
+            }
+            None => first?,
+        };
         self.prove(&greeting)?;
         Ok((client, greeting))
     }
 
-    fn link(&self, interrupted: fn() -> bool) -> Result<UnitLink, ReachError> {
+    /// A board whose shell had no whole agent to start, and what it answered in the place of one.
+    fn lacks_agent(&self, first: &Result<(Client<UnitLink>, Greeting), ReachError>) -> Option<Option<String>> {
+        let Way::Ssh { name, .. } = &self.way else { return None };
+        match first {
+            // The agent reads its own digest when it starts.
+            Ok((_, greeting)) if greeting.build.contains(name.trim_start_matches("agent-")) => None,
+            Ok(_) => Some(None),
+            Err(ReachError::Client { source: ClientError::Link { source, .. }, .. }) => match source {
+                LinkError::NoPreamble { found, .. } => Some(Some(found.clone()).filter(|text| text.contains(MACHINE))),
+                LinkError::Closed { .. } => Some(None),
+                _ => None,
+            },
+            Err(_) => None,
+        }
+    }
+
+    fn greeted(&self, interrupted: fn() -> bool) -> Result<(Client<UnitLink>, Greeting), ReachError> {
+        let link = self.link()?;
+        let patience = link.patience();
+        let mut client = Client::new(link, patience, interrupted);
+        let greeting = client.hello().map_err(|source| ReachError::Client { unit: self.unit.clone(), source })?;
+        Ok((client, greeting))
+    }
+
+    fn link(&self) -> Result<UnitLink, ReachError> {
         let command = match &self.way {
             Way::Sim(device) => return Ok(Box::new(device.connect())),
             Way::Local { agent, store } => {
@@ -232,10 +261,7 @@ impl Reach {
                 command.env("BOARDPROOF_EMULATOR", format!("{emulator} -L {sysroot}"));
                 command
             }
-            Way::Ssh { destination, name, .. } => {
-                self.bring_agent(interrupted)?;
-                ssh_command(destination, &posix(&format!(r#"exec "$d/{name}" serve --store "$d""#)))
-            }
+            Way::Ssh { destination, name, .. } => ssh_command(destination, &posix(&start_script(name))),
         };
         let ssh = matches!(self.way, Way::Ssh { .. });
         let link = ProcessLink::start(LinkCommand { unit: self.unit.clone(), command, ssh });
@@ -243,9 +269,9 @@ impl Reach {
         Ok(Box::new(link))
     }
 
-    /// Bytes that go there take time: it is not a process of this machine.
+    /// Bytes that go there take time: it is not a process of this machine, or plays that it is not.
     pub fn is_far(&self) -> bool {
-        matches!(self.way, Way::Ssh { .. })
+        !matches!(self.way, Way::Local { .. } | Way::Emulated { .. })
     }
 
     fn prove(&self, greeting: &Greeting) -> Result<(), ReachError> {
@@ -279,7 +305,7 @@ impl Reach {
                 command
             }
             Way::Ssh { destination, name, .. } => {
-                self.bring_agent(interrupted)?;
+                self.bring_agent(None, interrupted)?;
                 let script = format!(
                     r#""$d/{name}" clean --store "$d" && rm -f "$d"/agent-* "$d"/part-* && {{ rmdir "$d" 2>/dev/null; true; }}"#
                 );
@@ -289,12 +315,15 @@ impl Reach {
         Ok(self.say(&mut command, None, interrupted)?.trim().to_owned())
     }
 
-    /// Makes sure that the agent is on the board, whole.
-    fn bring_agent(&self, interrupted: fn() -> bool) -> Result<(), ReachError> {
+    /// Makes sure that the agent is on the board, whole. `answer` is what the board has said to [`ask_script`], if it was asked.
+    fn bring_agent(&self, answer: Option<String>, interrupted: fn() -> bool) -> Result<(), ReachError> {
         let Way::Ssh { destination, agent, name } = &self.way else { return Ok(()) };
         let digest = name.trim_start_matches("agent-");
-        let answer = self.say(&mut ssh_command(destination, &posix(&ask_script(name))), None, interrupted)?;
-        let machine = answer.lines().find_map(|line| line.strip_prefix("machine ")).unwrap_or_default();
+        let answer = match answer {
+            Some(answer) => answer,
+            None => self.say(&mut ssh_command(destination, &posix(&ask_script(name))), None, interrupted)?,
+        };
+        let machine = answer.lines().find_map(|line| line.strip_prefix(MACHINE)).unwrap_or_default();
         if !may_run(&self.architecture, machine) {
             return Err(self.wrong_architecture(machine));
         }
@@ -367,6 +396,8 @@ impl Reach {
     }
 }
 
+/// What a board's answer about itself begins with.
+const MACHINE: &str = "machine ";
 /// Word of a board that can unpack what [`packed`] made.
 const UNPACKS: &str = "unpacks";
 
@@ -380,7 +411,15 @@ pub fn packed(agent: &[u8]) -> Vec<u8> {
 /// Tells the machine, whether it can unpack, and the version of the agent if one is there. One that is there but does not run was damaged by a power cut, and
 /// is replaced like one that is not there.
 fn ask_script(name: &str) -> String {
-    format!(r#"echo "machine $(uname -m)"; command -v gzip >/dev/null 2>&1 && echo {UNPACKS}; if [ -x "$d/{name}" ]; then "$d/{name}" --version 2>/dev/null; fi; true"#)
+    format!(
+        r#"echo "{MACHINE}$(uname -m)"; command -v gzip >/dev/null 2>&1 && echo {UNPACKS}; if [ -x "$d/{name}" ]; then "$d/{name}" --version 2>/dev/null; fi; true"#
+    )
+}
+
+/// Becomes the agent; a board without one answers as it does to [`ask_script`]. So one session is enough where an agent is, and the
+/// greeting proves what it is.
+fn start_script(name: &str) -> String {
+    format!(r#"if [ -x "$d/{name}" ]; then exec "$d/{name}" serve --store "$d"; fi; {}"#, ask_script(name))
 }
 
 /// Takes the agent from standard input. It gets its name only after it has proved itself: a link that is cut looks like the end of the
@@ -461,9 +500,12 @@ mod tests {
             assert!(answer.starts_with("refused: ") && !answer.contains(DIGEST), "{length}: {answer}");
             assert_eq!(names(folder.path()), Vec::<String>::new(), "{length}");
         }
+        assert!(board(folder.path(), &start_script(NAME), None).starts_with(MACHINE));
         assert!(board(folder.path(), &put, Some(&whole)).contains(DIGEST));
         assert_eq!(names(folder.path()), [NAME]);
         assert!(board(folder.path(), &ask, None).contains(DIGEST));
+        // The one that is there is started, and nothing is said before it.
+        assert_eq!(board(folder.path(), &start_script(NAME), None), format!("boardproof-agent sha256:{DIGEST}\n"));
     }
 
     #[test]

@@ -35,8 +35,10 @@ struct Seen {
 /// Boots the board and measures.
 pub fn ship(root: &Path) -> Result<Vec<Figure>> {
     let [agent, runner] = built(root, TARGET)?;
-    let image = step("image of the board", || output(program("targets/virtual-board/build-image", &["target/virtual-board"])))?;
-    let mut command = cargo(&["run", "--quiet", "--release", "--locked", "--package", "boardproof-lab", "--example", "ship"]);
+    let image =
+        step("image of the board", || output(program("targets/virtual-board/build-image", &["target/virtual-board"])))?;
+    let mut command =
+        cargo(&["run", "--quiet", "--release", "--locked", "--package", "boardproof-lab", "--example", "ship"]);
     command.args(["--", image.trim()]).arg(agent.path).arg(runner.path).arg(ROUNDS).args(FILES);
     let text = step("shipping and cat, in turns", || output(command))?;
     let seen: Seen = serde_json::from_str(&text).context("the example's figures cannot be read")?;
@@ -60,7 +62,9 @@ fn figures(seen: &Seen) -> Vec<Figure> {
     let again = seen.second_wire_bytes as f64;
     vec![
         Figure::at_most(
-            format!("shipping runner, model and evalset ({content_mb:.1} MB, {wire_mb:.2} on the wire) to a board with an empty store, against `cat`, emulated"),
+            format!(
+                "shipping runner, model and evalset ({content_mb:.1} MB, {wire_mb:.2} on the wire) to a board with an empty store, against `cat`, emulated"
+            ),
             ratio,
             RATIO,
             "x",

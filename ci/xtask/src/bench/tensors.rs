@@ -11,12 +11,19 @@ pub fn repeated(bytes: &[u8], rows: usize) -> Result<Vec<u8>> {
     let mut tensors: Vec<_> = header.iter().filter(|(name, _)| *name != "__metadata__").collect();
     tensors.sort_by_key(|(_, entry)| std::cmp::Reverse(entry["dtype"].as_str().map(element_bytes)));
     for (name, entry) in tensors {
-        let block = if name == "ids" { (0..rows as i64).flat_map(i64::to_le_bytes).collect() } else { longer(entry, content, rows)? };
+        let block = if name == "ids" {
+            (0..rows as i64).flat_map(i64::to_le_bytes).collect()
+        } else {
+            longer(entry, content, rows)?
+        };
         let mut shape = entry["shape"].clone();
         shape[0] = json!(rows);
         let begin = blocks.len();
         blocks.extend(block);
-        new.insert(name.clone(), json!({ "dtype": entry["dtype"], "shape": shape, "data_offsets": [begin, blocks.len()] }));
+        new.insert(
+            name.clone(),
+            json!({ "dtype": entry["dtype"], "shape": shape, "data_offsets": [begin, blocks.len()] }),
+        );
     }
     if let Some(metadata) = header.get("__metadata__") {
         new.insert("__metadata__".into(), metadata.clone());
