@@ -34,7 +34,7 @@ pub fn build(names: &[String], places: &Places, json: bool) -> Result<Exit> {
                 .with_context(|| format!("could not build the {} for {name}", program.name()))?;
             let Build { triple, bytes, digest, cached, .. } = &artifact.build;
             let from = if *cached { "cache" } else { "built now" };
-            let wire_bytes = wire_bytes(program, target, &artifact)?;
+            let wire_bytes = wire_bytes(*program, target, &artifact)?;
             let wire = wire_bytes.map_or_else(|| "-".into(), |bytes| bytes.to_string());
             table.row(&[name, program.name(), triple, &bytes.to_string(), &wire, &digest.short(), from]);
             builds.push(serde_json::json!({
