@@ -1,106 +1,129 @@
-//! `cargo xtask bench`: the figures that the project promises about itself. Prints them; keeps what belongs into docs/.
+//! `cargo xtask bench`: the figures that the project promises about itself. Each is measured by a module of its own; a miss is shown as one.
 
+mod figure;
+mod gate;
+mod judge;
+mod overhead;
+mod ship;
+mod sim;
+mod size;
+mod tensors;
 mod verdicts;
+mod wall;
+mod watched;
 
-use crate::check::DEVICE_FOLDER;
-use crate::programs::{build_tool, host_triple, tool};
-use crate::step::{cargo, output, run, step};
-use anyhow::{Context, Result, bail};
+use crate::step::step;
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use figure::Figure;
 use std::path::Path;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Which
+    /// Which [default: all but `verdicts`]
     #[arg(value_enum)]
-    name: Name,
+    name: Option<Name>,
     /// Target; may be given again [default: host and virtual-board-aarch64]
     #[arg(long = "target", short = 't', value_name = "TARGET")]
     target: Vec<String>,
     /// Model; may be given again [default: all]
     #[arg(long = "model", short = 'm', value_name = "MODEL")]
     model: Vec<String>,
+    /// Put the table of all into docs/benchmarks.md
+    #[arg(long, conflicts_with = "name")]
+    write: bool,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
     /// Time of an inference through the harness against a bare loop over the same engine
     Overhead,
+    /// Wall time of a check against the time of its inferences
+    Check,
+    /// Time and memory of `gate` on a large record
+    Gate,
     /// Bytes per second of the metrics
     Judge,
-    /// How often the gate's rules are wrong, simulated
+    /// How often the gate's rules are wrong, simulated; prints tables of its own
     GateErrors,
-    /// Bytes of agent and runner
+    /// Bytes of agent and runner, stripped and on the wire
     Size,
+    /// Shipping to the virtual board against `cat`, the second run, the agent's memory, the boot
+    Ship,
+    /// Faulty frames through client and core
+    Sim,
     /// Every variant of every model against the verdict it must get; writes docs/verdicts.md
     Verdicts,
 }
 
-/// Largest ratio of a time through the harness to a bare one.
-const OVERHEAD_MAX: f64 = 1.02;
+impl Name {
+    fn has_tables_of_its_own(self) -> bool {
+        matches!(self, Self::GateErrors | Self::Verdicts)
+    }
+}
 
-/// Takes the figures.
+/// Takes the figures and prints one table.
 pub fn bench(root: &Path, arguments: &Arguments) -> Result<()> {
     let targets = or_usual(&arguments.target, &["host", "virtual-board-aarch64"]);
     let models = or_usual(&arguments.model, &verdicts::MODELS);
     match arguments.name {
-        Name::Overhead => overhead(&models),
-        Name::Judge => step("judge", || run(cargo(&["bench", "--locked", "--package", "boardproof-judge"]))),
-        Name::GateErrors => {
-            let example = ["run", "--quiet", "--release", "--locked", "--package", "boardproof-judge", "--example"];
-            step("gate-errors", || run(cargo(&[&example[..], &["gate_errors"]].concat())))
-        }
-        Name::Size => size(root, &targets),
-        Name::Verdicts => verdicts::verdicts(root, &models, &targets),
+        Some(Name::Verdicts) => return verdicts::verdicts(root, &models, &targets),
+        Some(Name::GateErrors) => return gate_errors(),
+        _ => {}
     }
+    let names = match arguments.name {
+        Some(name) => vec![name],
+        None => Name::value_variants().iter().copied().filter(|name| !name.has_tables_of_its_own()).collect(),
+    };
+    let mut figures = Vec::new();
+    for name in names {
+        let word = name.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let seen = match step(&format!("bench {word}"), || measure(root, name, &models, &targets)) {
+            Ok(seen) => seen,
+            Err(error) => vec![Figure::not_measured(&word, &error)],
+        };
+        figures.extend(figure::all_by(seen, &word));
+    }
+    let machine = machine();
+    println!("{machine}\n\n{}", figure::table(&figures));
+    if arguments.write {
+        figure::write(&root.join("docs/benchmarks.md"), &figures, &machine)?;
+    }
+    figure::verdict(&figures)
+}
+
+fn measure(root: &Path, name: Name, models: &[String], targets: &[String]) -> Result<Vec<Figure>> {
+    match name {
+        Name::Overhead => overhead::overhead(models),
+        Name::Check => wall::wall(root),
+        Name::Gate => gate::gate(root),
+        Name::Judge => judge::judge(),
+        Name::Size => size::size(root, targets),
+        Name::Ship => ship::ship(root),
+        Name::Sim => sim::sim(),
+        Name::GateErrors | Name::Verdicts => bail!("these are tables, not figures"),
+    }
+}
+
+/// The rules on draws whose truth is known, see docs/gate.md.
+fn gate_errors() -> Result<()> {
+    let example =
+        ["run", "--quiet", "--release", "--locked", "--package", "boardproof-judge", "--example", "gate_errors"];
+    step("gate-errors", || crate::step::run(crate::step::cargo(&example)))
 }
 
 fn or_usual(given: &[String], usual: &[&str]) -> Vec<String> {
     if given.is_empty() { usual.iter().map(|&name| name.to_owned()).collect() } else { given.to_vec() }
 }
 
-fn overhead(models: &[String]) -> Result<()> {
-    let triple = host_triple()?;
-    let mut over = Vec::new();
-    for model in models {
-        let file = format!("models/{model}/f32.onnx");
-        let mut command = cargo(&["run", "--quiet", "--release", "--locked", "--package", "boardproof-engines"]);
-        command.args(["--example", "overhead", "--target", &triple, "--target-dir", DEVICE_FOLDER, "--", &file]);
-        let line = step(&format!("overhead on {model}"), || output(command))?;
-        print!("{line}");
-        if ratio(&line)? > OVERHEAD_MAX {
-            over.push(model.as_str());
-        }
-    }
-    if over.is_empty() { Ok(()) } else { bail!("more than {OVERHEAD_MAX} times the bare loop: {}", over.join(", ")) }
-}
-
-/// The number behind the word `ratio`.
-fn ratio(line: &str) -> Result<f64> {
-    let mut words = line.split_whitespace().skip_while(|word| *word != "ratio").skip(1);
-    let word = words.next().with_context(|| format!("expected a ratio, got '{}'", line.trim()))?;
-    let ratio: f64 = word.parse().with_context(|| format!("expected a number behind 'ratio', got '{word}'"))?;
-    // NaN is above no limit.
-    if ratio.is_finite() { Ok(ratio) } else { bail!("expected a finite ratio, got {ratio}") }
-}
-
-fn size(root: &Path, targets: &[String]) -> Result<()> {
-    build_tool()?;
-    let mut command = tool(root, &["agent", "build"]);
-    for target in targets {
-        command.args(["--target", target]);
-    }
-    step("size", || run(command))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ratio;
-
-    #[test]
-    fn a_line_without_a_ratio_is_no_pass() {
-        assert_eq!(ratio("a.onnx | ours 12 ns | bare 12 ns | ratio 1.0100\n").unwrap(), 1.01);
-        assert!(ratio("a.onnx | ours 12 ns\n").is_err());
-        assert!(ratio("ratio NaN\n").is_err());
-    }
+/// What the figures were measured on, as far as it matters to read them: no names.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split_whitespace().next().unwrap_or("unknown").to_owned();
+    let architecture = std::env::consts::ARCH;
+    format!(
+        "Measured on {cores} {architecture} cores, load average {load} at the end. What is called emulated is an emulator's time."
+    )
 }

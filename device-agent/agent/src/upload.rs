@@ -5,12 +5,14 @@
 
 use crate::digest::Hasher;
 use crate::store::{self, Store, StoreError};
+use boardproof_protocol::branches::Branches;
 use boardproof_protocol::{Begin, Coding, Digest};
 use ruzstd::decoding::StreamingDecoder;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -18,6 +20,8 @@ use std::thread::JoinHandle;
 pub const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Bytes decoded or read at once.
 const PIECE: usize = 64 * 1024;
+/// Pieces that may wait to be hashed.
+const PIECES_WAITING: usize = 4;
 
 /// An upload could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +56,7 @@ impl Upload {
         let coding = match begin.coding {
             Coding::Plain => "plain",
             Coding::Zstd => "zstd",
+            Coding::ZstdArm64 => "zstd-arm64",
         };
         let name = format!("{}.{coding}.{}", begin.digest, begin.coded_size);
         let path = store.partial().join(&name);
@@ -62,10 +67,11 @@ impl Upload {
             store::remove(&path)?;
             received = 0;
         }
-        let content = if begin.coding == Coding::Zstd { begin.size } else { 0 };
+        let content = if begin.coding == Coding::Plain { 0 } else { begin.size };
         store.make_room(content.saturating_add(begin.coded_size - received), begin.digest)?;
         let file = create(&path, true)?;
-        let decoded = (begin.coding == Coding::Zstd).then(|| store.partial().join(format!("{}.decoded", begin.digest)));
+        let decoded =
+            (begin.coding != Coding::Plain).then(|| store.partial().join(format!("{}.decoded", begin.digest)));
         let feed = Arc::new(Feed::new(received));
         let decoder = Some(spawn_decoder(begin, &path, decoded.as_deref(), Arc::clone(&feed))?);
         Ok(Self { begin: *begin, path, file, received, feed, decoder, decoded })
@@ -256,9 +262,10 @@ fn spawn_decoder(
     let source = BufReader::with_capacity(PIECE, Follow { file, position: 0, feed });
     let sink = decoded.map(|p| create(p, false)).transpose()?;
     let size = begin.size;
+    let branches = (begin.coding == Coding::ZstdArm64).then(Branches::default);
     let work = move || match sink {
-        None => pour(source, None, size),
-        Some(sink) => unpack(source, sink, size),
+        None => pour(source, None, size, None),
+        Some(sink) => unpack(source, sink, size, branches),
     };
     // The decoder keeps its tables on the heap; the default stack of a thread would only be address space.
     let started = std::thread::Builder::new().name("decode".into()).stack_size(256 * 1024).spawn(work);
@@ -266,10 +273,15 @@ fn spawn_decoder(
 }
 
 /// Decodes exactly one zstd frame of `size` bytes.
-fn unpack(mut source: BufReader<Follow>, sink: File, size: u64) -> Result<Digest, DecodeError> {
+fn unpack(
+    mut source: BufReader<Follow>,
+    sink: File,
+    size: u64,
+    branches: Option<Branches>,
+) -> Result<Digest, DecodeError> {
     let refused = |e: &dyn std::error::Error| DecodeError::Content(format!("bytes that are no zstd frame: {e}"));
     let frame = StreamingDecoder::new_with_max_window_size(&mut source, WINDOW_BYTES_MAX).map_err(|e| refused(&e))?;
-    let digest = pour(frame, Some(sink), size)?;
+    let digest = pour(frame, Some(sink), size, branches)?;
     match source.read(&mut [0]) {
         Ok(0) => Ok(digest),
         Ok(_) => Err(DecodeError::Content("bytes after the end of the zstd frame".into())),
@@ -277,31 +289,60 @@ fn unpack(mut source: BufReader<Follow>, sink: File, size: u64) -> Result<Digest
     }
 }
 
-/// Hashes what `source` gives and writes it to `sink`; it must be `size` bytes.
-fn pour(mut source: impl Read, mut sink: Option<File>, size: u64) -> Result<Digest, DecodeError> {
-    let (mut hasher, mut total, mut piece) = (Hasher::default(), 0, vec![0; PIECE]);
+/// Hashes what `source` gives and writes it to `sink`; it must be `size` bytes. Hashing has a thread of its own: on a slow core it takes
+/// as long as half of the decoding, and most boards have another core.
+fn pour(
+    mut source: impl Read,
+    mut sink: Option<File>,
+    size: u64,
+    mut branches: Option<Branches>,
+) -> Result<Digest, DecodeError> {
+    let (to_hash, pieces) = sync_channel::<Vec<u8>>(PIECES_WAITING);
+    let hash = move || pieces.iter().fold(Hasher::default(), |hasher, piece| hasher.with(&piece)).finish();
+    let hashing = std::thread::Builder::new().name("hash".into()).stack_size(64 * 1024).spawn(hash);
+    let hashing = hashing.map_err(DecodeError::Io)?;
+    let mut total = 0;
     loop {
-        let read = match source.read(&mut piece) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // Errors of the decoder come as `Other`; those of the file carry their own kind.
-            Err(error) if error.kind() == io::ErrorKind::Other => return Err(DecodeError::Content(error.to_string())),
-            Err(error) => return Err(DecodeError::Io(error)),
-        };
+        let mut piece = vec![0; PIECE];
+        let read = fill(&mut source, &mut piece)?;
+        if read == 0 {
+            break;
+        }
+        piece.truncate(read);
+        if let Some(branches) = &mut branches {
+            branches.to_distances(&mut piece);
+        }
         total += read as u64;
         if total > size {
             return Err(DecodeError::Content(format!("more than the {size} bytes announced")));
         }
-        hasher.update(&piece[..read]);
         if let Some(sink) = &mut sink {
-            sink.write_all(&piece[..read]).map_err(DecodeError::Io)?;
+            sink.write_all(&piece).map_err(DecodeError::Io)?;
         }
+        // It only ends before its channel does when it has panicked; joining it will tell.
+        let _ = to_hash.send(piece);
     }
+    drop(to_hash);
     if total < size {
         return Err(DecodeError::Content(format!("{total} bytes instead of the {size} announced")));
     }
-    Ok(hasher.finish())
+    hashing.join().map_err(|_| DecodeError::Io(io::Error::other("the thread that hashes ended early")))
+}
+
+/// Reads until the piece is full or the source is at its end: only the last piece is shorter.
+fn fill(source: &mut impl Read, piece: &mut [u8]) -> Result<usize, DecodeError> {
+    let mut filled = 0;
+    while filled < piece.len() {
+        match source.read(&mut piece[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Errors of the decoder come as `Other`; those of the file carry their own kind.
+            Err(error) if error.kind() == io::ErrorKind::Other => return Err(DecodeError::Content(error.to_string())),
+            Err(error) => return Err(DecodeError::Io(error)),
+        }
+    }
+    Ok(filled)
 }
 
 #[cfg(test)]
@@ -332,11 +373,19 @@ mod tests {
     }
 
     #[test]
-    fn both_codings_arrive_and_leave_nothing_behind() {
-        let content = content();
-        for (coding, coded) in
-            [(Coding::Plain, content.clone()), (Coding::Zstd, zstd::encode_all(&content[..], 3).unwrap())]
-        {
+    fn all_codings_arrive_and_leave_nothing_behind() {
+        let mut content = content();
+        // A call in every piece, and an end that is no whole word.
+        content.chunks_mut(1024).for_each(|chunk| chunk[3] = 0x94);
+        content.push(1);
+        let mut with_addresses = content.clone();
+        Branches::default().to_addresses(&mut with_addresses);
+        let packed = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+        for (coding, coded) in [
+            (Coding::Plain, content.clone()),
+            (Coding::Zstd, packed(&content)),
+            (Coding::ZstdArm64, packed(&with_addresses)),
+        ] {
             let (_folder, store) = store(None);
             let begin = begin_of(&content, &coded, coding);
             send(&store, &begin, &coded).unwrap();

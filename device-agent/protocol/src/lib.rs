@@ -1,10 +1,11 @@
 //! The boardproof protocol: message table, frames, versions and limits.
 //!
 //! Owns every byte that crosses a link. Refuses to do I/O, to allocate, to keep a clock, or to judge.
-//! The message table is [`message`]; how messages become frames is [`frame`].
+//! The message table is [`message`]; how messages become frames is [`frame`]; how programs travel is [`branches`].
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod branches;
 pub mod frame;
 pub mod message;
 
@@ -18,4 +19,4 @@ pub const VERSION_CURRENT: u16 = 2;
 
 /// Digest of the message table. Host and device print it, so that two builds that differ are told apart; the test
 /// `the_schema_is_that_of_the_golden_bytes` says when it must change.
-pub const SCHEMA: u64 = 0xf513_44e2_e451_bb70;
+pub const SCHEMA: u64 = 0x0210_bff5_9d54_bc1c;

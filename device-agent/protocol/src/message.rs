@@ -243,6 +243,8 @@ pub enum Coding {
     Plain,
     /// One zstd frame.
     Zstd,
+    /// One zstd frame of an AArch64 program whose calls were made into addresses, see [`crate::branches`].
+    ZstdArm64,
 }
 
 /// Start of an upload.

@@ -122,6 +122,11 @@ fn added() -> Vec<(&'static str, Event<'static>)> {
     vec![("PassWallNs", Event::Number { key: Key::PassWallNs, index: 0, value: 300 })]
 }
 
+fn added_requests() -> Vec<(&'static str, Request<'static>)> {
+    let (size, coded_size, coding) = (70_000, 128, Coding::ZstdArm64);
+    vec![("Begin.ZstdArm64", Request::Begin(Begin { epoch: 300, digest: D, size, coded_size, coding, program: true }))]
+}
+
 fn version_1() -> String {
     let mut text = String::new();
     requests().iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
@@ -133,6 +138,7 @@ fn version_1() -> String {
 fn current() -> String {
     let mut text = version_1();
     added().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
+    added_requests().iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
     text
 }
 
@@ -165,7 +171,7 @@ fn every_message_comes_back_as_it_went() {
         let (back, rest) = postcard::take_from_bytes::<T>(&buffer[..used]).unwrap();
         assert_eq!((&back, rest.len()), (message, 0));
     }
-    requests().iter().for_each(|(_, m)| check(m, &mut [0; 512]));
+    requests().iter().chain(&added_requests()).for_each(|(_, m)| check(m, &mut [0; 512]));
     replies().iter().for_each(|(_, m)| check(m, &mut [0; 512]));
     events().iter().chain(&added()).for_each(|(_, m)| check(m, &mut [0; 512]));
 }

@@ -2,6 +2,7 @@
 
 use crate::{AffineEngine, Assignment, Engine, Work};
 use boardproof_core::{BlobState, Device, Lease, Refusal, Step};
+use boardproof_protocol::branches::Branches;
 use boardproof_protocol::frame::{STREAM_FRAME_MAX, decode_event, encode_event};
 use boardproof_protocol::{
     Acquire, Begin, Chunk, Coding, DeviceHello, Digest, Ended, Event, Key, RefusalCode, Run, Stream, TextKey,
@@ -245,6 +246,10 @@ impl Device for SimDevice {
         let content = match upload.begin.coding {
             Coding::Plain => Some(upload.bytes),
             Coding::Zstd => decode(&upload.bytes),
+            Coding::ZstdArm64 => decode(&upload.bytes).map(|mut content| {
+                Branches::default().to_distances(&mut content);
+                content
+            }),
         };
         match content {
             Some(content) if sha2::Sha256::digest(&content)[..] == digest.0 => {

@@ -8,10 +8,11 @@ use crate::project::World;
 use crate::run::cache_folder;
 use crate::table::Table;
 use anyhow::{Context, Result};
-use boardproof_lab::build::{Program, Workshop};
+use boardproof_lab::build::{Artifact, Program, Workshop};
 use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
-use boardproof_lab::reach::Reach;
+use boardproof_lab::reach::{Reach, packed};
+use boardproof_lab::ship::{Blob, prepare};
 use boardproof_plan::{PlanError, locate};
 use boardproof_record::plan::{LinkSpec, PowerSpec, Target};
 use boardproof_record::record::Build;
@@ -24,7 +25,8 @@ pub fn build(names: &[String], builder: Option<BuilderName>, places: &Places, js
     let host = ["host".to_owned()];
     let names = if names.is_empty() { &host[..] } else { names };
     let workshop = Workshop::open()?;
-    let mut table = Table::new(&["TARGET", "PROGRAM", "TRIPLE", "BYTES", "DIGEST", "FROM", "BUILDER"]);
+    let columns = ["TARGET", "PROGRAM", "TRIPLE", "BYTES", "ON THE WIRE", "DIGEST", "FROM", "BUILDER"];
+    let mut table = Table::new(&columns);
     let mut builds = Vec::new();
     for name in names {
         let target = find(&world, name)?;
@@ -34,8 +36,12 @@ pub fn build(names: &[String], builder: Option<BuilderName>, places: &Places, js
                 .with_context(|| format!("could not build the {} for {name}", program.name()))?;
             let Build { triple, bytes, digest, cached, builder, .. } = &artifact.build;
             let from = if *cached { "cache" } else { "built now" };
-            table.row(&[name, program.name(), triple, &bytes.to_string(), &digest.short(), from, builder]);
-            builds.push(serde_json::json!({ "target": name, "path": artifact.path, "build": artifact.build }));
+            let wire_bytes = wire_bytes(*program, target, &artifact)?;
+            let wire = wire_bytes.map_or_else(|| "-".into(), |bytes| bytes.to_string());
+            table.row(&[name, program.name(), triple, &bytes.to_string(), &wire, &digest.short(), from, builder]);
+            builds.push(serde_json::json!({
+                "target": name, "path": artifact.path, "wire_bytes": wire_bytes, "build": artifact.build
+            }));
         }
     }
     if json {
@@ -52,6 +58,22 @@ fn programs(target: &Target) -> &'static [Program] {
         LinkSpec::Sim { .. } => &[Program::Runner],
         _ => &[Program::Agent, Program::Runner],
     }
+}
+
+/// Bytes that cross the link for a program; `None` where there is no link to speak of. A runner is coded now, so that no check has to.
+fn wire_bytes(program: Program, target: &Target, artifact: &Artifact) -> Result<Option<u64>> {
+    if !matches!(target.link, LinkSpec::Ssh) {
+        return Ok(None);
+    }
+    let path = &artifact.path;
+    let bytes = match program {
+        Program::Agent => {
+            let agent = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
+            packed(&agent).len() as u64
+        }
+        Program::Runner => prepare(&Blob::runner(artifact), &cache_folder())?,
+    };
+    Ok(Some(bytes))
 }
 
 fn find<'w>(world: &'w World, name: &str) -> Result<&'w Target> {

@@ -13,14 +13,15 @@ use boardproof_lab::lease::{Lease, lease_folder};
 use boardproof_lab::measure::{Bench, Job, options};
 use boardproof_lab::reach::Reach;
 use boardproof_lab::reference;
-use boardproof_lab::ship::Blob;
+use boardproof_lab::ship::{Blob, prepare};
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, PlanError, Wanted};
 use boardproof_record::observation::{Fault, Outcome};
-use boardproof_record::plan::{Cell, LinkSpec, Task, Unit};
+use boardproof_record::plan::{Cell, LinkSpec, Target, Task, Unit};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::{Digest, EngineName};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Plans, measures, records and judges.
@@ -119,6 +120,13 @@ pub fn cache_folder() -> PathBuf {
     cache.or_else(home).unwrap_or_else(std::env::temp_dir).join("boardproof/host")
 }
 
+/// Codes the runner while the board starts, when that was not done at its build.
+fn code_for_the_wire(target: &Target, runner: &Artifact) -> Option<JoinHandle<()>> {
+    let blob = Blob::runner(runner);
+    let work = move || drop(prepare(&blob, &cache_folder()));
+    matches!(target.link, LinkSpec::Ssh).then(|| std::thread::spawn(work))
+}
+
 struct Run<'a> {
     record: Record,
     folder: RecordFolder,
@@ -172,6 +180,7 @@ impl Run<'_> {
             Err(error) => return self.all(&cells, Outcome::BuildFailed, "build", &error, error.hint()),
         };
         let wait = Duration::from_secs(self.args.wait);
+        let coding = code_for_the_wire(&target, &runner);
         let progress = &mut self.progress;
         let lease = Lease::take(&lease_folder(), &unit.name, wait, interrupted, &mut |line| {
             progress.hear(Event::Said(line.into()))
@@ -195,6 +204,10 @@ impl Run<'_> {
             Ok(reach) => reach,
             Err(error) => return self.all(&cells, Outcome::ShipFailed, "reach the unit", &error, error.hint()),
         };
+        if let Some(coding) = coding {
+            // What it could not do, shipping will find again and tell.
+            let _ = coding.join();
+        }
         let mut bench = Bench::new(reach, &lease, cache_folder(), wait, interrupted);
         let number = self.record.plan.cells.len();
         for cell in &cells {
@@ -248,7 +261,7 @@ impl Run<'_> {
     }
 
     /// The agent, where the unit needs one, and the runner.
-    fn build(&mut self, target: &boardproof_record::plan::Target) -> Result<(Option<Artifact>, Artifact), BuildError> {
+    fn build(&mut self, target: &Target) -> Result<(Option<Artifact>, Artifact), BuildError> {
         let workshop = Workshop::open()?;
         let progress = &mut self.progress;
         let mut make =
@@ -271,12 +284,7 @@ impl Run<'_> {
             |what: &str, path: &str, digest| Blob { what: what.into(), path: path.into(), digest, program: false };
         Job {
             cell,
-            runner: Blob {
-                what: "runner".into(),
-                path: runner.path.clone(),
-                digest: runner.build.digest,
-                program: true,
-            },
+            runner: Blob::runner(runner),
             model: blob("model", &variant.file, variant.digest),
             evalset: blob("evalset", &model.evalset.file, model.evalset.digest),
             options: options(model, variant),

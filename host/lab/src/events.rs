@@ -40,6 +40,8 @@ pub enum Event {
         /// To do.
         total: u64,
     },
+    /// Time went by in a pass that has nothing to tell.
+    Waited,
     /// A cell is finished.
     CellEnded {
         /// Which.

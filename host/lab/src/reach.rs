@@ -1,7 +1,8 @@
 //! Reaching a unit: from its description to a running agent at the other end of a link.
 //!
 //! A bare board needs a shell with `cat`, `mkdir`, `mv` and `chmod`: that is enough to receive the agent, which is small and
-//! static. The agent proves its own digest before it is used; everything heavier goes through it.
+//! static. A board that has `gzip` too gets it at half its size. The agent proves its own digest before it is used; everything
+//! heavier goes through it.
 
 use crate::build::Artifact;
 use crate::link::client::{Client, ClientError, Greeting};
@@ -10,6 +11,7 @@ use crate::link::{
     Link, LinkCommand, LinkError, ProcessLink, SimUnit, SshDestination, SshProblem, UnitLink, classify, ssh_command,
 };
 use boardproof_record::plan::{LinkSpec, Target, Unit};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -207,15 +209,44 @@ impl Reach {
 
     /// Starts an agent there, brings it there first where needed, greets it, and proves that it is this unit.
     pub fn connect(&self, interrupted: fn() -> bool) -> Result<(Client<UnitLink>, Greeting), ReachError> {
-        let link = self.link(interrupted)?;
-        let patience = link.patience();
-        let mut client = Client::new(link, patience, interrupted);
-        let greeting = client.hello().map_err(|source| ReachError::Client { unit: self.unit.clone(), source })?;
+        let first = self.greeted(interrupted);
+        let (client, greeting) = match self.lacks_agent(&first) {
+            Some(answer) => {
+                drop(first);
+                self.bring_agent(answer, interrupted)?;
+                self.greeted(interrupted)?
+            }
+            None => first?,
+        };
         self.prove(&greeting)?;
         Ok((client, greeting))
     }
 
-    fn link(&self, interrupted: fn() -> bool) -> Result<UnitLink, ReachError> {
+    /// A board whose shell had no whole agent to start, and what it answered in the place of one.
+    fn lacks_agent(&self, first: &Result<(Client<UnitLink>, Greeting), ReachError>) -> Option<Option<String>> {
+        let Way::Ssh { name, .. } = &self.way else { return None };
+        match first {
+            // The agent reads its own digest when it starts.
+            Ok((_, greeting)) if greeting.build.contains(name.trim_start_matches("agent-")) => None,
+            Ok(_) => Some(None),
+            Err(ReachError::Client { source: ClientError::Link { source, .. }, .. }) => match source {
+                LinkError::NoPreamble { found, .. } => Some(Some(found.clone()).filter(|text| text.contains(MACHINE))),
+                LinkError::Closed { .. } => Some(None),
+                _ => None,
+            },
+            Err(_) => None,
+        }
+    }
+
+    fn greeted(&self, interrupted: fn() -> bool) -> Result<(Client<UnitLink>, Greeting), ReachError> {
+        let link = self.link()?;
+        let patience = link.patience();
+        let mut client = Client::new(link, patience, interrupted);
+        let greeting = client.hello().map_err(|source| ReachError::Client { unit: self.unit.clone(), source })?;
+        Ok((client, greeting))
+    }
+
+    fn link(&self) -> Result<UnitLink, ReachError> {
         let command = match &self.way {
             Way::Sim(device) => return Ok(Box::new(device.connect())),
             Way::Local { agent, store } => {
@@ -230,15 +261,17 @@ impl Reach {
                 command.env("BOARDPROOF_EMULATOR", format!("{emulator} -L {sysroot}"));
                 command
             }
-            Way::Ssh { destination, name, .. } => {
-                self.bring_agent(interrupted)?;
-                ssh_command(destination, &posix(&format!(r#"exec "$d/{name}" serve --store "$d""#)))
-            }
+            Way::Ssh { destination, name, .. } => ssh_command(destination, &posix(&start_script(name))),
         };
         let ssh = matches!(self.way, Way::Ssh { .. });
         let link = ProcessLink::start(LinkCommand { unit: self.unit.clone(), command, ssh });
         let link = link.map_err(|source| ReachError::Link { unit: self.unit.clone(), source })?;
         Ok(Box::new(link))
+    }
+
+    /// Bytes that go there take time: it is not a process of this machine, or plays that it is not.
+    pub fn is_far(&self) -> bool {
+        !matches!(self.way, Way::Local { .. } | Way::Emulated { .. })
     }
 
     fn prove(&self, greeting: &Greeting) -> Result<(), ReachError> {
@@ -272,7 +305,7 @@ impl Reach {
                 command
             }
             Way::Ssh { destination, name, .. } => {
-                self.bring_agent(interrupted)?;
+                self.bring_agent(None, interrupted)?;
                 let script = format!(
                     r#""$d/{name}" clean --store "$d" && rm -f "$d"/agent-* "$d"/part-* && {{ rmdir "$d" 2>/dev/null; true; }}"#
                 );
@@ -282,12 +315,15 @@ impl Reach {
         Ok(self.say(&mut command, None, interrupted)?.trim().to_owned())
     }
 
-    /// Makes sure that the agent is on the board, whole.
-    fn bring_agent(&self, interrupted: fn() -> bool) -> Result<(), ReachError> {
+    /// Makes sure that the agent is on the board, whole. `answer` is what the board has said to [`ask_script`], if it was asked.
+    fn bring_agent(&self, answer: Option<String>, interrupted: fn() -> bool) -> Result<(), ReachError> {
         let Way::Ssh { destination, agent, name } = &self.way else { return Ok(()) };
         let digest = name.trim_start_matches("agent-");
-        let answer = self.say(&mut ssh_command(destination, &posix(&ask_script(name))), None, interrupted)?;
-        let machine = answer.lines().find_map(|line| line.strip_prefix("machine ")).unwrap_or_default();
+        let answer = match answer {
+            Some(answer) => answer,
+            None => self.say(&mut ssh_command(destination, &posix(&ask_script(name))), None, interrupted)?,
+        };
+        let machine = answer.lines().find_map(|line| line.strip_prefix(MACHINE)).unwrap_or_default();
         if !may_run(&self.architecture, machine) {
             return Err(self.wrong_architecture(machine));
         }
@@ -295,8 +331,23 @@ impl Reach {
             return Ok(());
         }
         let bytes = std::fs::read(agent).map_err(|e| self.bootstrap(format!("{}: {e}", agent.display())))?;
-        let put = posix(&put_script(name, digest));
-        let answer = self.say(&mut ssh_command(destination, &put), Some(bytes), interrupted)?;
+        let put = |unpack: &str, bytes: Vec<u8>| {
+            let script = posix(&put_script(name, digest, unpack));
+            let answer = self.say(&mut ssh_command(destination, &script), Some(bytes), interrupted)?;
+            self.arrived(&answer, digest, machine)
+        };
+        if answer.lines().any(|line| line == UNPACKS) {
+            match put("gzip -dc", packed(&bytes)) {
+                // Whatever its `gzip` is: a plain copy is worth a try, and then its error is the one to tell.
+                Err(ReachError::Bootstrap { .. }) => {}
+                done => return done,
+            }
+        }
+        put("cat", bytes)
+    }
+
+    /// What the board said when the agent had arrived.
+    fn arrived(&self, answer: &str, digest: &str, machine: &str) -> Result<(), ReachError> {
         match answer.split_once("refused: ") {
             Some((_, words)) if is_of_another_machine(words) => Err(self.wrong_architecture(machine)),
             Some((_, words)) => {
@@ -364,18 +415,38 @@ pub fn look_at(unit: &Unit, target: &Target, interrupted: fn() -> bool) -> Resul
 /// Machine, kernel, and what `ldd` calls the C library (musl's says its name on the first line of an error).
 const LOOK_SCRIPT: &str = "exec sh -c 'uname -m; uname -sr; ldd --version 2>&1 | head -n 1'";
 
-/// Tells the machine, and the version of the agent if one is there. One that is there but does not run was damaged by a power cut, and
+/// What a board's answer about itself begins with.
+const MACHINE: &str = "machine ";
+/// Word of a board that can unpack what [`packed`] made.
+const UNPACKS: &str = "unpacks";
+
+/// The agent as it travels to a board that can unpack it.
+pub fn packed(agent: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let written = encoder.write_all(agent).and_then(|()| encoder.finish());
+    written.expect("memory takes everything")
+}
+
+/// Tells the machine, whether it can unpack, and the version of the agent if one is there. One that is there but does not run was damaged by a power cut, and
 /// is replaced like one that is not there.
 fn ask_script(name: &str) -> String {
-    format!(r#"echo "machine $(uname -m)"; if [ -x "$d/{name}" ]; then "$d/{name}" --version 2>/dev/null; fi; true"#)
+    format!(
+        r#"echo "{MACHINE}$(uname -m)"; command -v gzip >/dev/null 2>&1 && echo {UNPACKS}; if [ -x "$d/{name}" ]; then "$d/{name}" --version 2>/dev/null; fi; true"#
+    )
+}
+
+/// Becomes the agent; a board without one answers as it does to [`ask_script`]. So one session is enough where an agent is, and the
+/// greeting proves what it is.
+fn start_script(name: &str) -> String {
+    format!(r#"if [ -x "$d/{name}" ]; then exec "$d/{name}" serve --store "$d"; fi; {}"#, ask_script(name))
 }
 
 /// Takes the agent from standard input. It gets its name only after it has proved itself: a link that is cut looks like the end of the
 /// file to `cat`. Until then it has a name of its shell's own: two hosts may bring the same agent at once, and the last rename wins
-/// with the same bytes.
-fn put_script(name: &str, digest: &str) -> String {
+/// with the same bytes. `unpack` is the command that makes the agent of what comes.
+fn put_script(name: &str, digest: &str, unpack: &str) -> String {
     format!(
-        r#"umask 077; p="$d/part-$$"; cat > "$p" && chmod 700 "$p" || {{ rm -f "$p"; exit 9; }}; v=$("$p" --version 2>&1); case "$v" in *{digest}*) mv "$p" "$d/{name}" && echo "$v";; *) rm -f "$p"; echo "refused: $v";; esac"#
+        r#"umask 077; p="$d/part-$$"; {unpack} > "$p" && chmod 700 "$p" || {{ rm -f "$p"; exit 9; }}; v=$("$p" --version 2>&1); case "$v" in *{digest}*) mv "$p" "$d/{name}" && echo "$v";; *) rm -f "$p"; echo "refused: $v";; esac"#
     )
 }
 
@@ -440,7 +511,7 @@ mod tests {
     #[test]
     fn an_agent_gets_its_name_only_when_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let (ask, put) = (ask_script(NAME), put_script(NAME, DIGEST));
+        let (ask, put) = (ask_script(NAME), put_script(NAME, DIGEST, "cat"));
         assert!(!board(folder.path(), &ask, None).contains(DIGEST));
         let whole = program();
         for length in [0, 5, 1000, whole.len() - 12] {
@@ -448,9 +519,32 @@ mod tests {
             assert!(answer.starts_with("refused: ") && !answer.contains(DIGEST), "{length}: {answer}");
             assert_eq!(names(folder.path()), Vec::<String>::new(), "{length}");
         }
+        assert!(board(folder.path(), &start_script(NAME), None).starts_with(MACHINE));
         assert!(board(folder.path(), &put, Some(&whole)).contains(DIGEST));
         assert_eq!(names(folder.path()), [NAME]);
         assert!(board(folder.path(), &ask, None).contains(DIGEST));
+        // The one that is there is started, and nothing is said before it.
+        assert_eq!(board(folder.path(), &start_script(NAME), None), format!("boardproof-agent sha256:{DIGEST}\n"));
+    }
+
+    #[test]
+    fn a_packed_agent_gets_its_name_only_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(board(folder.path(), &ask_script(NAME), None).lines().any(|line| line == UNPACKS));
+        let (whole, put) = (packed(&program()), put_script(NAME, DIGEST, "gzip -dc"));
+        assert!(whole.len() * 2 < program().len());
+        let mut damaged = whole.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        for bytes in [&b""[..], &whole[..whole.len() - 1], &damaged, &program()] {
+            let mut command = Command::new("sh");
+            command.args(["-c", &posix(&put)]).env("BOARDPROOF_CACHE", folder.path());
+            let said = once(&mut command, Some(bytes.to_vec()), Duration::from_secs(60), || false).unwrap();
+            assert!(!said.stdout.contains(DIGEST), "{said:?}");
+            assert_eq!(names(folder.path()), Vec::<String>::new());
+        }
+        assert!(board(folder.path(), &put, Some(&whole)).contains(DIGEST));
+        assert_eq!(names(folder.path()), [NAME]);
     }
 
     #[test]
@@ -464,7 +558,7 @@ mod tests {
             std::fs::set_permissions(&file, mode).unwrap();
             let answer = board(folder.path(), &ask_script(NAME), None);
             assert!(answer.starts_with("machine ") && !answer.contains(DIGEST), "{answer}");
-            assert!(board(folder.path(), &put_script(NAME, DIGEST), Some(&program())).contains(DIGEST));
+            assert!(board(folder.path(), &put_script(NAME, DIGEST, "cat"), Some(&program())).contains(DIGEST));
         }
     }
 
@@ -474,7 +568,7 @@ mod tests {
         // The head of a 64 bit program for a machine that nobody has (1).
         let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x01\0\x01\0\0\0".to_vec();
         elf.resize(4096, 0);
-        let answer = board(folder.path(), &put_script(NAME, DIGEST), Some(&elf));
+        let answer = board(folder.path(), &put_script(NAME, DIGEST, "cat"), Some(&elf));
         assert!(is_of_another_machine(&answer), "{answer}");
         assert!(!is_of_another_machine("sh: /home/x/part-1: Permission denied"));
     }

@@ -1,13 +1,16 @@
 //! Bringing things to a unit: blobs over the protocol, content-addressed, compressed, in pieces, resumed where they stopped.
 
+use crate::build::Artifact;
 use crate::events::{Event, Events};
 use crate::link::Link;
 use crate::link::client::{Client, ClientError};
 use boardproof_protocol as wire;
+use boardproof_protocol::branches::Branches;
 use boardproof_protocol::{Begin, Chunk, Coding, Reply, Request};
 use boardproof_record::Digest;
 use boardproof_record::observation::Shipped;
 use std::collections::VecDeque;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -22,6 +25,13 @@ pub struct Blob {
     pub digest: Digest,
     /// It is a program.
     pub program: bool,
+}
+
+impl Blob {
+    /// A runner that was built.
+    pub fn runner(built: &Artifact) -> Self {
+        Self { what: "runner".into(), path: built.path.clone(), digest: built.build.digest, program: true }
+    }
 }
 
 /// A blob that cannot be shipped.
@@ -76,12 +86,18 @@ const PROGRAM_LEVEL: i32 = 19;
 /// Compression level for everything else.
 const DATA_LEVEL: i32 = 3;
 
-/// Makes sure that the unit has this blob. Bytes that it has already are not sent.
+/// Codes a program for the wire and keeps that in the cache, so that no run has to wait for it; returns its bytes on the wire.
+pub fn prepare(program: &Blob, cache: &Path) -> Result<u64, ShipError> {
+    coded(program, cache).map(|bytes| bytes.len() as u64)
+}
+
+/// Makes sure that the unit has this blob. Bytes that it has already are not sent. `cache` keeps coded programs; without one, blobs go
+/// as they are: to a unit on this machine, coding takes longer than it saves.
 pub fn ship<L: Link>(
     client: &mut Client<L>,
     epoch: u64,
     blob: &Blob,
-    cache: &Path,
+    cache: Option<&Path>,
     events: &mut dyn Events,
 ) -> Result<Shipped, ShipError> {
     let start = Instant::now();
@@ -95,9 +111,11 @@ pub fn ship<L: Link>(
     if present.map_err(failed)? {
         return Ok(Shipped { cached_bytes: size, ..Shipped::default() });
     }
-    let coded = coded(blob, cache)?;
-    let begin =
-        Begin { epoch, digest, size, coded_size: coded.len() as u64, coding: Coding::Zstd, program: blob.program };
+    let (coding, coded) = match cache {
+        Some(cache) => (coding(blob), coded(blob, cache)?),
+        None => (Coding::Plain, content(blob)?),
+    };
+    let begin = Begin { epoch, digest, size, coded_size: coded.len() as u64, coding, program: blob.program };
     let offset = client.ask("begin an upload", &Request::Begin(begin), ready).map_err(failed)?;
     let wire_bytes = (coded.len() as u64).saturating_sub(offset);
     upload(client, epoch, digest, &coded, offset, &mut |done| {
@@ -165,19 +183,26 @@ fn upload<L: Link>(
     }
 }
 
+/// How a blob travels, which is a question of what it is: the head of a program for 64 bit ARM says so.
+fn coding(blob: &Blob) -> Coding {
+    let mut head = [0; 20];
+    let read = std::fs::File::open(&blob.path).and_then(|mut file| file.read_exact(&mut head));
+    let is_arm64 = read.is_ok() && head.starts_with(b"\x7fELF\x02\x01") && head[18..] == [183, 0];
+    if blob.program && is_arm64 { Coding::ZstdArm64 } else { Coding::Zstd }
+}
+
 /// The blob in its coded form, from the cache of this machine when it was coded before.
 fn coded(blob: &Blob, cache: &Path) -> Result<Vec<u8>, ShipError> {
-    let kept = cache.join("coded").join(format!("{}.zst", blob.digest));
+    let name = if coding(blob) == Coding::ZstdArm64 { "arm64.zst" } else { "zst" };
+    let kept = cache.join("coded").join(format!("{}.{name}", blob.digest));
     if let Ok(bytes) = std::fs::read(&kept)
         && blob.program
     {
         return Ok(bytes);
     }
-    let content = std::fs::read(&blob.path).map_err(|source| read_error(blob, source))?;
-    let found = Digest::of(&content);
-    if found != blob.digest {
-        let (what, path) = (blob.what.clone(), blob.path.clone());
-        return Err(ShipError::Changed { what, path, expected: blob.digest, found });
+    let mut content = content(blob)?;
+    if coding(blob) == Coding::ZstdArm64 {
+        Branches::default().to_addresses(&mut content);
     }
     let level = if blob.program { PROGRAM_LEVEL } else { DATA_LEVEL };
     let bytes = compress(&content, level).map_err(|source| read_error(blob, source))?;
@@ -188,6 +213,16 @@ fn coded(blob: &Blob, cache: &Path) -> Result<Vec<u8>, ShipError> {
         let _ = std::fs::write(&part, &bytes).and_then(|()| std::fs::rename(&part, &kept));
     }
     Ok(bytes)
+}
+
+fn content(blob: &Blob) -> Result<Vec<u8>, ShipError> {
+    let content = std::fs::read(&blob.path).map_err(|source| read_error(blob, source))?;
+    let found = Digest::of(&content);
+    if found == blob.digest {
+        return Ok(content);
+    }
+    let (what, path) = (blob.what.clone(), blob.path.clone());
+    Err(ShipError::Changed { what, path, expected: blob.digest, found })
 }
 
 /// Compresses with a window of 2 MiB: a board needs that much memory to decode, and a larger window saves 2 % more.

@@ -57,7 +57,7 @@ fn attempt(unit: &SimUnit, material: &Material, cache: &Path, epoch: u64) -> Res
     let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
     client.ask("take the lease", &Request::Acquire(wish), |r| matches!(r, Reply::Leased { .. }).then_some(()))?;
     for blob in [&material.model, &material.evalset] {
-        ship(&mut client, epoch, blob, cache, &mut |_: Said| {})?;
+        ship(&mut client, epoch, blob, Some(cache), &mut |_: Said| {})?;
     }
     let answers = run(&mut client, material, epoch, 1, Pass::Accuracy, Stream::Output(0))?;
     let ticks = run(&mut client, material, epoch, 2, Pass::Latency, Stream::Ticks)?;

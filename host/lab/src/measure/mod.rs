@@ -241,11 +241,12 @@ impl Bench {
     }
 
     fn ship(&mut self, blob: &Blob, events: &mut dyn Events) -> Result<Shipped, BenchError> {
-        let cache = self.cache.clone();
+        let cache = Some(self.cache.clone()).filter(|_| self.reach.is_far());
         self.session()?;
+        // The session has taken the lease, under an epoch that the agent may have raised.
         let epoch = self.epoch;
         let (client, _) = self.session()?;
-        Ok(ship(client, epoch, blob, &cache, events)?)
+        Ok(ship(client, epoch, blob, cache.as_deref(), events)?)
     }
 
     fn next_job(&mut self) -> u32 {

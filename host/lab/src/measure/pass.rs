@@ -11,7 +11,7 @@ use boardproof_protocol::{Acquire, Reply, Request, Run, Stream};
 use boardproof_record::observation::{Ended, Facts, FileRef, Operator, PassObservation, SelfCheck};
 use boardproof_record::plan::{Pass, PassPlan};
 use safetensors::tensor::TensorView;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
@@ -76,15 +76,17 @@ pub fn run(
     let nothing_new = Cell::new(None);
     let deadline = Instant::now() + Duration::from_millis(u64::from(plan.deadline_ms)) + MARGIN;
     let mut renewed = Instant::now();
+    let listener = RefCell::new(events);
     let pulled = client.pull(
         asked.number,
         deadline,
         |event| {
             window.see(event, nothing_new.get(), &mut seen.facts);
-            seen.take(plan.pass, event, events)
+            seen.take(plan.pass, event, *listener.borrow_mut())
         },
         |client| {
             nothing_new.set(client.nothing_new());
+            listener.borrow_mut().hear(Event::Waited);
             if renewed.elapsed().as_secs() >= RENEW_EVERY_S {
                 renew(client, asked)?;
                 renewed = Instant::now();

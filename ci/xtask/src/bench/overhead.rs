@@ -1,0 +1,49 @@
+//! Time of an inference through the harness against a bare loop over the same engine, in one process, in alternating blocks.
+
+use super::figure::Figure;
+use crate::check::DEVICE_FOLDER;
+use crate::programs::host_triple;
+use crate::step::{cargo, output};
+use anyhow::{Context, Result, bail};
+
+/// Largest ratio of a time through the harness to a bare one.
+const LIMIT: f64 = 1.02;
+
+/// One figure per model.
+pub fn overhead(models: &[String]) -> Result<Vec<Figure>> {
+    let triple = host_triple()?;
+    let one = |model: &String| {
+        let file = format!("models/{model}/f32.onnx");
+        let mut command = cargo(&["run", "--quiet", "--release", "--locked", "--package", "boardproof-engines"]);
+        command.args(["--example", "overhead", "--target", &triple, "--target-dir", DEVICE_FOLDER, "--", &file]);
+        let line = output(command)?;
+        let (ratio, bare_ns) = (number_behind(&line, "ratio")?, number_behind(&line, "bare")?);
+        let measured = format!("{ratio:.3} at {:.0} µs", bare_ns / 1000.0);
+        let what = format!("time of an inference through the harness against a bare loop, {model}");
+        Ok(Figure::at_most(what, ratio, LIMIT, "", measured))
+    };
+    models.iter().map(one).collect()
+}
+
+/// The number behind a word.
+fn number_behind(line: &str, wanted: &str) -> Result<f64> {
+    let mut words = line.split_whitespace().skip_while(|word| *word != wanted).skip(1);
+    let word = words.next().with_context(|| format!("expected '{wanted}' and a number, got '{}'", line.trim()))?;
+    let number: f64 = word.parse().with_context(|| format!("expected a number behind '{wanted}', got '{word}'"))?;
+    // NaN is above no limit.
+    if number.is_finite() { Ok(number) } else { bail!("expected a finite number behind '{wanted}', got {number}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number_behind;
+
+    #[test]
+    fn a_line_without_a_ratio_is_no_pass() {
+        let line = "a.onnx | ours 12 ns | bare 11 ns | ratio 1.0100\n";
+        assert_eq!(number_behind(line, "ratio").unwrap(), 1.01);
+        assert_eq!(number_behind(line, "bare").unwrap(), 11.0);
+        assert!(number_behind("a.onnx | ours 12 ns\n", "ratio").is_err());
+        assert!(number_behind("ratio NaN\n", "ratio").is_err());
+    }
+}
