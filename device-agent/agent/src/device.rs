@@ -56,7 +56,8 @@ impl From<StoreError> for Denied {
 
 impl From<LeaseError> for Denied {
     fn from(error: LeaseError) -> Self {
-        Self::of(&error, RefusalCode::Device, 0)
+        let code = if error.is_for_want_of_room() { RefusalCode::NoSpace } else { RefusalCode::Device };
+        Self::of(&error, code, 0)
     }
 }
 
