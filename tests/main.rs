@@ -10,4 +10,5 @@ mod faults;
 mod material;
 mod pipeline;
 mod processes;
+mod site;
 mod tool;

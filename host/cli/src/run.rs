@@ -17,7 +17,7 @@ use boardproof_lab::ship::Blob;
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, PlanError, Wanted};
 use boardproof_record::observation::{Fault, Outcome};
-use boardproof_record::plan::{Cell, Task, Unit};
+use boardproof_record::plan::{Cell, Target, Task, Unit};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::{Digest, EngineName};
 use std::path::{Path, PathBuf};
@@ -191,6 +191,9 @@ impl Run<'_> {
                 Err(error) => return self.all(&cells, Outcome::ShipFailed, "reach the unit", &error, error.hint()),
             };
         let mut bench = Bench::new(reach, &lease, cache_folder(), wait, interrupted);
+        if board.is_some() {
+            bench = bench.of_a_starting_unit();
+        }
         let number = self.record.plan.cells.len();
         for cell in &cells {
             if interrupted() {
@@ -200,7 +203,7 @@ impl Run<'_> {
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
             let mut outcome = match self.refused_on_host(cell) {
                 Some(reason) => Outcome::Skipped { reason },
-                None => self.measure_cell(&mut bench, &self.job(cell, &agent, &runner, target.emulated)),
+                None => self.measure_cell(&mut bench, &self.job(cell, &target, &agent, &runner)),
             };
             if let Some(board) = &board {
                 board.add_console(&mut outcome);
@@ -242,7 +245,7 @@ impl Run<'_> {
         outcome
     }
 
-    fn build(&mut self, target: &boardproof_record::plan::Target) -> Result<(Artifact, Artifact), BuildError> {
+    fn build(&mut self, target: &Target) -> Result<(Artifact, Artifact), BuildError> {
         let workshop = Workshop::open()?;
         let progress = &mut self.progress;
         let mut make =
@@ -256,7 +259,7 @@ impl Run<'_> {
         Ok((agent, runner))
     }
 
-    fn job<'c>(&self, cell: &'c Cell, agent: &Artifact, runner: &Artifact, emulated: bool) -> Job<'c> {
+    fn job<'c>(&self, cell: &'c Cell, target: &'c Target, agent: &Artifact, runner: &Artifact) -> Job<'c> {
         let model = &self.record.plan.models[&cell.model];
         let variant = &model.variants[&cell.variant];
         let blob =
@@ -272,7 +275,7 @@ impl Run<'_> {
             model: blob("model", &variant.file, variant.digest),
             evalset: blob("evalset", &model.evalset.file, model.evalset.digest),
             options: options(model, variant),
-            emulated,
+            target,
             agent_digest: agent.build.digest,
         }
     }

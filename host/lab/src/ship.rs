@@ -76,15 +76,30 @@ const PROGRAM_LEVEL: i32 = 19;
 /// Compression level for everything else.
 const DATA_LEVEL: i32 = 3;
 
-/// Makes sure that the unit has this blob. Bytes that it has already are not sent.
+/// Makes sure that the unit has this blob. Bytes that it has already are not sent; what is sent is added to `shipped`, also when it
+/// was in vain.
 pub fn ship<L: Link>(
     client: &mut Client<L>,
     epoch: u64,
     blob: &Blob,
     cache: &Path,
+    shipped: &mut Shipped,
     events: &mut dyn Events,
-) -> Result<Shipped, ShipError> {
+) -> Result<(), ShipError> {
     let start = Instant::now();
+    let done = ship_one(client, epoch, blob, cache, shipped, events);
+    shipped.elapsed_ms += start.elapsed().as_millis() as u64;
+    done
+}
+
+fn ship_one<L: Link>(
+    client: &mut Client<L>,
+    epoch: u64,
+    blob: &Blob,
+    cache: &Path,
+    shipped: &mut Shipped,
+    events: &mut dyn Events,
+) -> Result<(), ShipError> {
     let failed = |source| ShipError::Client { what: blob.what.clone(), source };
     let size = std::fs::metadata(&blob.path).map_err(|source| read_error(blob, source))?.len();
     let digest = wire::Digest(blob.digest.0);
@@ -93,24 +108,25 @@ pub fn ship<L: Link>(
         _ => None,
     });
     if present.map_err(failed)? {
-        return Ok(Shipped { cached_bytes: size, ..Shipped::default() });
+        shipped.cached_bytes += size;
+        return Ok(());
     }
-    let coded = coded(blob, cache)?;
+    let coded = coded(blob, size, cache)?;
     let begin =
         Begin { epoch, digest, size, coded_size: coded.len() as u64, coding: Coding::Zstd, program: blob.program };
     let offset = client.ask("begin an upload", &Request::Begin(begin), ready).map_err(failed)?;
-    let wire_bytes = (coded.len() as u64).saturating_sub(offset);
-    upload(client, epoch, digest, &coded, offset, &mut |done| {
+    let mut advanced = |done| {
         events.hear(Event::Shipped { what: blob.what.clone(), done, total: coded.len() as u64 });
-    })
-    .map_err(failed)?;
+    };
+    let upload = Upload { epoch, digest, coded: &coded, sent: &mut shipped.wire_bytes, advanced: &mut advanced };
+    upload.run(client, offset).map_err(failed)?;
     let stored = client.ask("finish an upload", &Request::Finish { epoch, digest }, |reply| match reply {
         Reply::Stored { .. } => Some(()),
         _ => None,
     });
     stored.map_err(failed)?;
-    let elapsed_ms = start.elapsed().as_millis() as u64;
-    Ok(Shipped { content_bytes: size, wire_bytes, cached_bytes: 0, elapsed_ms })
+    shipped.content_bytes += size;
+    Ok(())
 }
 
 fn ready(reply: &Reply<'_>) -> Option<u64> {
@@ -120,52 +136,61 @@ fn ready(reply: &Reply<'_>) -> Option<u64> {
     }
 }
 
-/// Chunks on their way at once.
-const WINDOW: usize = 8;
-
-/// Sends the coded bytes from `offset` on, several chunks at a time; the unit says after each what it wants next.
-fn upload<L: Link>(
-    client: &mut Client<L>,
+/// An upload that was begun.
+struct Upload<'a> {
     epoch: u64,
     digest: wire::Digest,
-    coded: &[u8],
-    offset: u64,
-    advanced: &mut dyn FnMut(u64),
-) -> Result<(), ClientError> {
-    const ACTION: &str = "upload a piece";
-    let mut next = offset as usize;
-    let mut on_the_way: VecDeque<u32> = VecDeque::new();
-    let mut failures = 0;
-    loop {
-        while on_the_way.len() < WINDOW && next < coded.len() {
-            let bytes = &coded[next..(next + client.chunk_bytes()).min(coded.len())];
-            let chunk = Chunk { epoch, digest, offset: next as u64, bytes };
-            on_the_way.push_back(client.post_next(ACTION, &Request::Chunk(chunk))?);
-            next += bytes.len();
-        }
-        let Some(seq) = on_the_way.pop_front() else { return Ok(()) };
-        match client.answer_to(ACTION, seq, ready)? {
-            Some(taken) => advanced(taken),
-            None if failures >= 3 => return Err(ClientError::Silent { action: ACTION, waited_s: 60, asked: failures }),
-            None => {
-                // A piece or its answer was lost: everything behind it is of no use. Ask where to go on.
-                failures += 1;
-                on_the_way.clear();
-                let begin = client.ask("ask where to go on", &Request::Stat { digest }, |reply| match reply {
-                    Reply::Stat { received, .. } => Some(*received),
-                    _ => None,
-                })?;
-                next = begin as usize;
+    coded: &'a [u8],
+    /// Coded bytes sent, counted whether they arrive or not.
+    sent: &'a mut u64,
+    /// Is told how much the unit has taken.
+    advanced: &'a mut dyn FnMut(u64),
+}
+
+impl Upload<'_> {
+    /// Sends the coded bytes from `offset` on, as many chunks at a time as the unit gives credit for; the unit says after each what it
+    /// wants next.
+    fn run<L: Link>(self, client: &mut Client<L>, offset: u64) -> Result<(), ClientError> {
+        const ACTION: &str = "upload a piece";
+        let Self { epoch, digest, coded, sent, advanced } = self;
+        let mut next = offset as usize;
+        let mut on_the_way: VecDeque<u32> = VecDeque::new();
+        let mut failures = 0;
+        loop {
+            while on_the_way.len() < client.chunk_window() && next < coded.len() {
+                let bytes = &coded[next..(next + client.chunk_bytes()).min(coded.len())];
+                let chunk = Chunk { epoch, digest, offset: next as u64, bytes };
+                on_the_way.push_back(client.post_next(ACTION, &Request::Chunk(chunk))?);
+                next += bytes.len();
+                *sent += bytes.len() as u64;
+            }
+            let Some(seq) = on_the_way.pop_front() else { return Ok(()) };
+            match client.answer_to(ACTION, seq, ready)? {
+                Some(taken) => advanced(taken),
+                None if failures >= 3 => {
+                    return Err(ClientError::Silent { action: ACTION, waited_s: 60, asked: failures });
+                }
+                None => {
+                    // A piece or its answer was lost: everything behind it is of no use. Ask where to go on.
+                    failures += 1;
+                    on_the_way.clear();
+                    let begin = client.ask("ask where to go on", &Request::Stat { digest }, |reply| match reply {
+                        Reply::Stat { received, .. } => Some(*received),
+                        _ => None,
+                    })?;
+                    next = begin as usize;
+                }
             }
         }
     }
 }
 
 /// The blob in its coded form, from the cache of this machine when it was coded before.
-fn coded(blob: &Blob, cache: &Path) -> Result<Vec<u8>, ShipError> {
+fn coded(blob: &Blob, size: u64, cache: &Path) -> Result<Vec<u8>, ShipError> {
     let kept = cache.join("coded").join(format!("{}.zst", blob.digest));
-    if let Ok(bytes) = std::fs::read(&kept)
-        && blob.program
+    if blob.program
+        && let Ok(bytes) = std::fs::read(&kept)
+        && is_coded(&bytes, blob.digest, size)
     {
         return Ok(bytes);
     }
@@ -186,6 +211,12 @@ fn coded(blob: &Blob, cache: &Path) -> Result<Vec<u8>, ShipError> {
     Ok(bytes)
 }
 
+/// Do these bytes decode to the content? A file of the cache may have been torn or changed; sending it would waste an upload.
+fn is_coded(bytes: &[u8], digest: Digest, size: u64) -> bool {
+    let content = usize::try_from(size).ok().and_then(|size| zstd::bulk::decompress(bytes, size).ok());
+    content.is_some_and(|content| Digest::of(&content) == digest)
+}
+
 /// Compresses with a window of 2 MiB: a board needs that much memory to decode, and a larger window saves 2 % more.
 fn compress(content: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
     let mut compressor = zstd::bulk::Compressor::new(level)?;
@@ -195,4 +226,34 @@ fn compress(content: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
 
 fn read_error(blob: &Blob, source: std::io::Error) -> ShipError {
     ShipError::Read { what: blob.what.clone(), path: blob.path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_of_the_cache_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let content = b"a program ".repeat(1000);
+        let path = folder.path().join("runner");
+        std::fs::write(&path, &content).unwrap();
+        let blob = Blob { what: "runner".into(), path, digest: Digest::of(&content), program: true };
+        let code = || coded(&blob, content.len() as u64, folder.path()).unwrap();
+        let right = code();
+        let kept = folder.path().join("coded").join(format!("{}.zst", blob.digest));
+        assert_eq!(std::fs::read(&kept).unwrap(), right);
+        let mut flipped = right.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        let other = compress(&b"b program ".repeat(1000), 3).unwrap();
+        let longer = compress(&b"a program ".repeat(1001), 3).unwrap();
+        for damaged in [&b""[..], b"no frame at all", &right[..right.len() / 2], &flipped, &other, &longer] {
+            std::fs::write(&kept, damaged).unwrap();
+            assert_eq!(code(), right, "{} bytes", damaged.len());
+            assert_eq!(std::fs::read(&kept).unwrap(), right, "it is whole again");
+        }
+        // What is whole is taken as it is: it is the program's file that is not read again.
+        std::fs::remove_file(&blob.path).unwrap();
+        assert_eq!(code(), right);
+    }
 }
