@@ -187,7 +187,7 @@ impl Board {
             self.upload = None;
             return Ok(begin.coded_size);
         }
-        if let Some(upload) = self.upload.as_ref().filter(|u| u.is(begin)) {
+        if let Some(upload) = self.upload.as_ref().filter(|u| u.is(begin) && !u.has_failed()) {
             return Ok(upload.offset());
         }
         // The one before lets go of its files first.
