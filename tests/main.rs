@@ -12,5 +12,6 @@ mod pipeline;
 mod processes;
 mod schemas;
 mod simulated;
+mod site;
 mod targets;
 mod tool;

@@ -53,11 +53,7 @@ impl Home {
 
     /// Starts the tool.
     pub fn start<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Running {
-        let mut command = self.command(arguments);
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("could not start the tool");
-        let (stdout, stderr) = (Words::of(child.stdout.take()), Words::of(child.stderr.take()));
-        Running { child, stdout, stderr, start: Instant::now() }
+        Running::of(self.command(arguments))
     }
 
     /// Runs the tool to its end.
@@ -92,6 +88,14 @@ pub struct Ended {
 }
 
 impl Running {
+    /// Starts it.
+    pub fn of(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("could not start the tool");
+        let (stdout, stderr) = (Words::of(child.stdout.take()), Words::of(child.stderr.take()));
+        Self { child, stdout, stderr, start: Instant::now() }
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()

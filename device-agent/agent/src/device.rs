@@ -56,7 +56,8 @@ impl From<StoreError> for Denied {
 
 impl From<LeaseError> for Denied {
     fn from(error: LeaseError) -> Self {
-        Self::of(&error, RefusalCode::Device, 0)
+        let code = if error.is_for_want_of_room() { RefusalCode::NoSpace } else { RefusalCode::Device };
+        Self::of(&error, code, 0)
     }
 }
 
@@ -186,7 +187,7 @@ impl Board {
             self.upload = None;
             return Ok(begin.coded_size);
         }
-        if let Some(upload) = self.upload.as_ref().filter(|u| u.is(begin)) {
+        if let Some(upload) = self.upload.as_ref().filter(|u| u.is(begin) && !u.has_failed()) {
             return Ok(upload.offset());
         }
         // The one before lets go of its files first.

@@ -26,6 +26,14 @@ pub enum LeaseError {
     Damaged { path: PathBuf },
 }
 
+impl LeaseError {
+    /// The file system is full.
+    pub fn is_for_want_of_room(&self) -> bool {
+        let full = |e: &io::Error| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, Self::Io { source, .. } if full(source))
+    }
+}
+
 /// What a wish for the lease came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {

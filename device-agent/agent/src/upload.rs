@@ -83,6 +83,12 @@ impl Upload {
         (digest, size, coded_size, coding) == (begin.digest, begin.size, begin.coded_size, begin.coding)
     }
 
+    /// Did the decoder give up in the middle, for a full disk or bytes that are no frame? Whoever begins again then needs a new upload:
+    /// it reads the partial file from its start. Before the end of an upload a decoder in good health waits for more.
+    pub fn has_failed(&self) -> bool {
+        self.decoder.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// The content that will result.
     pub fn digest(&self) -> Digest {
         self.begin.digest
@@ -414,6 +420,26 @@ mod tests {
         assert_eq!(second.chunk(5, &coded[5..20]).unwrap(), coded.len() as u64);
         second.finish(&store).unwrap();
         assert!(store.present(begin.digest).unwrap());
+    }
+
+    #[test]
+    fn a_decoder_that_gave_up_shows_and_a_healthy_one_waits() {
+        let content = content();
+        let coded = zstd::encode_all(&content[..], 3).unwrap();
+        let (_folder, store) = store(None);
+        let begin = begin_of(&content, &coded, Coding::Zstd);
+        let mut upload = Upload::begin(&store, &begin).unwrap();
+        upload.chunk(0, &coded).unwrap();
+        assert!(!upload.has_failed(), "all is there, and it waits to be told so");
+        drop(upload);
+        let begin = begin_of(b"something else", &coded, Coding::Zstd);
+        let mut upload = Upload::begin(&store, &begin).unwrap();
+        upload.chunk(0, &[0; 100]).unwrap();
+        let start = std::time::Instant::now();
+        while !upload.has_failed() {
+            assert!(start.elapsed().as_secs() < 60, "zeros are no frame");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

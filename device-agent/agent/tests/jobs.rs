@@ -89,7 +89,8 @@ fn exit_codes_and_signals_are_reported_as_such_with_the_end_of_stderr() {
 fn a_pass_that_ends_well_without_its_results_is_not_completed() {
     let store = store();
     let mut host = Host::start(store.path()).lease();
-    let outcome = host.outcome(1, "exit 0", b"", |_| {});
+    let started = stream(&[Event::Phase(Phase::Started)]);
+    let outcome = host.outcome(1, "cat \"$EVENTS\"", &started, |_| {});
     assert_eq!(outcome.ended, Ended::Exited { code: 0 });
     assert!(outcome.notes.contains("without a memory peak"), "{}", outcome.notes);
     let output = Output { index: 0, name: "y", dtype: Dtype::F32, rank: 1, dims: [2, 0, 0, 0, 0, 0, 0, 0] };
@@ -133,8 +134,8 @@ fn a_stream_that_ends_inside_a_frame_is_not_completed() {
 fn the_deadline_ends_the_runner_and_all_it_started() {
     let store = store();
     let mut host = Host::start(store.path()).lease();
-    let script = format!("sh -c 'sleep 60; : {}' & sleep 61", store.path().display());
-    let outcome = host.outcome(1, &script, b"", |run| run.deadline_ms = 300);
+    let script = format!("cat \"$EVENTS\"; sh -c 'sleep 60; : {}' & sleep 61", store.path().display());
+    let outcome = host.outcome(1, &script, &whole_memory_pass(), |run| run.deadline_ms = 300);
     assert_eq!(outcome.ended, Ended::DeadlineExceeded { deadline_ms: 300 });
     until("the group is gone", || processes_of(store.path()).is_empty());
 }
@@ -143,8 +144,8 @@ fn the_deadline_ends_the_runner_and_all_it_started() {
 fn a_deadline_holds_for_a_runner_that_closed_its_streams() {
     let store = store();
     let mut host = Host::start(store.path()).lease();
-    let script = "exec >&- 2>&- <&-; sleep 60";
-    let outcome = host.outcome(1, script, b"", |run| run.deadline_ms = 300);
+    let script = "cat \"$EVENTS\"; exec >&- 2>&- <&-; sleep 60";
+    let outcome = host.outcome(1, script, &whole_memory_pass(), |run| run.deadline_ms = 300);
     assert_eq!(outcome.ended, Ended::DeadlineExceeded { deadline_ms: 300 });
 }
 
@@ -155,11 +156,16 @@ fn a_memory_limit_that_is_hit_is_out_of_memory_and_names_the_limit() {
     let (limit, events) = (64 * 1024 * 1024, whole_memory_pass());
     let this = std::env::current_exe().unwrap();
     let eater = format!("exec {} --exact --ignored --nocapture eats_memory >/dev/null", this.display());
-    let outcome = host.outcome(1, &eater, &events, |run| run.memory_limit_bytes = limit);
+    let after_start = format!("cat \"$EVENTS\"; {eater}");
+    let outcome = host.outcome(1, &after_start, &events, |run| run.memory_limit_bytes = limit);
     assert_eq!(outcome.ended, Ended::OutOfMemory { limit_bytes: limit }, "{}", outcome.stderr);
     assert!(outcome.notes.contains("memory limit of 67108864 bytes by"), "{}", outcome.notes);
     let outcome = host.outcome(2, "cat \"$EVENTS\"", &events, |run| run.memory_limit_bytes = limit);
     assert_eq!(outcome.ended, Ended::Completed, "{}", outcome.stderr);
+    // Nothing of the model was looked at yet.
+    let outcome = host.outcome(3, &eater, &events, |run| run.memory_limit_bytes = limit);
+    assert_eq!(outcome.ended, Ended::NotStarted, "{}", outcome.stderr);
+    assert!(outcome.notes.contains("its memory limit of 67108864 bytes"), "{}", outcome.notes);
 }
 
 #[test]
@@ -184,6 +190,27 @@ fn a_runner_that_cannot_start_is_a_fault_of_the_unit() {
         let outcome = Outcome::of(host.events(job));
         assert_eq!(outcome.ended, Ended::NotStarted);
         assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_runner_that_ends_before_its_first_event_says_nothing_about_the_model() {
+    let store = store();
+    let mut host = Host::start(store.path()).lease();
+    let loader = "/blobs/x: /lib/libc.so.6: version `GLIBC_2.99' not found (required by /blobs/x)";
+    for (job, script, words) in [
+        (1, format!("echo \"{}\" >&2; exit 1", loader.replace('`', "\\`")), "exit code 1 before it had started"),
+        (2, "exit 0".into(), "exit code 0 before it had started"),
+        (3, "kill -4 $$".into(), "signal 4 before it had started"),
+        (4, "kill -9 $$".into(), "signal 9 before it had started"),
+        (5, "sleep 60".into(), "deadline of 400 ms before it had started"),
+    ] {
+        let outcome = host.outcome(job, &script, &whole_memory_pass(), |run| {
+            run.deadline_ms = if job == 5 { 400 } else { run.deadline_ms };
+        });
+        assert_eq!(outcome.ended, Ended::NotStarted, "{script}");
+        assert!(outcome.notes.contains(words), "{script}: {}", outcome.notes);
+        assert!(job > 1 || outcome.stderr.contains(loader), "the words are kept: {}", outcome.stderr);
     }
 }
 

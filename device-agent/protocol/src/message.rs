@@ -205,7 +205,8 @@ pub struct DeviceHello<'a> {
     pub build: &'a str,
     /// Architecture as Rust names it (`aarch64`, `x86_64`, ...).
     pub architecture: &'a str,
-    /// Operating system and C library found on the unit (`linux gnu 2.36`, `linux musl`, `none`).
+    /// Operating system and C library found on the unit (`linux gnu 2.36`, `linux musl`, `linux none` where no program can
+    /// start that needs one, `linux unknown`).
     pub system: &'a str,
     /// What names this one unit: machine id or serial number; empty when it has none.
     pub identity: &'a str,
@@ -611,7 +612,8 @@ pub enum Ended {
     },
     /// The host asked for it.
     Cancelled,
-    /// The agent could not start or follow the runner (a fault of the unit).
+    /// The agent could not start or follow the runner, or it ended before its first event: nothing is known of the model (a fault of
+    /// the unit or of what was shipped to it).
     NotStarted,
 }
 

@@ -209,6 +209,9 @@ impl Run<'_> {
             let _ = coding.join();
         }
         let mut bench = Bench::new(reach, &lease, cache_folder(), wait, interrupted);
+        if board.is_some() {
+            bench = bench.of_a_starting_unit();
+        }
         let number = self.record.plan.cells.len();
         for cell in &cells {
             if interrupted() {
@@ -218,7 +221,7 @@ impl Run<'_> {
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
             let mut outcome = match self.refused_on_host(cell) {
                 Some(reason) => Outcome::Skipped { reason },
-                None => self.measure_cell(&mut bench, &self.job(cell, agent.as_ref(), &runner, target.emulated)),
+                None => self.measure_cell(&mut bench, &self.job(cell, &target, agent.as_ref(), &runner)),
             };
             if let Some(board) = &board {
                 board.add_console(&mut outcome);
@@ -277,7 +280,7 @@ impl Run<'_> {
         Ok((agent, runner))
     }
 
-    fn job<'c>(&self, cell: &'c Cell, agent: Option<&Artifact>, runner: &Artifact, emulated: bool) -> Job<'c> {
+    fn job<'c>(&self, cell: &'c Cell, target: &'c Target, agent: Option<&Artifact>, runner: &Artifact) -> Job<'c> {
         let model = &self.record.plan.models[&cell.model];
         let variant = &model.variants[&cell.variant];
         let blob =
@@ -288,7 +291,7 @@ impl Run<'_> {
             model: blob("model", &variant.file, variant.digest),
             evalset: blob("evalset", &model.evalset.file, model.evalset.digest),
             options: options(model, variant),
-            emulated,
+            target,
             agent_digest: agent.map(|a| a.build.digest),
         }
     }

@@ -153,10 +153,7 @@ impl Bench {
         client.ask("take the lease", &Request::Acquire(wish), leased)?;
         let mut sum = Shipped::default();
         for blob in &self.blobs {
-            let one = ship(client, self.epoch, blob, Some(&self.cache), &mut |_| {})?;
-            sum.content_bytes += one.content_bytes;
-            sum.wire_bytes += one.wire_bytes;
-            sum.cached_bytes += one.cached_bytes;
+            ship(client, self.epoch, blob, Some(&self.cache), &mut sum, &mut |_| {})?;
         }
         Ok(sum)
     }

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod events;
+mod fit;
 pub mod interrupt;
 mod kill;
 pub mod lease;

@@ -5,16 +5,19 @@ use crate::measure::Job;
 use crate::store::{RecordFolder, StoreError};
 use boardproof_record::Digest;
 use boardproof_record::observation::{Attempt, Ended, Observation};
-use boardproof_record::plan::Pass;
+use boardproof_record::plan::{LinkSpec, Pass};
 use std::path::{Path, PathBuf};
 
 /// Words in the record for an observation that was taken from here.
 pub const FROM_CACHE: &str = "answers from an earlier run";
 
-/// Where a job's answers are kept; `None` when they may not be.
+/// Where a job's answers are kept; `None` when they may not be. What another machine than this one answered is never taken from here,
+/// whoever planned it: the proof would be about this machine's processor.
 fn place(cache: &Path, job: &Job<'_>) -> Option<PathBuf> {
     let only_answers = job.cell.passes.iter().all(|p| matches!(p.pass, Pass::Inspect | Pass::Accuracy));
-    if !only_answers || job.emulated {
+    let on_this_machine = matches!(job.target.link, LinkSpec::Local) && !job.target.emulated;
+    let of_this_target = job.cell.target == job.target.name;
+    if !(only_answers && on_this_machine && of_this_target) {
         return None;
     }
     let agent = job.agent_digest?;
@@ -62,4 +65,114 @@ pub fn keep(cache: &Path, job: &Job<'_>, seen: &Observation, folder: &RecordFold
         let _ = std::fs::remove_dir_all(&part);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ship::Blob;
+    use boardproof_record::plan::{Cell, Target};
+    use serde_json::{Value, json};
+
+    fn pass(name: &str) -> Value {
+        json!({ "pass": name, "batch": 1, "samples": 4, "warmup": 0, "iterations": 0, "deadline_ms": 1000 })
+    }
+
+    fn cell(passes: &[&str]) -> Cell {
+        let passes: Vec<_> = passes.iter().map(|name| pass(name)).collect();
+        let cell = json!({
+            "id": "m/f32@host/tract", "model": "m", "variant": "f32", "unit": "host", "target": "host", "engine": "tract",
+            "role": "reference", "judged": false, "passes": passes,
+        });
+        serde_json::from_value(cell).unwrap()
+    }
+
+    fn target(name: &str, link: Value, emulated: bool) -> Target {
+        let target = json!({
+            "name": name, "summary": "", "architecture": "x86_64", "proved": true, "proved_note": "", "emulated": emulated,
+            "build": { "runner_triple": "r", "agent_triple": "a", "builder": "auto", "linker": null, "packages": [] },
+            "link": link, "power": { "kind": "none" },
+            "limits": { "memory_bytes": null, "pass_deadline_s": 1, "slowdown": 1 },
+        });
+        serde_json::from_value(target).unwrap()
+    }
+
+    fn job<'a>(cell: &'a Cell, target: &'a Target) -> Job<'a> {
+        let blob = |text: &str| {
+            let digest = Digest::of(text.as_bytes());
+            Blob { what: text.into(), path: text.into(), digest, program: false }
+        };
+        Job {
+            cell,
+            runner: blob("runner"),
+            model: blob("model"),
+            evalset: blob("evalset"),
+            options: "{}".into(),
+            target,
+            agent_digest: Digest::of(b"agent"),
+        }
+    }
+
+    /// An observation whose accuracy pass has these outputs in the record.
+    fn seen(folder: &RecordFolder, cell: &Cell, outputs: &[u8]) -> Observation {
+        let file = folder.write(&cell.id, "outputs.safetensors", outputs).unwrap();
+        let facts = json!({ "numbers": {}, "texts": {}, "missing": {} });
+        let passes: Vec<_> = cell.passes.iter().map(|plan| {
+            let outputs = (plan.pass == Pass::Accuracy).then(|| json!(file));
+            json!({ "pass": plan.pass, "ended": { "how": "completed" }, "facts": facts, "inferences": 4, "outputs": outputs })
+        }).collect();
+        let device = json!({
+            "protocol": 1, "agent_build": "", "agent_digest": null, "runner_digest": null, "architecture": "x86_64",
+            "system": "linux", "identity": "", "tick_hz": 1, "boot": 1,
+        });
+        let shipped = json!({ "content_bytes": 0, "wire_bytes": 0, "cached_bytes": 0, "elapsed_ms": 0 });
+        let seen = json!({
+            "emulated": false, "device": device, "environment_before": facts, "environment_after": facts,
+            "passes": passes, "attempts": [], "shipped": shipped,
+        });
+        serde_json::from_value(seen).unwrap()
+    }
+
+    #[test]
+    fn answers_of_this_machine_are_kept_and_damaged_ones_are_a_miss() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        let record = RecordFolder::create(&folder.path().join("record")).unwrap();
+        let (cell, host) = (cell(&["inspect", "accuracy"]), target("host", json!({ "kind": "local" }), false));
+        let job = job(&cell, &host);
+        assert!(take(&cache, &job, &record).is_none());
+        keep(&cache, &job, &seen(&record, &cell, b"answers"), &record).unwrap();
+        let kept = take(&cache, &job, &record).expect("it was kept");
+        assert_eq!(kept.attempts[0].action, FROM_CACHE);
+        let outputs = place(&cache, &job).unwrap().join("outputs.safetensors");
+        std::fs::write(outputs, "other answers").unwrap();
+        assert!(take(&cache, &job, &record).is_none());
+    }
+
+    #[test]
+    fn answers_of_any_other_machine_and_timings_are_neither_kept_nor_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        let record = RecordFolder::create(&folder.path().join("record")).unwrap();
+        let answers = cell(&["accuracy"]);
+        let emulated = json!({ "kind": "emulated", "emulator": "qemu-arm", "sysroot": "/" });
+        let host = target("host", json!({ "kind": "local" }), false);
+        // Kept for this machine: whatever else asks with the same digests must not get it.
+        keep(&cache, &job(&answers, &host), &seen(&record, &answers, b"answers"), &record).unwrap();
+        for other in [
+            target("host", json!({ "kind": "ssh" }), false),
+            target("host", emulated, false),
+            target("host", json!({ "kind": "local" }), true),
+            target("host", json!({ "kind": "sim", "seed": 1 }), false),
+            target("board", json!({ "kind": "local" }), false),
+        ] {
+            let job = job(&answers, &other);
+            assert!(take(&cache, &job, &record).is_none(), "{other:?}");
+            assert!(place(&cache, &job).is_none(), "{other:?}");
+        }
+        for passes in [&["accuracy", "latency"][..], &["memory"]] {
+            let timed = cell(passes);
+            assert!(place(&cache, &job(&timed, &host)).is_none(), "{passes:?}");
+        }
+    }
 }

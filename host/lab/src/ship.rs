@@ -88,19 +88,35 @@ const DATA_LEVEL: i32 = 3;
 
 /// Codes a program for the wire and keeps that in the cache, so that no run has to wait for it; returns its bytes on the wire.
 pub fn prepare(program: &Blob, cache: &Path) -> Result<u64, ShipError> {
-    coded(program, cache).map(|bytes| bytes.len() as u64)
+    let size = std::fs::metadata(&program.path).map_err(|source| read_error(program, source))?.len();
+    coded(program, size, cache).map(|bytes| bytes.len() as u64)
 }
 
-/// Makes sure that the unit has this blob. Bytes that it has already are not sent. `cache` keeps coded programs; without one, blobs go
-/// as they are: to a unit on this machine, coding takes longer than it saves.
+/// Makes sure that the unit has this blob. Bytes that it has already are not sent; what is sent is added to `shipped`, also when it
+/// was in vain. `cache` keeps coded programs; without one, blobs go as they are: to a unit on this machine, coding takes longer than it
+/// saves.
 pub fn ship<L: Link>(
     client: &mut Client<L>,
     epoch: u64,
     blob: &Blob,
     cache: Option<&Path>,
+    shipped: &mut Shipped,
     events: &mut dyn Events,
-) -> Result<Shipped, ShipError> {
+) -> Result<(), ShipError> {
     let start = Instant::now();
+    let done = ship_one(client, epoch, blob, cache, shipped, events);
+    shipped.elapsed_ms += start.elapsed().as_millis() as u64;
+    done
+}
+
+fn ship_one<L: Link>(
+    client: &mut Client<L>,
+    epoch: u64,
+    blob: &Blob,
+    cache: Option<&Path>,
+    shipped: &mut Shipped,
+    events: &mut dyn Events,
+) -> Result<(), ShipError> {
     let failed = |source| ShipError::Client { what: blob.what.clone(), source };
     let size = std::fs::metadata(&blob.path).map_err(|source| read_error(blob, source))?.len();
     let digest = wire::Digest(blob.digest.0);
@@ -109,26 +125,27 @@ pub fn ship<L: Link>(
         _ => None,
     });
     if present.map_err(failed)? {
-        return Ok(Shipped { cached_bytes: size, ..Shipped::default() });
+        shipped.cached_bytes += size;
+        return Ok(());
     }
     let (coding, coded) = match cache {
-        Some(cache) => (coding(blob), coded(blob, cache)?),
+        Some(cache) => (coding(blob), coded(blob, size, cache)?),
         None => (Coding::Plain, content(blob)?),
     };
     let begin = Begin { epoch, digest, size, coded_size: coded.len() as u64, coding, program: blob.program };
     let offset = client.ask("begin an upload", &Request::Begin(begin), ready).map_err(failed)?;
-    let wire_bytes = (coded.len() as u64).saturating_sub(offset);
-    upload(client, epoch, digest, &coded, offset, &mut |done| {
+    let mut advanced = |done| {
         events.hear(Event::Shipped { what: blob.what.clone(), done, total: coded.len() as u64 });
-    })
-    .map_err(failed)?;
+    };
+    let upload = Upload { epoch, digest, coded: &coded, sent: &mut shipped.wire_bytes, advanced: &mut advanced };
+    upload.run(client, offset).map_err(failed)?;
     let stored = client.ask("finish an upload", &Request::Finish { epoch, digest }, |reply| match reply {
         Reply::Stored { .. } => Some(()),
         _ => None,
     });
     stored.map_err(failed)?;
-    let elapsed_ms = start.elapsed().as_millis() as u64;
-    Ok(Shipped { content_bytes: size, wire_bytes, cached_bytes: 0, elapsed_ms })
+    shipped.content_bytes += size;
+    Ok(())
 }
 
 fn ready(reply: &Reply<'_>) -> Option<u64> {
@@ -138,46 +155,54 @@ fn ready(reply: &Reply<'_>) -> Option<u64> {
     }
 }
 
-/// Chunks on their way at once.
-const WINDOW: usize = 8;
-
-/// Sends the coded bytes from `offset` on, several chunks at a time; the unit says after each what it wants next.
-fn upload<L: Link>(
-    client: &mut Client<L>,
+/// An upload that was begun.
+struct Upload<'a> {
     epoch: u64,
     digest: wire::Digest,
-    coded: &[u8],
-    offset: u64,
-    advanced: &mut dyn FnMut(u64),
-) -> Result<(), ClientError> {
-    const ACTION: &str = "upload a piece";
-    let mut next = offset as usize;
-    let mut on_the_way: VecDeque<u32> = VecDeque::new();
-    // In a row: a lossy link may fail often on a long way, as long as it gets on.
-    let mut failures = 0;
-    loop {
-        while on_the_way.len() < WINDOW && next < coded.len() {
-            let bytes = &coded[next..(next + client.chunk_bytes()).min(coded.len())];
-            let chunk = Chunk { epoch, digest, offset: next as u64, bytes };
-            on_the_way.push_back(client.post_next(ACTION, &Request::Chunk(chunk))?);
-            next += bytes.len();
-        }
-        let Some(seq) = on_the_way.pop_front() else { return Ok(()) };
-        match client.answer_to(ACTION, seq, ready)? {
-            Some(taken) => {
-                failures = 0;
-                advanced(taken);
+    coded: &'a [u8],
+    /// Coded bytes sent, counted whether they arrive or not.
+    sent: &'a mut u64,
+    /// Is told how much the unit has taken.
+    advanced: &'a mut dyn FnMut(u64),
+}
+
+impl Upload<'_> {
+    /// Sends the coded bytes from `offset` on, as many chunks at a time as the unit gives credit for; the unit says after each what it
+    /// wants next.
+    fn run<L: Link>(self, client: &mut Client<L>, offset: u64) -> Result<(), ClientError> {
+        const ACTION: &str = "upload a piece";
+        let Self { epoch, digest, coded, sent, advanced } = self;
+        let mut next = offset as usize;
+        let mut on_the_way: VecDeque<u32> = VecDeque::new();
+        // In a row: a lossy link may fail often on a long way, as long as it gets on.
+        let mut failures = 0;
+        loop {
+            while on_the_way.len() < client.chunk_window() && next < coded.len() {
+                let bytes = &coded[next..(next + client.chunk_bytes()).min(coded.len())];
+                let chunk = Chunk { epoch, digest, offset: next as u64, bytes };
+                on_the_way.push_back(client.post_next(ACTION, &Request::Chunk(chunk))?);
+                next += bytes.len();
+                *sent += bytes.len() as u64;
             }
-            None if failures >= 3 => return Err(ClientError::Silent { action: ACTION, waited_s: 60, asked: failures }),
-            None => {
-                // A piece or its answer was lost: everything behind it is of no use. Ask where to go on.
-                failures += 1;
-                on_the_way.clear();
-                let begin = client.ask("ask where to go on", &Request::Stat { digest }, |reply| match reply {
-                    Reply::Stat { received, .. } => Some(*received),
-                    _ => None,
-                })?;
-                next = begin as usize;
+            let Some(seq) = on_the_way.pop_front() else { return Ok(()) };
+            match client.answer_to(ACTION, seq, ready)? {
+                Some(taken) => {
+                    failures = 0;
+                    advanced(taken);
+                }
+                None if failures >= 3 => {
+                    return Err(ClientError::Silent { action: ACTION, waited_s: 60, asked: failures });
+                }
+                None => {
+                    // A piece or its answer was lost: everything behind it is of no use. Ask where to go on.
+                    failures += 1;
+                    on_the_way.clear();
+                    let begin = client.ask("ask where to go on", &Request::Stat { digest }, |reply| match reply {
+                        Reply::Stat { received, .. } => Some(*received),
+                        _ => None,
+                    })?;
+                    next = begin as usize;
+                }
             }
         }
     }
@@ -192,16 +217,18 @@ fn coding(blob: &Blob) -> Coding {
 }
 
 /// The blob in its coded form, from the cache of this machine when it was coded before.
-fn coded(blob: &Blob, cache: &Path) -> Result<Vec<u8>, ShipError> {
-    let name = if coding(blob) == Coding::ZstdArm64 { "arm64.zst" } else { "zst" };
+fn coded(blob: &Blob, size: u64, cache: &Path) -> Result<Vec<u8>, ShipError> {
+    let coding = coding(blob);
+    let name = if coding == Coding::ZstdArm64 { "arm64.zst" } else { "zst" };
     let kept = cache.join("coded").join(format!("{}.{name}", blob.digest));
-    if let Ok(bytes) = std::fs::read(&kept)
-        && blob.program
+    if blob.program
+        && let Ok(bytes) = std::fs::read(&kept)
+        && is_coded(&bytes, coding, blob.digest, size)
     {
         return Ok(bytes);
     }
     let mut content = content(blob)?;
-    if coding(blob) == Coding::ZstdArm64 {
+    if coding == Coding::ZstdArm64 {
         Branches::default().to_addresses(&mut content);
     }
     let level = if blob.program { PROGRAM_LEVEL } else { DATA_LEVEL };
@@ -225,6 +252,17 @@ fn content(blob: &Blob) -> Result<Vec<u8>, ShipError> {
     Err(ShipError::Changed { what, path, expected: blob.digest, found })
 }
 
+/// Do these bytes decode to the content? A file of the cache may have been torn or changed; sending it would waste an upload.
+fn is_coded(bytes: &[u8], coding: Coding, digest: Digest, size: u64) -> bool {
+    let content = usize::try_from(size).ok().and_then(|size| zstd::bulk::decompress(bytes, size).ok());
+    content.is_some_and(|mut content| {
+        if coding == Coding::ZstdArm64 {
+            Branches::default().to_distances(&mut content);
+        }
+        Digest::of(&content) == digest
+    })
+}
+
 /// Compresses with a window of 2 MiB: a board needs that much memory to decode, and a larger window saves 2 % more.
 fn compress(content: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
     let mut compressor = zstd::bulk::Compressor::new(level)?;
@@ -234,4 +272,34 @@ fn compress(content: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
 
 fn read_error(blob: &Blob, source: std::io::Error) -> ShipError {
     ShipError::Read { what: blob.what.clone(), path: blob.path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_of_the_cache_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let content = b"a program ".repeat(1000);
+        let path = folder.path().join("runner");
+        std::fs::write(&path, &content).unwrap();
+        let blob = Blob { what: "runner".into(), path, digest: Digest::of(&content), program: true };
+        let code = || coded(&blob, content.len() as u64, folder.path()).unwrap();
+        let right = code();
+        let kept = folder.path().join("coded").join(format!("{}.zst", blob.digest));
+        assert_eq!(std::fs::read(&kept).unwrap(), right);
+        let mut flipped = right.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        let other = compress(&b"b program ".repeat(1000), 3).unwrap();
+        let longer = compress(&b"a program ".repeat(1001), 3).unwrap();
+        for damaged in [&b""[..], b"no frame at all", &right[..right.len() / 2], &flipped, &other, &longer] {
+            std::fs::write(&kept, damaged).unwrap();
+            assert_eq!(code(), right, "{} bytes", damaged.len());
+            assert_eq!(std::fs::read(&kept).unwrap(), right, "it is whole again");
+        }
+        // What is whole is taken as it is: it is the program's file that is not read again.
+        std::fs::remove_file(&blob.path).unwrap();
+        assert_eq!(code(), right);
+    }
 }

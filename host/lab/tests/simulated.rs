@@ -4,14 +4,19 @@
 //! `BOARDPROOF_SIM_SEED=N` repeats the one run that a failure names.
 
 use boardproof_lab::events::Event as Said;
-use boardproof_lab::link::client::{Client, ClientError};
-use boardproof_lab::link::{Link, MemoryLink, SimUnit};
+use boardproof_lab::link::client::{Client, ClientError, Patience};
+use boardproof_lab::link::{Link, LinkError, MemoryLink, SimUnit};
 use boardproof_lab::ship::{Blob, ShipError, ship};
 use boardproof_protocol as wire;
+use boardproof_protocol::frame::{decode_reply, decode_request};
 use boardproof_protocol::{Acquire, Ended, Event, Pass, Reply, Request, Run, Stream};
 use boardproof_record::Digest;
+use boardproof_record::observation::Shipped;
 use boardproof_sim::{Affine, Dice, FaultPlan, SimDevice, SimLink};
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Material of one run: files, and the answers that are right.
@@ -57,7 +62,7 @@ fn attempt(unit: &SimUnit, material: &Material, cache: &Path, epoch: u64) -> Res
     let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
     client.ask("take the lease", &Request::Acquire(wish), |r| matches!(r, Reply::Leased { .. }).then_some(()))?;
     for blob in [&material.model, &material.evalset] {
-        ship(&mut client, epoch, blob, Some(cache), &mut |_: Said| {})?;
+        ship(&mut client, epoch, blob, Some(cache), &mut Shipped::default(), &mut |_: Said| {})?;
     }
     let answers = run(&mut client, material, epoch, 1, Pass::Accuracy, Stream::Output(0))?;
     let ticks = run(&mut client, material, epoch, 2, Pass::Latency, Stream::Ticks)?;
@@ -204,11 +209,104 @@ fn shipped(blob: &Blob, plan: FaultPlan, seed: u64, cache: &Path) -> Vec<u64> {
         let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
         let leased = |r: &Reply<'_>| matches!(r, Reply::Leased { .. }).then_some(());
         let done = client.hello().and_then(|_| client.ask("take the lease", &Request::Acquire(wish), leased));
-        let done = done.is_ok() && ship(&mut client, epoch, blob, cache, &mut |_: Said| {}).is_ok();
+        let done = done.is_ok()
+            && ship(&mut client, epoch, blob, Some(cache), &mut Shipped::default(), &mut |_: Said| {}).is_ok();
         tries.push(client.traffic().0);
         if done {
             return tries;
         }
     }
     panic!("seed {seed}: not there after {tries:?}")
+}
+
+/// A link that counts the chunks which are on their way: sent, and not yet answered to the host.
+struct Counted {
+    link: MemoryLink,
+    on_the_way: HashSet<u32>,
+    most: Rc<Cell<usize>>,
+}
+
+impl Link for Counted {
+    fn send(&mut self, payload: &[u8], deadline: Instant) -> Result<(), LinkError> {
+        if let Ok((header, Request::Chunk(_))) = decode_request(payload) {
+            self.on_the_way.insert(header.seq);
+            self.most.set(self.most.get().max(self.on_the_way.len()));
+        }
+        self.link.send(payload, deadline)
+    }
+
+    fn receive(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>, LinkError> {
+        let payload = self.link.receive(deadline)?;
+        if let Some((header, _)) = payload.as_ref().and_then(|p| decode_reply(p).ok()) {
+            self.on_the_way.remove(&header.seq);
+        }
+        Ok(payload)
+    }
+
+    fn traffic(&self) -> (u64, u64) {
+        self.link.traffic()
+    }
+
+    fn patience(&self) -> Patience {
+        self.link.patience()
+    }
+}
+
+#[test]
+fn no_more_chunks_are_on_their_way_than_the_device_gives_credit_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dice = Dice::new(5);
+    // Noise does not get smaller: many chunks.
+    let content: Vec<u8> = (0..100_000).map(|_| dice.roll() as u8).collect();
+    let path = folder.path().join("noise");
+    std::fs::write(&path, &content).unwrap();
+    let blob = Blob { what: "noise".into(), path, digest: Digest::of(&content), program: false };
+    let device = SimDevice::new(1, 1 << 20);
+    let inner = SimUnit::behind(SimLink::new(device, FaultPlan::default(), 1)).connect();
+    let most = Rc::new(Cell::new(0));
+    let link = Counted { link: inner, on_the_way: HashSet::new(), most: Rc::clone(&most) };
+    let patience = link.patience();
+    let mut client = Client::new(link, patience, || false);
+    let greeting = client.hello().unwrap();
+    let wish = Acquire { epoch: 1, holder: "test", ttl_ms: 1000 };
+    client.ask("lease", &Request::Acquire(wish), |r| matches!(r, Reply::Leased { .. }).then_some(())).unwrap();
+    let mut shipped = Shipped::default();
+    ship(&mut client, 1, &blob, Some(folder.path()), &mut shipped, &mut |_: Said| {}).unwrap();
+    assert_eq!((greeting.chunk_window, most.get()), (4, 4), "all of the credit is used, and no more");
+    assert_eq!(shipped.content_bytes, content.len() as u64);
+    assert!(shipped.wire_bytes >= content.len() as u64, "{shipped:?}");
+}
+
+#[test]
+fn what_was_sent_in_vain_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dice = Dice::new(6);
+    let content: Vec<u8> = (0..100_000).map(|_| dice.roll() as u8).collect();
+    let path = folder.path().join("noise");
+    std::fs::write(&path, &content).unwrap();
+    let blob = Blob { what: "noise".into(), path, digest: Digest::of(&content), program: false };
+    // A third of the frames is lost, so uploads fail again and again before one comes through.
+    let plan = FaultPlan { loss: 300, ..FaultPlan::default() };
+    let unit = SimUnit::behind(SimLink::new(SimDevice::new(1, 1 << 20), plan, 9));
+    let mut shipped = Shipped::default();
+    let (mut sent, mut failures) = (0, 0);
+    for epoch in 1..200 {
+        let link = unit.connect();
+        let patience = link.patience();
+        let mut client = Client::new(link, patience, || false);
+        let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
+        let leased = |r: &Reply<'_>| matches!(r, Reply::Leased { .. }).then_some(());
+        let ready = client.hello().is_ok() && client.ask("lease", &Request::Acquire(wish), leased).is_ok();
+        if !ready {
+            continue;
+        }
+        if ship(&mut client, epoch, &blob, Some(folder.path()), &mut shipped, &mut |_: Said| {}).is_ok() {
+            break;
+        }
+        failures += 1;
+        assert!(shipped.wire_bytes > sent && shipped.content_bytes == 0, "{shipped:?}");
+        sent = shipped.wire_bytes;
+    }
+    assert!(failures > 0 && shipped.content_bytes == content.len() as u64, "{failures} failures, {shipped:?}");
+    assert!(shipped.wire_bytes > sent && shipped.wire_bytes > content.len() as u64, "{shipped:?}");
 }

@@ -124,7 +124,7 @@ pub struct Device {
 pub struct Shipped {
     /// Content that was new to the unit.
     pub content_bytes: u64,
-    /// Payload that crossed the link for it.
+    /// Payload sent for it, over all attempts.
     pub wire_bytes: u64,
     /// Content that the unit had already.
     pub cached_bytes: u64,
@@ -206,7 +206,7 @@ pub enum Ended {
     DeadlineExceeded { deadline_ms: u32 },
     /// The host asked for it.
     Cancelled,
-    /// The process could not be started.
+    /// The process could not be started, or ended before it said that it had: nothing is known of the model.
     NotStarted,
 }
 

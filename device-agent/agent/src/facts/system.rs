@@ -13,29 +13,46 @@ pub fn kernel() -> String {
     words.map(|w| w.to_string_lossy().into_owned()).join(" ")
 }
 
-/// The board's C library for programs of the agent's own architecture: `gnu 2.36`, `musl`, or the reason why none was found.
+/// The board's C library for programs of the agent's own architecture: `gnu 2.36`, `gnu` when it does not tell its version, `musl`,
+/// `none` when no program can start that needs one, or why that cannot be said.
 pub fn libc() -> Reading<String> {
     libc_below(Path::new("/"))
 }
 
 fn libc_below(root: &Path) -> Reading<String> {
     let own = Elf::this();
-    let glibc = glibc_paths(root).into_iter().find(|p| Elf::of(p) == own);
-    if let Some(path) = glibc
-        && let Some(version) = glibc_version(&path)
+    let is_own = |path: &PathBuf| Elf::of(path) == own;
+    let loader = glibc_loader().map(|name| root.join(name));
+    // Without its loader a C library is of no use; programs name the loader by a path that never changes.
+    if loader.as_ref().is_none_or(is_own)
+        && let Some(library) = glibc_paths(root, loader.as_deref()).into_iter().find(is_own)
     {
-        return Ok(format!("gnu {version}"));
+        return Ok(glibc_version(&library).map_or_else(|| "gnu".into(), |version| format!("gnu {version}")));
     }
     let loaders = fs::read_dir(root.join("lib")).into_iter().flatten().flatten();
-    let musl = loaders.filter(|e| e.file_name().to_str().is_some_and(|n| n.starts_with("ld-musl-"))).map(|e| e.path());
-    match musl.into_iter().find(|p| Elf::of(p) == own) {
-        Some(_) => Ok("musl".into()),
-        None => Err("neither glibc nor musl was found at its usual place".into()),
+    let mut musl =
+        loaders.filter(|e| e.file_name().to_str().is_some_and(|n| n.starts_with("ld-musl-"))).map(|e| e.path());
+    match (musl.any(|path| is_own(&path)), loader) {
+        (true, _) => Ok("musl".into()),
+        (false, Some(loader)) if !loader.exists() => Ok("none".into()),
+        (false, _) => Err("neither glibc nor musl was found at its usual place".into()),
     }
 }
 
-/// Where distributions put the C library.
-fn glibc_paths(root: &Path) -> Vec<PathBuf> {
+/// Where every program that was linked with glibc looks for its loader, below the root; `None` for an architecture not listed.
+fn glibc_loader() -> Option<&'static str> {
+    match std::env::consts::ARCH {
+        "aarch64" => Some("lib/ld-linux-aarch64.so.1"),
+        "arm" => Some("lib/ld-linux-armhf.so.3"),
+        "riscv64" => Some("lib/ld-linux-riscv64-lp64d.so.1"),
+        "x86" => Some("lib/ld-linux.so.2"),
+        "x86_64" => Some("lib64/ld-linux-x86-64.so.2"),
+        _ => None,
+    }
+}
+
+/// Where the C library may lie: beside its loader's own file, or where distributions put it.
+fn glibc_paths(root: &Path, loader: Option<&Path>) -> Vec<PathBuf> {
     let arch = std::env::consts::ARCH;
     let tuple = match arch {
         "arm" => "arm-linux-gnueabihf".to_owned(),
@@ -44,7 +61,9 @@ fn glibc_paths(root: &Path) -> Vec<PathBuf> {
     };
     let folders =
         [format!("lib/{tuple}"), format!("usr/lib/{tuple}"), "lib64".into(), "usr/lib64".into(), "lib".into()];
-    folders.into_iter().chain(["usr/lib".into()]).map(|f| root.join(f).join("libc.so.6")).collect()
+    let usual = folders.into_iter().chain(["usr/lib".into()]).map(|f| root.join(f));
+    let beside = loader.and_then(|l| Some(fs::canonicalize(l).ok()?.parent()?.to_owned()));
+    beside.into_iter().chain(usual).map(|folder| folder.join("libc.so.6")).collect()
 }
 
 /// The library carries a sentence about itself; running it or `ldd` would start a program.
@@ -161,15 +180,35 @@ mod tests {
         let own = Elf::this().unwrap();
         let foreign = Elf { class: own.class, machine: [0xfe, 0xca] };
         let root = tempfile::tempdir().unwrap();
-        assert!(libc_below(root.path()).is_err());
+        let libc = || libc_below(root.path());
+        let (folder, loader) = glibc_loader().unwrap().rsplit_once('/').unwrap();
+        assert_eq!(libc().as_deref(), Ok("none"));
         // The sentence lies across the border of two pieces.
         let sentence = b"GNU C Library (Some 2.36-9) stable release version 2.36.\nCopyright";
-        library(root.path(), "lib64", "libc.so.6", &foreign, b"GNU C Library stable release version 9.99.\n");
-        assert!(libc_below(root.path()).is_err());
-        library(root.path(), "lib", "ld-musl-any.so.1", &own, b"");
-        assert_eq!(libc_below(root.path()).as_deref(), Ok("musl"));
         library(root.path(), "usr/lib", "libc.so.6", &own, sentence);
-        assert_eq!(libc_below(root.path()).as_deref(), Ok("gnu 2.36"));
+        assert_eq!(libc().as_deref(), Ok("none"), "a library without its loader starts nothing");
+        library(root.path(), "lib", "ld-musl-any.so.1", &own, b"");
+        assert_eq!(libc().as_deref(), Ok("musl"));
+        library(root.path(), folder, loader, &foreign, b"");
+        library(root.path(), "lib64", "libc.so.6", &foreign, b"GNU C Library stable release version 9.99.\n");
+        assert_eq!(libc().as_deref(), Ok("musl"));
+        library(root.path(), folder, loader, &own, b"");
+        assert_eq!(libc().as_deref(), Ok("gnu 2.36"));
+    }
+
+    #[test]
+    fn a_c_library_lies_beside_its_loader_and_may_keep_its_version_to_itself() {
+        let own = Elf::this().unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let loader = root.path().join(glibc_loader().unwrap());
+        library(root.path(), "opt/system", "ld.so", &own, b"");
+        fs::create_dir_all(loader.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(root.path().join("opt/system/ld.so"), loader).unwrap();
+        assert!(libc_below(root.path()).is_err(), "there is a loader, so somewhere there is a library");
+        library(root.path(), "opt/system", "libc.so.6", &own, b"");
+        assert_eq!(libc_below(root.path()).as_deref(), Ok("gnu"));
+        library(root.path(), "opt/system", "libc.so.6", &own, b"GNU C Library stable release version 2.41.\n");
+        assert_eq!(libc_below(root.path()).as_deref(), Ok("gnu 2.41"));
     }
 
     #[test]

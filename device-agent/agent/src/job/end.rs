@@ -43,19 +43,45 @@ pub struct Autopsy<'a> {
 }
 
 impl Autopsy<'_> {
-    /// How it ended. Completed is what is left when nothing speaks against it.
+    /// How it ended. Completed is what is left when nothing speaks against it. A runner says that it has started before it looks at
+    /// the model, so an end before its first event says nothing about the model, whatever kind of end it is: the C library is too
+    /// old, the processor lacks an instruction, the memory is taken by others.
     pub fn ended(&self) -> Ended {
         if let Some(Kill::Cancelled(_)) = self.kill {
             return Ended::Cancelled;
         }
+        if self.events == 0 { Ended::NotStarted } else { self.ended_after_start() }
+    }
+
+    /// In words how a runner ended that never started; `None` when it did start, or when it said itself why it could not.
+    pub fn why_not_started(&self) -> Option<String> {
+        if self.events > 0 || matches!(self.kill, Some(Kill::Cancelled(_) | Kill::Garbage(_))) {
+            return None;
+        }
+        let how = match self.ended_after_start() {
+            Ended::Exited { code } if code == launch::FAILED_CODE && self.stderr.contains(launch::FAILED) => {
+                return None;
+            }
+            Ended::OutOfMemory { limit_bytes: 0 } => "for want of the unit's memory".to_owned(),
+            Ended::OutOfMemory { limit_bytes } => {
+                format!(
+                    "because of its memory limit of {limit_bytes} bytes, which is less than it needs without a model"
+                )
+            }
+            Ended::DeadlineExceeded { deadline_ms } => format!("by its deadline of {deadline_ms} ms"),
+            Ended::Signalled { signal } => format!("by signal {signal}"),
+            Ended::Exited { code } => format!("with exit code {code}"),
+            Ended::Completed | Ended::CannotRun | Ended::Cancelled | Ended::NotStarted => "without a word".to_owned(),
+        };
+        Some(format!("the runner ended {how} before it had started its work"))
+    }
+
+    fn ended_after_start(&self) -> Ended {
         let Some(status) = self.status else { return Ended::NotStarted };
         if let Some(signal) = status.signal() {
             return self.ended_by(signal);
         }
         let code = status.code().unwrap_or(-1);
-        if code == launch::FAILED_CODE && self.events == 0 && self.stderr.contains(launch::FAILED) {
-            return Ended::NotStarted;
-        }
         if code != 0 && memory::tells_of_memory(self.stderr) {
             return self.out_of_memory();
         }
@@ -178,10 +204,35 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_start_is_told_from_a_runner_with_the_same_code() {
+    fn an_end_before_the_first_event_says_nothing_about_the_model() {
+        let deadline = Some(&Kill::Deadline);
+        let silent = Autopsy { events: 0, lacking: Some("ticks"), ..well() };
+        for (status, kill, limit_bytes, words) in [
+            (exited(0), None, None, "with exit code 0"),
+            (exited(1), None, None, "with exit code 1"),
+            (exited(127), None, None, "with exit code 127"),
+            (signalled(4), None, None, "by signal 4"),
+            (signalled(9), deadline, None, "by its deadline of 50 ms"),
+            (signalled(9), None, Some(7), "because of its memory limit of 7 bytes"),
+            (signalled(9), None, None, "for want of the unit's memory"),
+        ] {
+            let memory_killed = words.contains("memory");
+            let end = Autopsy { status, kill, limit_bytes, memory_killed, ..silent };
+            assert_eq!(end.ended(), Ended::NotStarted, "{words}");
+            assert!(end.why_not_started().unwrap().contains(words), "{:?}", end.why_not_started());
+            // The same after an event is an observation of the model, and needs no explanation.
+            let later = Autopsy { events: 1, ..end };
+            assert_ne!(later.ended(), Ended::NotStarted, "{words}");
+            assert_eq!(later.why_not_started(), None);
+        }
+        let cancelled = Kill::Cancelled("x".into());
+        assert_eq!(Autopsy { kill: Some(&cancelled), ..silent }.ended(), Ended::Cancelled);
+    }
+
+    #[test]
+    fn a_failed_start_speaks_for_itself() {
         let failed = format!("{}x", launch::FAILED);
         let not_started = Autopsy { status: exited(127), events: 0, stderr: &failed, ..well() };
-        assert_eq!(not_started.ended(), Ended::NotStarted);
-        assert_eq!(Autopsy { stderr: "", ..not_started }.ended(), Ended::Exited { code: 127 });
+        assert_eq!((not_started.ended(), not_started.why_not_started()), (Ended::NotStarted, None));
     }
 }

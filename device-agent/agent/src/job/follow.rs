@@ -391,6 +391,9 @@ impl<'a> Follower<'a> {
             (_, Some(lacking)) if ended == (Ended::Exited { code: 0 }) => note(self.queue, lacking),
             _ => {}
         }
+        if let Some(why) = autopsy.why_not_started() {
+            note(self.queue, &why);
+        }
         match remains {
             Ok(remains) => self.tell_usage(&remains),
             Err(error) => note(self.queue, &format!("could not learn how the runner ended: {error}")),

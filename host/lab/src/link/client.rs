@@ -163,16 +163,31 @@ pub struct Client<L> {
     seq: u32,
     patience: Patience,
     scratch: Vec<u8>,
+    /// Chunks that may be on their way at once: what the device gives credit for.
+    chunk_window: usize,
     interrupted: fn() -> bool,
     nothing_new: Option<Instant>,
 }
+
+/// Most chunks on their way at once, whatever the device would take: their answers must fit into the queue of a link, or both sides
+/// would wait for each other.
+const CHUNK_WINDOW_MAX: usize = 32;
 
 impl<L: Link> Client<L> {
     /// Starts on a link; nothing is sent yet. `interrupted` is asked while waiting.
     pub fn new(link: L, patience: Patience, interrupted: fn() -> bool) -> Self {
         // A session number that an earlier session of this or another host hardly had: hasher keys are random.
         let session = RandomState::new().build_hasher().finish() as u32 | 1;
-        Self { link, session, seq: 0, patience, scratch: vec![0; STREAM_FRAME_MAX], interrupted, nothing_new: None }
+        Self {
+            link,
+            session,
+            seq: 0,
+            patience,
+            scratch: vec![0; STREAM_FRAME_MAX],
+            chunk_window: 1,
+            interrupted,
+            nothing_new: None,
+        }
     }
 
     /// Bytes sent and received so far.
@@ -195,12 +210,19 @@ impl<L: Link> Client<L> {
             _ => None,
         })?;
         self.scratch.truncate(greeting.frame_max.max(OVERHEAD));
+        // A device that gives no credit at all still takes one chunk and answers it.
+        self.chunk_window = usize::from(greeting.chunk_window).clamp(1, CHUNK_WINDOW_MAX);
         Ok(greeting)
     }
 
     /// Largest number of a blob's bytes that fit into one request.
     pub fn chunk_bytes(&self) -> usize {
         self.scratch.len().saturating_sub(OVERHEAD + boardproof_protocol::frame::MESSAGE_MARGIN).max(1)
+    }
+
+    /// Chunks that may be sent before the first of them is answered.
+    pub fn chunk_window(&self) -> usize {
+        self.chunk_window
     }
 
     /// Asks until `read` recognises the answer. A refusal is an error; any other answer to this very request is unexpected.
@@ -224,14 +246,7 @@ impl<L: Link> Client<L> {
 
     /// Waits without asking anything.
     pub fn pause(&self, time: Duration) -> Result<(), ClientError> {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            if (self.interrupted)() {
-                return Err(ClientError::Interrupted);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+        pause(time, self.interrupted)
     }
 
     /// The last time at which a job that is being pulled was asked for more and had nothing that was not known already: whatever it
@@ -388,6 +403,18 @@ impl<L: Link> Client<L> {
         let waited_s = (self.patience.answer * self.patience.asks).as_secs();
         ClientError::Silent { action, waited_s, asked: self.patience.asks }
     }
+}
+
+/// Waits, unless the user has enough.
+pub(crate) fn pause(time: Duration, interrupted: fn() -> bool) -> Result<(), ClientError> {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        if interrupted() {
+            return Err(ClientError::Interrupted);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 enum Batch {

@@ -3,24 +3,28 @@
 //! Decides nothing about the model. A fault keeps what had been measured; a link that broke is made again and the pass repeated
 //! from the start, and every attempt is told.
 
+mod error;
 mod facts;
 mod options;
 mod pass;
 mod window;
 
+pub use error::BenchError;
 pub use options::options;
 
 use crate::events::{Event, Events};
+use crate::fit;
 use crate::lease::Lease;
-use crate::link::client::{Client, ClientError, Greeting};
-use crate::link::{LinkError, SshProblem, UnitLink};
-use crate::reach::{Reach, ReachError};
-use crate::ship::{Blob, ShipError, ship};
-use crate::store::{RecordFolder, StoreError};
+use crate::link::UnitLink;
+use crate::link::client::{Client, ClientError, Greeting, pause};
+use crate::reach::Reach;
+use crate::ship::{Blob, ship};
+use crate::store::RecordFolder;
 use boardproof_protocol::{Acquire, RefusalCode, Reply, Request};
 use boardproof_record::Digest;
-use boardproof_record::observation::{Attempt, Device, Fault, Observation, Outcome, PassObservation, Shipped};
-use boardproof_record::plan::{Cell, PassPlan};
+use boardproof_record::observation::{Attempt, Device, Ended, Fault, Observation, Outcome, PassObservation, Shipped};
+use boardproof_record::plan::{Cell, Pass, PassPlan, Target};
+use error::{causes, not_started};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -37,8 +41,8 @@ pub struct Job<'a> {
     pub evalset: Blob,
     /// Options of the runner, as JSON.
     pub options: String,
-    /// Timings are an emulator's.
-    pub emulated: bool,
+    /// The cell's target.
+    pub target: &'a Target,
     /// Agent that the unit runs; `None` for a unit that needs none.
     pub agent_digest: Option<Digest>,
 }
@@ -61,7 +65,33 @@ pub struct Bench {
     renewed: Option<Instant>,
     /// Boot in which the current cell was prepared: another one means that what was there is gone.
     boot: Option<u64>,
+    presence: Presence,
+    patience: Duration,
 }
+
+/// Is the unit there?
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Presence {
+    /// Nobody has asked yet.
+    Unknown,
+    /// It was, the last time that a link was made.
+    Here,
+    /// It was and is no more, or it was just switched on. The next cell waits for it.
+    Away,
+    /// It never was, or it was waited for in vain. No further cell of this run tries it.
+    Lost {
+        /// How long it was waited for.
+        waited_s: u64,
+        /// What was found the last time.
+        why: String,
+    },
+}
+
+/// How long a unit that went away is waited for before the next cell: a board boots in less. So a dead unit costs a run this much and
+/// the time of the cell in which it died, however many cells were to come, and one that comes back is used.
+const COME_BACK: Duration = Duration::from_secs(90);
+/// Between two looks for it.
+const KNOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the agent keeps the unit for a host that is silent.
 const LEASE_TTL_MS: u32 = 60_000;
@@ -69,57 +99,6 @@ const LEASE_TTL_MS: u32 = 60_000;
 const RENEW_EVERY_S: u64 = 15;
 /// Times a pass is tried when the link breaks.
 const ATTEMPTS: u32 = 2;
-
-/// Anything that is not the model's doing.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each variant passes on the error of one stage")]
-pub enum BenchError {
-    #[error(transparent)]
-    Reach(#[from] ReachError),
-    #[error(transparent)]
-    Ship(#[from] ShipError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the unit was reset: boot {before:#x} became {after:#x}")]
-    Reset { before: u64, after: u64 },
-}
-
-impl BenchError {
-    fn interrupted(&self) -> bool {
-        matches!(self.client(), Some(ClientError::Interrupted))
-    }
-
-    fn client(&self) -> Option<&ClientError> {
-        match self {
-            Self::Client(error) => Some(error),
-            Self::Ship(error) => error.client(),
-            Self::Reach(ReachError::Client { source, .. }) => Some(source),
-            _ => None,
-        }
-    }
-
-    /// The unit said nothing, on the link or to a new one.
-    fn timed_out(&self) -> bool {
-        let no_link = matches!(
-            self,
-            Self::Reach(ReachError::Link { source: LinkError::Ssh { problem: SshProblem::TimedOut, .. }, .. })
-        );
-        no_link || self.client().is_some_and(ClientError::timed_out)
-    }
-
-    fn link_is_gone(&self) -> bool {
-        self.client().is_some_and(ClientError::link_is_gone)
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Reach(error) => error.hint(),
-            _ => self.client().and_then(ClientError::hint),
-        }
-    }
-}
 
 impl Bench {
     /// Prepares to use a unit under this epoch. No link is made yet.
@@ -137,7 +116,23 @@ impl Bench {
             jobs: 0,
             renewed: None,
             boot: None,
+            presence: Presence::Unknown,
+            patience: COME_BACK,
         }
+    }
+
+    /// The unit was just switched on and may still be starting: the first cell waits for it.
+    #[must_use]
+    pub fn of_a_starting_unit(mut self) -> Self {
+        self.presence = Presence::Away;
+        self
+    }
+
+    /// Changes how long a unit that went away is waited for.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Measures a cell; whatever happens becomes its outcome. The second value: the user interrupted.
@@ -149,9 +144,23 @@ impl Bench {
             Ok(observation) => (Outcome::Measured(Box::new(observation)), false),
             Err(error) => {
                 let interrupted = error.interrupted();
+                self.part_after(&error);
                 (outcome_of(&error, work), interrupted)
             }
         }
+    }
+
+    /// A broken link is not left for the next cell to find out about.
+    fn part_after(&mut self, error: &BenchError) {
+        if error.interrupted() || !error.unit_is_away() {
+            return;
+        }
+        self.session = None;
+        self.presence = match std::mem::replace(&mut self.presence, Presence::Away) {
+            Presence::Unknown => Presence::Lost { waited_s: 0, why: causes(error).join(": ") },
+            Presence::Here | Presence::Away => Presence::Away,
+            lost @ Presence::Lost { .. } => lost,
+        };
     }
 
     fn try_measure(
@@ -162,24 +171,26 @@ impl Bench {
         work: &mut Work,
     ) -> Result<Observation, BenchError> {
         let before = self.attempts("prepare the unit", work, |bench, work| {
-            bench.session()?;
-            let mut shipped = Shipped::default();
+            let (_, greeting) = bench.session()?;
+            fit::check(&job.runner, greeting)?;
             for blob in [&job.runner, &job.model, &job.evalset] {
-                add(&mut shipped, bench.ship(blob, events)?);
+                bench.ship(blob, &mut work.shipped, events)?;
             }
-            add(&mut work.shipped, shipped);
             bench.environment()
         })?;
         work.stage = Stage::Measure;
         let boot = self.session()?.1.boot;
         self.boot = Some(boot);
         for plan in &job.cell.passes {
-            let action = format!("{:?} pass", plan.pass).to_lowercase();
+            let action = pass_name(plan.pass);
             let seen = self.attempts(&action, work, |bench, _| bench.pass(job, plan, folder, events));
             work.passes.push(seen?);
             let after = self.session()?.1.boot;
             if after != boot {
                 return Err(BenchError::Reset { before: boot, after });
+            }
+            if let Some(error) = work.passes.last().and_then(not_started) {
+                return Err(error);
             }
             if stops(work.passes.last()) {
                 break;
@@ -188,7 +199,7 @@ impl Bench {
         let after = self.attempts("read the environment", work, |bench, _| bench.environment())?;
         let greeting = self.session()?.1.clone();
         Ok(Observation {
-            emulated: job.emulated,
+            emulated: job.target.emulated,
             device: device(&greeting, job),
             environment_before: before,
             environment_after: after,
@@ -214,16 +225,20 @@ impl Bench {
             let error = done.as_ref().err().map(|e| causes(e).join(": "));
             work.attempts.push(Attempt { action: action.to_owned(), elapsed_ms, error });
             match done {
-                Err(error) if error.link_is_gone() && !error.interrupted() && tried < ATTEMPTS => self.session = None,
+                Err(error) if error.link_is_gone() && self.may_try_again() && tried < ATTEMPTS => self.session = None,
                 done => return done,
             }
         }
     }
 
+    fn may_try_again(&self) -> bool {
+        !(self.interrupted)() && !matches!(self.presence, Presence::Lost { .. })
+    }
+
     /// The session, made if there is none, with the agent's lease taken.
     fn session(&mut self) -> Result<&mut (Client<UnitLink>, Greeting), BenchError> {
         if self.session.is_none() {
-            let (client, greeting) = self.reach.connect(self.interrupted)?;
+            let (client, greeting) = self.connect()?;
             if let Some(before) = self.boot.filter(|before| *before != greeting.boot) {
                 return Err(BenchError::Reset { before, after: greeting.boot });
             }
@@ -240,13 +255,39 @@ impl Bench {
         Ok(session)
     }
 
-    fn ship(&mut self, blob: &Blob, events: &mut dyn Events) -> Result<Shipped, BenchError> {
+    /// Makes a link; a unit that is away is waited for.
+    fn connect(&mut self) -> Result<(Client<UnitLink>, Greeting), BenchError> {
+        if let Presence::Lost { waited_s, why } = &self.presence {
+            return Err(BenchError::Lost { waited_s: *waited_s, why: why.clone() });
+        }
+        let end = Instant::now() + self.patience;
+        loop {
+            let error = match self.reach.connect(self.interrupted) {
+                Ok(made) => {
+                    self.presence = Presence::Here;
+                    return Ok(made);
+                }
+                Err(error) => BenchError::from(error),
+            };
+            if self.presence != Presence::Away || error.interrupted() || !error.unit_is_away() {
+                return Err(error);
+            }
+            if Instant::now() + KNOCK_EVERY > end {
+                let (waited_s, why) = (self.patience.as_secs(), causes(&error).join(": "));
+                self.presence = Presence::Lost { waited_s, why };
+                return Err(error);
+            }
+            pause(KNOCK_EVERY, self.interrupted)?;
+        }
+    }
+
+    fn ship(&mut self, blob: &Blob, shipped: &mut Shipped, events: &mut dyn Events) -> Result<(), BenchError> {
         let cache = Some(self.cache.clone()).filter(|_| self.reach.is_far());
         self.session()?;
         // The session has taken the lease, under an epoch that the agent may have raised.
         let epoch = self.epoch;
         let (client, _) = self.session()?;
-        Ok(ship(client, epoch, blob, cache.as_deref(), events)?)
+        Ok(ship(client, epoch, blob, cache.as_deref(), shipped, events)?)
     }
 
     fn next_job(&mut self) -> u32 {
@@ -357,17 +398,13 @@ fn wish_for(client: &mut Client<UnitLink>, epoch: u64, holder: &str) -> Result<(
     })
 }
 
-/// After a model that cannot be loaded, or a unit that cannot start it, the other passes would only say the same again.
+/// After a model that cannot be loaded, or a pass that somebody ended, the other passes would only say the same again.
 fn stops(pass: Option<&PassObservation>) -> bool {
-    use boardproof_record::observation::Ended;
-    pass.is_some_and(|p| matches!(p.ended, Ended::CannotRun | Ended::NotStarted | Ended::Cancelled))
+    pass.is_some_and(|p| matches!(p.ended, Ended::CannotRun | Ended::Cancelled))
 }
 
-fn add(sum: &mut Shipped, more: Shipped) {
-    sum.content_bytes += more.content_bytes;
-    sum.wire_bytes += more.wire_bytes;
-    sum.cached_bytes += more.cached_bytes;
-    sum.elapsed_ms += more.elapsed_ms;
+fn pass_name(pass: Pass) -> String {
+    format!("{pass:?} pass").to_lowercase()
 }
 
 fn device(greeting: &Greeting, job: &Job<'_>) -> Device {
@@ -382,10 +419,6 @@ fn device(greeting: &Greeting, job: &Job<'_>) -> Device {
         tick_hz: greeting.tick_hz,
         boot: greeting.boot,
     }
-}
-
-fn causes(error: &dyn std::error::Error) -> Vec<String> {
-    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect()
 }
 
 fn outcome_of(error: &BenchError, work: Work) -> Outcome {

@@ -1,0 +1,158 @@
+//! What went wrong that is not the model's doing, and what to do about it.
+
+use super::pass_name;
+use crate::fit::{self, FitError};
+use crate::link::client::ClientError;
+use crate::link::{LinkError, SshProblem};
+use crate::reach::ReachError;
+use crate::ship::ShipError;
+use crate::store::StoreError;
+use boardproof_record::observation::{Ended, PassObservation};
+
+/// Anything that is not the model's doing.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant passes on the error of one stage")]
+pub enum BenchError {
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    #[error(transparent)]
+    Ship(#[from] ShipError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    #[error("the unit was reset: boot {before:#x} became {after:#x}")]
+    Reset { before: u64, after: u64 },
+    #[error("the runner did not start for the {pass}: {words}")]
+    NotStarted { pass: String, words: String },
+    #[error("the unit was not there in an earlier cell, nor within {waited_s} s after it: {why}")]
+    Lost { waited_s: u64, why: String },
+}
+
+impl BenchError {
+    pub(super) fn interrupted(&self) -> bool {
+        matches!(self.client(), Some(ClientError::Interrupted))
+    }
+
+    fn client(&self) -> Option<&ClientError> {
+        match self {
+            Self::Client(error) => Some(error),
+            Self::Ship(error) => error.client(),
+            Self::Reach(ReachError::Client { source, .. }) => Some(source),
+            _ => None,
+        }
+    }
+
+    /// The unit said nothing, on the link or to a new one.
+    pub(super) fn timed_out(&self) -> bool {
+        let no_link = matches!(
+            self,
+            Self::Reach(ReachError::Link { source: LinkError::Ssh { problem: SshProblem::TimedOut, .. }, .. })
+        );
+        no_link || self.client().is_some_and(ClientError::timed_out)
+    }
+
+    pub(super) fn link_is_gone(&self) -> bool {
+        self.client().is_some_and(ClientError::link_is_gone)
+    }
+
+    /// The unit is not there, as far as this end can tell.
+    pub(super) fn unit_is_away(&self) -> bool {
+        self.link_is_gone() || matches!(self, Self::Reach(error) if error.may_pass())
+    }
+
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Reach(error) => error.hint(),
+            Self::Fit(error) => Some(error.hint()),
+            Self::NotStarted { words, .. } => Some(hint_of_a_runner(words).into()),
+            Self::Lost { .. } => Some("see its console: it may have crashed, or lost its power or its network".into()),
+            _ => self.client().and_then(ClientError::hint),
+        }
+    }
+}
+
+/// A runner that did not start is a fault: nothing is known of the model.
+pub(super) fn not_started(pass: &PassObservation) -> Option<BenchError> {
+    if pass.ended != Ended::NotStarted {
+        return None;
+    }
+    let said = |name| pass.facts.texts.get(name).map(|t| t.trim()).filter(|t| !t.is_empty());
+    // What the agent says of it, then the end of what the runner said itself.
+    let words = [said("stderr[1]"), said("stderr").and_then(|t| t.lines().next_back())];
+    let words = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
+    let words = if words.is_empty() { "it said nothing".to_owned() } else { words };
+    Some(BenchError::NotStarted { pass: pass_name(pass.pass), words })
+}
+
+/// What to do about a runner that did not start. The signs are the words of the loaders of glibc and musl and of the agent.
+fn hint_of_a_runner(words: &str) -> &'static str {
+    const LOADER: [&str; 5] = [
+        "' not found (required by",
+        "error while loading shared libraries",
+        "Error loading shared library",
+        "Error relocating",
+        "its loader (",
+    ];
+    if LOADER.iter().any(|sign| words.contains(sign)) {
+        fit::STATIC_RUNNER
+    } else if words.contains("another architecture") {
+        "set `runner_triple` of the target to one for the unit's architecture"
+    } else if words.contains("by signal 4") {
+        "the unit's processor lacks an instruction that the runner was built with: see `runner_triple` of the target"
+    } else if words.contains("memory limit of") {
+        "raise `memory_bytes` of the target: the runner needs some of it before it has a model"
+    } else {
+        "start the runner on the unit by hand: it lies below blobs/ in boardproof's folder there"
+    }
+}
+
+/// An error and its causes, outermost first.
+pub(super) fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use boardproof_record::observation::Facts;
+    use boardproof_record::plan::Pass;
+
+    fn pass(ended: Ended, texts: &[(&str, &str)]) -> PassObservation {
+        let texts = texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        PassObservation {
+            pass: Pass::Accuracy,
+            ended,
+            cannot_run: None,
+            facts: Facts { texts, ..Facts::default() },
+            operators: Vec::new(),
+            self_check: None,
+            outputs: None,
+            ticks: None,
+            inferences: 0,
+        }
+    }
+
+    #[test]
+    fn a_runner_that_did_not_start_is_a_fault_with_its_words_and_a_way_out() {
+        let glibc = "/b/x: /lib/libc.so.6: version `GLIBC_2.99' not found (required by /b/x)\n";
+        let check = |texts: &[(&str, &str)], said: &str, hint: &str| {
+            let error = not_started(&pass(Ended::NotStarted, texts)).expect("it is one");
+            assert!(error.to_string().contains(said) && error.to_string().contains("accuracy pass"), "{error}");
+            assert!(error.hint().is_some_and(|h| h.contains(hint)), "{:?}", error.hint());
+        };
+        check(&[("stderr", glibc), ("stderr[1]", "it ended with exit code 1")], "exit code 1: /b/x: ", "musl");
+        check(&[("stderr", "error while loading shared libraries: libz.so.1: cannot open")], "libz.so.1", "musl");
+        check(&[("stderr", "Error loading shared library libc.so.6: No such file")], "libc.so.6", "musl");
+        check(&[("stderr", "could not start the runner: x: its loader (the C library) is not here")], "loader", "musl");
+        check(&[("stderr", "it is a program for another architecture than this")], "another", "architecture");
+        check(&[("stderr[1]", "the runner ended by signal 4 before it had started")], "signal 4", "instruction");
+        check(&[("stderr[1]", "because of its memory limit of 7 bytes")], "7 bytes", "memory_bytes");
+        check(&[], "it said nothing", "by hand");
+        for ended in [Ended::Completed, Ended::Exited { code: 1 }, Ended::OutOfMemory { limit_bytes: 0 }] {
+            assert!(not_started(&pass(ended, &[("stderr", glibc)])).is_none(), "{ended:?} is the model's");
+        }
+    }
+}
