@@ -8,6 +8,9 @@ use sha2::Digest as _;
 use std::collections::HashMap;
 use std::io::Read;
 
+/// Largest window of a zstd frame that is taken, as in the agent.
+const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// An upload that was begun.
 struct Upload {
     begin: Begin,
@@ -128,7 +131,7 @@ impl Device for SimDevice {
 
     fn chunk(&mut self, chunk: &Chunk<'_>) -> Result<u64, Refusal<'_>> {
         if self.blobs.contains_key(&chunk.digest) {
-            return Ok(chunk.offset + chunk.bytes.len() as u64);
+            return Ok(chunk.offset.saturating_add(chunk.bytes.len() as u64));
         }
         let Some(upload) = self.upload.as_mut().filter(|u| u.begin.digest == chunk.digest) else {
             return Err(refuse(RefusalCode::Offset, "begin the upload first", 0));
@@ -151,7 +154,7 @@ impl Device for SimDevice {
         };
         let content = match upload.begin.coding {
             Coding::Plain => Some(upload.bytes),
-            Coding::Zstd => decode(&upload.bytes),
+            Coding::Zstd => decode(&upload.bytes, upload.begin.size),
         };
         match content {
             Some(content) if sha2::Sha256::digest(&content)[..] == digest.0 => {
@@ -168,6 +171,14 @@ impl Device for SimDevice {
         }
         if run.engine != "affine" {
             return Err(refuse(RefusalCode::UnknownEngine, "this device has the engine 'affine'", 0));
+        }
+        if run.iterations > engine::ITERATIONS_MAX {
+            let most = u64::from(engine::ITERATIONS_MAX);
+            return Err(refuse(
+                RefusalCode::Limit,
+                "more inferences than a simulation keeps; the number is the most",
+                most,
+            ));
         }
         let (Some(model), Some(evalset)) = (self.blobs.get(&run.model).cloned(), self.blobs.get(&run.evalset).cloned())
         else {
@@ -216,8 +227,10 @@ impl Device for SimDevice {
     }
 }
 
-fn decode(coded: &[u8]) -> Option<Vec<u8>> {
+/// Decodes no more than was announced, whatever the frame says about itself.
+fn decode(coded: &[u8], size: u64) -> Option<Vec<u8>> {
     let mut content = Vec::new();
-    ruzstd::decoding::StreamingDecoder::new(coded).ok()?.read_to_end(&mut content).ok()?;
+    let frame = ruzstd::decoding::StreamingDecoder::new_with_max_window_size(coded, WINDOW_BYTES_MAX).ok()?;
+    frame.take(size.saturating_add(1)).read_to_end(&mut content).ok()?;
     Some(content)
 }

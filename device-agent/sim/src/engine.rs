@@ -10,6 +10,11 @@ use boardproof_protocol::{
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
+/// Longest reason that is told.
+const REASON_CHARS_MAX: usize = 500;
+/// Most inferences of a latency pass: their ticks are kept in memory.
+pub const ITERATIONS_MAX: u32 = 1 << 20;
+
 /// A model of the toy engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Affine {
@@ -42,6 +47,8 @@ pub fn run(request: &Run<'_>, model: &[u8], evalset: &[u8], seed: u64, emit: &mu
     match prepare(request, model, evalset) {
         Ok((model, inputs)) => measure(request, &model, &inputs, seed, emit),
         Err(reason) => {
+            // What is wrong with a file may quote all of it; an event has room for less.
+            let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
             emit(Event::CannotRun(CannotRun { stage: Stage::Parse, operator: "", node: "", reason: &reason }));
             emit(Event::Ended(Ended::CannotRun));
         }
@@ -57,9 +64,11 @@ fn prepare(request: &Run<'_>, model: &[u8], evalset: &[u8]) -> Result<(Affine, V
     let file = SafeTensors::deserialize(evalset).map_err(|e| e.to_string())?;
     let view = file.tensor("inputs").map_err(|e| e.to_string())?;
     let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-    let (first, count) = (request.first as usize * width, request.count as usize * width);
+    let end = request.first.saturating_add(request.count);
+    let at = |sample: u64| usize::try_from(sample).ok()?.checked_mul(width);
+    let range = at(request.first).zip(at(end)).map(|(first, end)| first..end);
     let picked =
-        values.get(first..first.saturating_add(count)).ok_or("the evalset has fewer samples than were asked for")?;
+        range.and_then(|range| values.get(range)).ok_or("the evalset has fewer samples than were asked for")?;
     Ok((model, picked.to_vec()))
 }
 
@@ -68,7 +77,7 @@ fn measure(request: &Run<'_>, model: &Affine, inputs: &[f32], seed: u64, emit: &
     if limit > 0 && model.memory_bytes > limit {
         return emit(Event::Ended(Ended::OutOfMemory { limit_bytes: limit }));
     }
-    if model.crash_at.is_some_and(|at| at < request.first + request.count) {
+    if model.crash_at.is_some_and(|at| at < request.first.saturating_add(request.count)) {
         return emit(Event::Ended(Ended::Signalled { signal: 11 }));
     }
     emit(Event::Number { key: Key::LoadNs, index: 0, value: 1_000_000 });
