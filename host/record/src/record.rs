@@ -10,7 +10,7 @@
 //! ```
 
 use crate::observation::{FileRef, Outcome};
-use crate::plan::Plan;
+use crate::plan::{Cell, Plan};
 use crate::{CellId, Digest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -94,6 +94,16 @@ pub enum ReadError {
         /// The first that differs.
         cell: CellId,
     },
+    /// A planned cell is not what its id says, is there twice, or names what the plan does not have.
+    #[error("record is damaged: cell '{cell}': expected {expected}, got {found}")]
+    Cell {
+        /// The cell.
+        cell: CellId,
+        /// What would be right.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
 }
 
 impl Record {
@@ -113,7 +123,8 @@ impl Record {
         }
     }
 
-    /// Reads `record.json`; refuses unknown versions and a record whose cells do not match its plan.
+    /// Reads `record.json`; refuses unknown versions and a record whose cells do not match its plan or each other. Who has read one may
+    /// look up whatever a cell names.
     pub fn from_json(text: &str) -> Result<Self, ReadError> {
         #[derive(Deserialize)]
         struct Version {
@@ -125,6 +136,7 @@ impl Record {
         }
         let record: Self = serde_json::from_str(text)?;
         record.check_cells()?;
+        record.plan.cells.iter().enumerate().try_for_each(|(at, cell)| record.check_cell(at, cell))?;
         Ok(record)
     }
 
@@ -146,5 +158,36 @@ impl Record {
             Some(cell) => Err(ReadError::Cells { cell: cell.clone() }),
             None => Ok(()),
         }
+    }
+
+    fn check_cell(&self, at: usize, cell: &Cell) -> Result<(), ReadError> {
+        let plan = &self.plan;
+        let wrong = |expected, found: String| Err(ReadError::Cell { cell: cell.id.clone(), expected, found });
+        let id = CellId::new(&cell.model, &cell.variant, &cell.unit, &cell.engine);
+        if id != cell.id {
+            return wrong("the id of what it names", id.to_string());
+        }
+        // As many outcomes as cells: then none is there twice, and nothing has to be looked for.
+        let twice = plan.cells.len() != self.outcomes.len() && plan.cells[..at].iter().any(|c| c.id == cell.id);
+        if twice {
+            return wrong("each cell once", "two of it".into());
+        }
+        let Some(model) = plan.models.get(&cell.model) else {
+            return wrong("a model of the plan", format!("'{}'", cell.model));
+        };
+        if !model.variants.contains_key(&cell.variant) {
+            return wrong("a variant of the model", format!("'{}'", cell.variant));
+        }
+        match plan.units.get(&cell.unit) {
+            Some(unit) if unit.target != cell.target => {
+                return wrong("the target of its unit", format!("'{}'", cell.target));
+            }
+            Some(_) => {}
+            None => return wrong("a unit of the plan", format!("'{}'", cell.unit)),
+        }
+        if !plan.targets.contains_key(&cell.target) {
+            return wrong("a target of the plan", format!("'{}'", cell.target));
+        }
+        Ok(())
     }
 }
