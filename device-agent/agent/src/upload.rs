@@ -21,6 +21,7 @@ const PIECE: usize = 64 * 1024;
 
 /// An upload could not go on.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum UploadError {
     #[error(transparent)]
     Store(#[from] StoreError),
