@@ -31,10 +31,12 @@ fn from_hex(hex: &str) -> Vec<u8> {
     hex.as_bytes().as_chunks::<2>().0.iter().map(|[high, low]| digit(*high) * 16 + digit(*low)).collect()
 }
 
+/// Decodes, and encodes what was decoded into a buffer; returns the bytes used.
+type Again = dyn Fn(&[u8], &mut [u8]) -> Result<usize, Refusal>;
+
 /// What a kind of message does with bytes.
 struct Kind<'a> {
-    /// Decodes, and encodes what was decoded into a buffer.
-    again: &'a dyn Fn(&[u8], &mut [u8]) -> Result<usize, Refusal>,
+    again: &'a Again,
     /// The header comes back, too.
     header: bool,
 }

@@ -115,7 +115,7 @@ impl Host {
 
     /// A blob whose digest is right, in either coding.
     fn upload(&mut self, script: &mut Bytes<'_>) {
-        let coding = if script.u8() % 2 == 0 { Coding::Plain } else { Coding::Zstd };
+        let coding = if script.u8().is_multiple_of(2) { Coding::Plain } else { Coding::Zstd };
         let coded = script.piece();
         let content = match coding {
             Coding::Plain => coded.to_vec(),
@@ -189,7 +189,7 @@ fn belongs(request: &Request<'_>, reply: &Reply<'_>) -> bool {
 pub fn session(input: &[u8]) -> bool {
     let mut script = Bytes(input);
     let mut host = Host::new();
-    if script.u8() % 2 == 0 {
+    if script.u8().is_multiple_of(2) {
         host.open();
     }
     host.done = false;

@@ -31,7 +31,7 @@ fn fresh() -> (TempDir, Store) {
 pub fn upload(input: &[u8]) -> bool {
     let mut script = Bytes(input);
     let (coding, honest) = (script.u8(), script.u8());
-    let coding = if coding % 4 == 0 { Coding::Plain } else { Coding::Zstd };
+    let coding = if coding.is_multiple_of(4) { Coding::Plain } else { Coding::Zstd };
     let (size, coded) = (script.u32(), script.piece());
     // Another decoder says what the content is; what only one of the two takes is seen below.
     let content = match coding {
