@@ -199,7 +199,7 @@ impl Board {
         match self.upload.as_mut().filter(|u| u.digest() == chunk.digest) {
             Some(upload) => Ok(upload.chunk(chunk.offset, chunk.bytes)?),
             // A piece that comes again after its blob was finished is an echo.
-            None if self.store.present(chunk.digest)? => Ok(chunk.offset + chunk.bytes.len() as u64),
+            None if self.store.present(chunk.digest)? => Ok(chunk.offset.saturating_add(chunk.bytes.len() as u64)),
             None => Err(Denied::new(RefusalCode::Offset, format!("upload of {} was not begun", chunk.digest), 0)),
         }
     }

@@ -16,8 +16,13 @@ pub struct Elf {
 impl Elf {
     /// That of a file; `None` when it is none.
     pub fn of(path: &Path) -> Option<Self> {
+        Self::read(File::open(path).ok()?)
+    }
+
+    /// That of the bytes that `source` gives.
+    pub fn read(mut source: impl Read) -> Option<Self> {
         let mut head = [0; 20];
-        File::open(path).ok()?.read_exact(&mut head).ok()?;
+        source.read_exact(&mut head).ok()?;
         head.starts_with(b"\x7fELF").then(|| Self { class: head[4], machine: [head[18], head[19]] })
     }
 

@@ -28,6 +28,7 @@ const FOLDERS: [&str; 3] = ["blobs", "stamps", "partial"];
 
 /// The store could not do its work.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum StoreError {
     #[error("could not {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },

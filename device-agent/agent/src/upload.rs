@@ -25,6 +25,7 @@ const PIECES_WAITING: usize = 4;
 
 /// An upload could not go on.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum UploadError {
     #[error(transparent)]
     Store(#[from] StoreError),

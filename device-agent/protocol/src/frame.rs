@@ -190,11 +190,11 @@ impl<'b> CobsDeframer<'b> {
                 continue;
             }
             let (length, overrun) = (core::mem::take(&mut self.filled), core::mem::take(&mut self.overrun));
-            if length == 0 {
-                continue;
-            }
             if overrun > 0 {
                 return Deframed::Broken { length: length + overrun, limit: self.buffer.len() };
+            }
+            if length == 0 {
+                continue;
             }
             return match cobs::decode_in_place(&mut self.buffer[..length]) {
                 Ok(decoded) => Deframed::Payload(&self.buffer[..decoded]),
@@ -311,6 +311,16 @@ mod tests {
         let mut buffer = [0; 16];
         let mut input: &[u8] = &[17, 0, 0, 0];
         assert_eq!(StreamDeframer::new(&mut buffer).push(&mut input), Deframed::Broken { length: 17, limit: 16 });
+    }
+
+    #[test]
+    fn a_frame_that_does_not_fit_is_told_of_even_where_nothing_fits() {
+        for room in 0..4 {
+            let mut buffer = vec![0; room];
+            let mut input: &[u8] = &[5, 1, 2, 3, 4, 0];
+            let broken = Deframed::Broken { length: 5, limit: room };
+            assert_eq!(CobsDeframer::new(&mut buffer).push(&mut input), broken);
+        }
     }
 
     #[test]

@@ -13,6 +13,11 @@ use boardproof_protocol::{
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
+/// Longest reason that is told.
+const REASON_CHARS_MAX: usize = 500;
+/// Most inferences of a latency pass: their ticks are kept in memory.
+const ITERATIONS_MAX: u32 = 1 << 20;
+
 /// A model of the toy engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Affine {
@@ -58,6 +63,10 @@ impl Engine for AffineEngine {
             let detail = "this device has the engine 'affine'";
             return Err(Refusal { code: RefusalCode::UnknownEngine, detail, number: 0 });
         }
+        if assignment.run.iterations > ITERATIONS_MAX {
+            let detail = "more inferences than a simulation keeps; the number is the most";
+            return Err(Refusal { code: RefusalCode::Limit, detail, number: u64::from(ITERATIONS_MAX) });
+        }
         let mut events = Vec::new();
         let mut scratch = vec![0; 4096];
         run(assignment, self.seed, &mut |event| {
@@ -82,6 +91,8 @@ fn run(assignment: &Assignment<'_>, seed: u64, emit: &mut dyn FnMut(Event<'_>)) 
     match prepare(assignment.run, assignment.model, assignment.evalset) {
         Ok((model, inputs)) => measure(assignment, &model, &inputs, seed, emit),
         Err(reason) => {
+            // What is wrong with a file may quote all of it; an event has room for less.
+            let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
             emit(Event::CannotRun(CannotRun { stage: Stage::Parse, operator: "", node: "", reason: &reason }));
             emit(Event::Ended(Ended::CannotRun));
         }
@@ -97,9 +108,11 @@ fn prepare(request: &Run<'_>, model: &[u8], evalset: &[u8]) -> Result<(Affine, V
     let file = SafeTensors::deserialize(evalset).map_err(|e| e.to_string())?;
     let view = file.tensor("inputs").map_err(|e| e.to_string())?;
     let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-    let (first, count) = (request.first as usize * width, request.count as usize * width);
+    let end = request.first.saturating_add(request.count);
+    let at = |sample: u64| usize::try_from(sample).ok()?.checked_mul(width);
+    let range = at(request.first).zip(at(end)).map(|(first, end)| first..end);
     let picked =
-        values.get(first..first.saturating_add(count)).ok_or("the evalset has fewer samples than were asked for")?;
+        range.and_then(|range| values.get(range)).ok_or("the evalset has fewer samples than were asked for")?;
     Ok((model, picked.to_vec()))
 }
 
@@ -108,7 +121,7 @@ fn measure(assignment: &Assignment<'_>, model: &Affine, inputs: &[f32], seed: u6
     if assignment.memory.bytes.is_some_and(|limit| model.memory_bytes > limit) {
         return emit(Event::Ended(assignment.memory.ran_out()));
     }
-    if model.crash_at.is_some_and(|at| at < request.first + request.count) {
+    if model.crash_at.is_some_and(|at| at < request.first.saturating_add(request.count)) {
         return emit(Event::Ended(Ended::Signalled { signal: 11 }));
     }
     emit(Event::Number { key: Key::LoadNs, index: 0, value: 1_000_000 });

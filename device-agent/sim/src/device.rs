@@ -50,6 +50,9 @@ impl Memory {
     }
 }
 
+/// Largest window of a zstd frame that is taken, as in the agent.
+const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// An upload that was begun.
 struct Upload {
     begin: Begin,
@@ -222,7 +225,7 @@ impl Device for SimDevice {
 
     fn chunk(&mut self, chunk: &Chunk<'_>) -> Result<u64, Refusal<'_>> {
         if self.blobs.contains_key(&chunk.digest) {
-            return Ok(chunk.offset + chunk.bytes.len() as u64);
+            return Ok(chunk.offset.saturating_add(chunk.bytes.len() as u64));
         }
         let Some(upload) = self.upload.as_mut().filter(|u| u.begin.digest == chunk.digest) else {
             return Err(refuse(RefusalCode::Offset, "begin the upload first", 0));
@@ -245,8 +248,8 @@ impl Device for SimDevice {
         };
         let content = match upload.begin.coding {
             Coding::Plain => Some(upload.bytes),
-            Coding::Zstd => decode(&upload.bytes),
-            Coding::ZstdArm64 => decode(&upload.bytes).map(|mut content| {
+            Coding::Zstd => decode(&upload.bytes, upload.begin.size),
+            Coding::ZstdArm64 => decode(&upload.bytes, upload.begin.size).map(|mut content| {
                 Branches::default().to_distances(&mut content);
                 content
             }),
@@ -325,8 +328,10 @@ impl Device for SimDevice {
     }
 }
 
-fn decode(coded: &[u8]) -> Option<Vec<u8>> {
+/// Decodes no more than was announced, whatever the frame says about itself.
+fn decode(coded: &[u8], size: u64) -> Option<Vec<u8>> {
     let mut content = Vec::new();
-    ruzstd::decoding::StreamingDecoder::new(coded).ok()?.read_to_end(&mut content).ok()?;
+    let frame = ruzstd::decoding::StreamingDecoder::new_with_max_window_size(coded, WINDOW_BYTES_MAX).ok()?;
+    frame.take(size.saturating_add(1)).read_to_end(&mut content).ok()?;
     Some(content)
 }

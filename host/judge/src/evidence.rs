@@ -72,7 +72,7 @@ impl Tensor<'_> {
 
     /// Elements of one sample.
     pub fn row_elements(&self) -> usize {
-        self.shape.iter().skip(1).product::<usize>().max(1)
+        self.shape.iter().skip(1).fold(1_usize, |product, extent| product.saturating_mul(*extent)).max(1)
     }
 }
 

@@ -19,7 +19,16 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("ci/xtask/", &["boardproof-record"]),
     (
         "tests/fuzz/",
-        &["boardproof-protocol", "boardproof-core", "boardproof-sim", "boardproof-record", "boardproof-plan"],
+        &[
+            "boardproof-record",
+            "boardproof-plan",
+            "boardproof-lab",
+            "boardproof-judge",
+            "boardproof-protocol",
+            "boardproof-core",
+            "boardproof-sim",
+            "boardproof-agent",
+        ],
     ),
     (
         "tests/",

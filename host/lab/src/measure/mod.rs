@@ -11,6 +11,7 @@ mod window;
 
 pub use error::BenchError;
 pub use options::options;
+pub use pass::{Asked, environment, run as run_pass};
 
 use crate::events::{Event, Events};
 use crate::fit;
@@ -352,24 +353,24 @@ fn acquire(client: &mut Client<UnitLink>, epoch: &mut u64, wish: &Wish<'_>) -> R
     while refusals < 3 {
         match wish_for(client, *epoch, wish.holder) {
             Err(ClientError::Refused { code: RefusalCode::NotHolder, number, .. }) if number >= *epoch => {
-                *epoch = number + 1;
+                *epoch = number.saturating_add(1);
                 refusals += 1;
             }
             // An earlier run of this machine that was killed: the lock on this unit was its, and is ours now. What it holds is
             // taken over with a higher epoch, so that nothing late of it is heard, and given back.
             Err(ClientError::Held { holder, epoch: theirs, .. }) if holder == wish.before && refusals == 0 => {
                 refusals += 1;
-                let taken_over = (*epoch).max(theirs + 1);
+                let taken_over = (*epoch).max(theirs.saturating_add(1));
                 wish_for(client, taken_over, &holder)?;
                 let release = Request::Release { epoch: taken_over };
                 client.ask("release a dead run's lease", &release, |reply| {
                     matches!(reply, Reply::Released).then_some(())
                 })?;
-                *epoch = taken_over + 1;
+                *epoch = taken_over.saturating_add(1);
             }
             // A holder that died without a word is gone when its lease is; one that lives renews it.
             Err(ClientError::Held { epoch: theirs, .. }) if Instant::now() < end => {
-                *epoch = (*epoch).max(theirs + 1);
+                *epoch = (*epoch).max(theirs.saturating_add(1));
                 client.pause(Duration::from_millis(500))?;
             }
             other => return other,

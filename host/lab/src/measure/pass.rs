@@ -3,7 +3,7 @@
 use super::window::Window;
 use super::{BenchError, Job, LEASE_TTL_MS, RENEW_EVERY_S, facts};
 use crate::events::{Event, Events};
-use crate::link::UnitLink;
+use crate::link::Link;
 use crate::link::client::{Client, ClientError};
 use crate::store::RecordFolder;
 use boardproof_protocol as wire;
@@ -33,7 +33,7 @@ pub struct Asked<'a> {
 const MARGIN: Duration = Duration::from_secs(30);
 
 /// Facts about the unit, as they are now.
-pub fn environment(client: &mut Client<UnitLink>, job: u32) -> Result<Facts, BenchError> {
+pub fn environment<L: Link>(client: &mut Client<L>, job: u32) -> Result<Facts, BenchError> {
     client.ask("ask for the environment", &Request::Environment { job }, accepted)?;
     let mut found = Facts::default();
     let take = |event: &wire::Event<'_>| {
@@ -45,8 +45,8 @@ pub fn environment(client: &mut Client<UnitLink>, job: u32) -> Result<Facts, Ben
 }
 
 /// Runs a pass and returns what came back.
-pub fn run(
-    client: &mut Client<UnitLink>,
+pub fn run<L: Link>(
+    client: &mut Client<L>,
     asked: &Asked<'_>,
     folder: &RecordFolder,
     events: &mut dyn Events,
@@ -102,7 +102,7 @@ pub fn run(
     seen.finish(asked, folder)
 }
 
-fn renew(client: &mut Client<UnitLink>, asked: &Asked<'_>) -> Result<(), ClientError> {
+fn renew<L: Link>(client: &mut Client<L>, asked: &Asked<'_>) -> Result<(), ClientError> {
     let wish = Acquire { epoch: asked.epoch, holder: asked.holder, ttl_ms: LEASE_TTL_MS };
     client.ask("renew the unit's lease", &Request::Acquire(wish), |reply| match reply {
         Reply::Leased { .. } => Some(()),
@@ -207,9 +207,10 @@ impl Seen {
         for (index, output) in &self.outputs {
             let bytes = self.streams.get(&Stream::Output(*index)).map(Vec::as_slice).unwrap_or_default();
             let (dtype, size) = facts::dtype(output.dtype);
-            let expected = output.shape.iter().product::<usize>() * size;
+            // A shape whose size overflows is as long as no answer can be.
+            let expected = output.shape.iter().try_fold(size, |product, extent| product.checked_mul(*extent));
             let samples = output.shape.first().copied().unwrap_or(0) as u64;
-            if bytes.len() != expected || samples != asked.plan.samples {
+            if Some(bytes.len()) != expected || samples != asked.plan.samples {
                 let found = format!("output '{}' of shape {:?} with {} bytes", output.name, output.shape, bytes.len());
                 return Err(ClientError::Unexpected {
                     action: "read the outputs",
