@@ -394,7 +394,7 @@ fn a_target_of_another_architecture_is_told_before_anything_is_shipped() {
         };
         text.replace(&build(&text), &build(&host)).replace("architecture = \"aarch64\"", "architecture = \"x86_64\"")
     };
-    const FILES: &str = "find $HOME/.cache 2>/dev/null | sort";
+    const FILES: &str = "find $HOME/.cache -type f 2>/dev/null | sort";
     let before = site.says(FILES);
     let home = Home::new();
     let ended = site.start(&home, as_host, &["--out", "record", "--iterations", "700"]).end();
