@@ -6,7 +6,7 @@ use crate::site::{BOOT, Boot, MONITOR, SOON, Site, UNIT, never, programs, runnin
 use crate::tool::{Home, Running, root, signal, wait_for};
 use boardproof_lab::events::Event;
 use boardproof_lab::link::client::{Client, ClientError};
-use boardproof_lab::link::{Link, ProcessLink};
+use boardproof_lab::link::{Link, UnitLink};
 use boardproof_lab::power::{Power, QemuBoard};
 use boardproof_plan::{builtin, parse_target};
 use boardproof_protocol::{Acquire, Begin, Chunk, Coding, Digest, RefusalCode, Reply, Request};
@@ -88,7 +88,7 @@ fn a_link_cut_in_mid_upload_goes_on_where_it_stopped() {
     let (cut_at, after) = (cut_at.expect("it was cut"), first_after.expect("it went on"));
     assert!(after >= cut_at, "cut at {cut_at}, began again at {after}");
     // What the first attempt sent counts too: all of the runner, and at most a window of it twice.
-    let coded = site.home.path(&format!("cache/boardproof/host/coded/{}.zst", site.runner.build.digest));
+    let coded = site.home.path(&format!("cache/boardproof/host/coded/{}.arm64.zst", site.runner.build.digest));
     let coded = std::fs::metadata(coded).expect("the runner was compressed").len();
     let sent = seen.shipped.wire_bytes;
     assert!(sent > coded && sent < coded + coded / 2 + 2 * 1024 * 1024, "{sent} sent, the runner has {coded}");
@@ -233,7 +233,7 @@ fn a_clock_that_jumps_changes_no_result_no_deadline_and_no_lease() {
 }
 
 /// A session of a host of its own with the board's agent.
-fn connect(site: &Site) -> Client<ProcessLink> {
+fn connect(site: &Site) -> Client<UnitLink> {
     site.reach().connect(never).expect("the board is there").0
 }
 
@@ -394,7 +394,7 @@ fn a_target_of_another_architecture_is_told_before_anything_is_shipped() {
         };
         text.replace(&build(&text), &build(&host)).replace("architecture = \"aarch64\"", "architecture = \"x86_64\"")
     };
-    const FILES: &str = "find $HOME/.cache 2>/dev/null | sort";
+    const FILES: &str = "find $HOME/.cache -type f 2>/dev/null | sort";
     let before = site.says(FILES);
     let home = Home::new();
     let ended = site.start(&home, as_host, &["--out", "record", "--iterations", "700"]).end();

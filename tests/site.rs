@@ -151,7 +151,7 @@ impl Site {
             evalset: blob("evalset", (&model.evalset.file).into(), model.evalset.digest),
             options: options(model, variant),
             target: self.target(),
-            agent_digest: self.agent.build.digest,
+            agent_digest: Some(self.agent.build.digest),
         }
     }
 

@@ -109,7 +109,7 @@ mod tests {
             evalset: blob("evalset"),
             options: "{}".into(),
             target,
-            agent_digest: Digest::of(b"agent"),
+            agent_digest: Some(Digest::of(b"agent")),
         }
     }
 
