@@ -28,6 +28,9 @@ pub const HOST_VARIANT: &str = "shapes/int8@host/tract";
 pub const DEVICE_REFERENCE: &str = "shapes/f32@board/tract";
 pub const JUDGED: &str = "shapes/int8@board/tract";
 
+/// Name, element type, shape and bytes of an output.
+pub type Output<'n> = (&'n str, Dtype, Vec<usize>, Vec<u8>);
+
 /// A record with its files, the policy it is judged by, and what it is compared with.
 #[derive(Clone)]
 pub struct Case {
@@ -75,14 +78,12 @@ impl Case {
     }
 
     /// Replaces the outputs of a cell.
-    pub fn outputs(&mut self, cell: &str, tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) {
+    pub fn outputs(&mut self, cell: &str, tensors: &[Output<'_>]) {
         let names: BTreeMap<String, &str> = tensors.iter().enumerate().map(|(i, t)| (i.to_string(), t.0)).collect();
         let names = HashMap::from([("names".to_owned(), serde_json::to_string(&names).unwrap())]);
-        let view = |(i, (_, dtype, shape, bytes)): (usize, &'_ (&str, Dtype, Vec<usize>, Vec<u8>))| {
-            (format!("output.{i}"), *dtype, shape.clone(), bytes.clone())
-        };
-        let owned: Vec<_> = tensors.iter().enumerate().map(view).collect();
-        let views = owned.iter().map(|(n, d, s, b)| (n.clone(), TensorView::new(*d, s.clone(), b).unwrap()));
+        let views = tensors.iter().enumerate().map(|(i, (_, dtype, shape, bytes))| {
+            (format!("output.{i}"), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+        });
         let bytes = safetensors::serialize(views, Some(names)).unwrap();
         let file = self.keep(&format!("cells/{}/outputs.safetensors", id(cell).folder()), bytes);
         self.pass(cell, Pass::Accuracy).outputs = Some(file);

@@ -3,7 +3,8 @@
 //! Paths that leave the record and files that were changed are refused when the record is opened: see `host/lab/src/store.rs`.
 
 use crate::good::{
-    Case, DEVICE_REFERENCE, HOST_VARIANT, INFERENCES, JUDGED, REFERENCE, SAMPLES, answers, good, id, label, ticks,
+    Case, DEVICE_REFERENCE, HOST_VARIANT, INFERENCES, JUDGED, Output, REFERENCE, SAMPLES, answers, good, id, label,
+    ticks,
 };
 use boardproof_record::observation::{Attempt, Ended, Fault, Outcome, SelfCheck};
 use boardproof_record::plan::{Pass, PassPlan, Role, Task, Tolerance};
@@ -69,7 +70,7 @@ fn f32s(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-fn named(name: &str) -> (&str, Dtype, Vec<usize>, Vec<u8>) {
+fn named(name: &str) -> Output<'_> {
     (name, Dtype::F32, vec![SAMPLES, 3], f32s(&answers(0.02)))
 }
 
