@@ -18,12 +18,6 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The same with the next bytes taken.
-    pub fn with(mut self, bytes: &[u8]) -> Self {
-        self.update(bytes);
-        self
-    }
-
     /// The digest of all bytes taken.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())

@@ -12,7 +12,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -20,8 +19,6 @@ use std::thread::JoinHandle;
 pub const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Bytes decoded or read at once.
 const PIECE: usize = 64 * 1024;
-/// Pieces that may wait to be hashed.
-const PIECES_WAITING: usize = 4;
 
 /// An upload could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -296,44 +293,35 @@ fn unpack(
     }
 }
 
-/// Hashes what `source` gives and writes it to `sink`; it must be `size` bytes. Hashing has a thread of its own: on a slow core it takes
-/// as long as half of the decoding, and most boards have another core.
+/// Hashes what `source` gives and writes it to `sink`; it must be `size` bytes.
 fn pour(
     mut source: impl Read,
     mut sink: Option<File>,
     size: u64,
     mut branches: Option<Branches>,
 ) -> Result<Digest, DecodeError> {
-    let (to_hash, pieces) = sync_channel::<Vec<u8>>(PIECES_WAITING);
-    let hash = move || pieces.iter().fold(Hasher::default(), |hasher, piece| hasher.with(&piece)).finish();
-    let hashing = std::thread::Builder::new().name("hash".into()).stack_size(64 * 1024).spawn(hash);
-    let hashing = hashing.map_err(DecodeError::Io)?;
-    let mut total = 0;
+    let (mut hasher, mut total, mut piece) = (Hasher::default(), 0, vec![0; PIECE]);
     loop {
-        let mut piece = vec![0; PIECE];
         let read = fill(&mut source, &mut piece)?;
         if read == 0 {
             break;
         }
-        piece.truncate(read);
         if let Some(branches) = &mut branches {
-            branches.to_distances(&mut piece);
+            branches.to_distances(&mut piece[..read]);
         }
         total += read as u64;
         if total > size {
             return Err(DecodeError::Content(format!("more than the {size} bytes announced")));
         }
+        hasher.update(&piece[..read]);
         if let Some(sink) = &mut sink {
-            sink.write_all(&piece).map_err(DecodeError::Io)?;
+            sink.write_all(&piece[..read]).map_err(DecodeError::Io)?;
         }
-        // It only ends before its channel does when it has panicked; joining it will tell.
-        let _ = to_hash.send(piece);
     }
-    drop(to_hash);
     if total < size {
         return Err(DecodeError::Content(format!("{total} bytes instead of the {size} announced")));
     }
-    hashing.join().map_err(|_| DecodeError::Io(io::Error::other("the thread that hashes ended early")))
+    Ok(hasher.finish())
 }
 
 /// Reads until the piece is full or the source is at its end: only the last piece is shorter.
