@@ -14,6 +14,12 @@ pub fn packages(target: &Target) -> String {
     }
 }
 
+/// The command that gets one package: that of all the target's, where it is among them, so that one line gets everything.
+pub fn package(target: &Target, name: &str) -> String {
+    let among = target.build.packages.iter().any(|package| package == name);
+    if among { packages(target) } else { format!("apt-get install {name}") }
+}
+
 /// A tool that must be there; what it says first to this question is its version.
 pub fn tool(program: &str, question: &[&str], get: &str) -> Finding {
     Finding {
@@ -61,6 +67,10 @@ pub fn standard_library(triple: &str, tools: &Tools, needed: bool) -> Option<Fin
 pub fn linker(triple: &str, linker: Option<&str>, tools: &Tools, needed: bool, target: &Target) -> Option<Finding> {
     if triple == tools.host_triple {
         return Some(Finding { needed: true, ..tool("cc", &["--version"], "apt-get install gcc libc6-dev") });
+    }
+    if tools.host_triple.is_empty() {
+        // Without rustc nothing is known of triples, and that is said already.
+        return None;
     }
     let Some(linker) = linker else {
         let (found, get) = if triple.contains("-musl") {
@@ -114,7 +124,8 @@ pub fn folder(what: &str, path: &Path, get: &str) -> Finding {
 pub fn writable(what: &str, path: &Path) -> Finding {
     let name = path.display().to_string();
     let nearest = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    let may = nearest.is_dir() && Command::new("test").arg("-w").arg(nearest).status().is_ok_and(|s| s.success());
+    let may = nearest.is_dir()
+        && Command::new("/bin/sh").args(["-c", "[ -w \"$0\" ]"]).arg(nearest).status().is_ok_and(|s| s.success());
     let found = if may { Ok(name.clone()) } else { Err(format!("{}: no permission to write", nearest.display())) };
     Finding { what: what.into(), found, needed: true, get: format!("make {name} a folder that you may write to") }
 }

@@ -77,7 +77,7 @@ fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding>
             list.push(look::folder("C library of the target", Path::new(sysroot), &look::packages(target)));
         }
         LinkSpec::Ssh => {
-            list.push(look::tool("ssh", &["-V"], "apt-get install openssh-client"));
+            list.push(look::tool("ssh", &["-V"], &look::package(target, "openssh-client")));
             if !matches!(target.power, PowerSpec::Qemu { .. }) {
                 list.extend(unit::findings(target, unit, world));
             }
@@ -85,7 +85,7 @@ fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding>
         LinkSpec::Sim { seed, faults } => list.push(simulated(*seed, faults)),
     }
     if let PowerSpec::Qemu { .. } = target.power {
-        list.extend(board_in_software());
+        list.extend(board_in_software(target));
     }
     list.push(look::writable("place for leases", &lease_folder()));
     list.push(look::writable("place for what is kept", &crate::run::cache_folder()));
@@ -160,14 +160,14 @@ fn links(builder: Builder) -> bool {
     matches!(builder, Builder::Auto | Builder::Cargo)
 }
 
-fn board_in_software() -> Vec<Finding> {
+fn board_in_software(target: &Target) -> Vec<Finding> {
     let debian = "a Debian or Ubuntu machine: the board is made of their packages";
     vec![
-        look::tool("qemu-system-aarch64", &["--version"], "apt-get install qemu-system-arm"),
-        look::tool("cpio", &["--version"], "apt-get install cpio"),
+        look::tool("qemu-system-aarch64", &["--version"], &look::package(target, "qemu-system-arm")),
+        look::tool("cpio", &["--version"], &look::package(target, "cpio")),
         look::tool("apt-get", &["--version"], debian),
         look::tool("dpkg", &["--version"], debian),
-        look::present("ssh-keygen", "apt-get install openssh-client"),
+        look::present("ssh-keygen", &look::package(target, "openssh-client")),
     ]
 }
 
