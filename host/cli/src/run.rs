@@ -135,6 +135,14 @@ struct Run<'a> {
     args: &'a CheckArgs,
 }
 
+/// What measuring on one unit takes besides the link.
+struct Ready<'a> {
+    target: &'a Target,
+    agent: Option<&'a Artifact>,
+    runner: &'a Artifact,
+    board: Option<&'a crate::board::Board>,
+}
+
 impl Run<'_> {
     fn save(&mut self) -> Result<()> {
         self.record.elapsed_ms = self.start.elapsed().as_millis() as u64;
@@ -212,8 +220,20 @@ impl Run<'_> {
         if board.is_some() {
             bench = bench.of_a_starting_unit();
         }
+        let ready = Ready { target: &target, agent: agent.as_ref(), runner: &runner, board: board.as_ref() };
+        self.measure_cells(&cells, &mut bench, &ready)?;
+        drop(bench);
+        if let Some(board) = board {
+            board.switch_off(unit, &self.folder)?;
+        }
+        drop(lease);
+        Ok(())
+    }
+
+    /// The cells of a unit that is ready, one after the other; the record is saved after each.
+    fn measure_cells(&mut self, cells: &[Cell], bench: &mut Bench, ready: &Ready<'_>) -> Result<()> {
         let number = self.record.plan.cells.len();
-        for cell in &cells {
+        for cell in cells {
             if interrupted() {
                 break;
             }
@@ -221,20 +241,15 @@ impl Run<'_> {
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
             let mut outcome = match self.refused_on_host(cell) {
                 Some(reason) => Outcome::Skipped { reason },
-                None => self.measure_cell(&mut bench, &self.job(cell, &target, agent.as_ref(), &runner)),
+                None => self.measure_cell(bench, &self.job(cell, ready.target, ready.agent, ready.runner)),
             };
-            if let Some(board) = &board {
+            if let Some(board) = ready.board {
                 board.add_console(&mut outcome);
             }
             self.progress.hear(Event::CellEnded { cell: cell.id.clone(), outcome: verdict::in_a_word(&outcome) });
             self.record.outcomes.insert(cell.id.clone(), outcome);
             self.save()?;
         }
-        drop(bench);
-        if let Some(board) = board {
-            board.switch_off(unit, &self.folder)?;
-        }
-        drop(lease);
         Ok(())
     }
 
