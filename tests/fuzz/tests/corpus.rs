@@ -104,6 +104,7 @@ fn every_seed_is_taken_as_its_name_says_and_can_be_written_anew() {
 
 #[test]
 fn the_corpus_is_small_and_belongs_to_targets() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folders: BTreeSet<String> =
         std::fs::read_dir(folder()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     let names: BTreeSet<String> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
