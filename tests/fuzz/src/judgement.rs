@@ -106,12 +106,12 @@ pub fn seeds() -> Vec<Seed> {
     vec![
         ("good".into(), script([&[], &[], &[], &[]])),
         ("outputs".into(), script([&outputs, &[], &[], &material::outputs(0.0)])),
-        ("noise".into(), script([&material::outputs(3.0), &[], &[], &[]])),
-        ("nan".into(), script([&nan(outputs.clone()), &[], &[], &[]])),
-        ("nan_reference".into(), script([&[], &[], &[], &nan(outputs.clone())])),
-        ("cut".into(), script([&outputs[..outputs.len() - 12], &[], &[], &[]])),
+        ("bad_noise".into(), script([&material::outputs(3.0), &[], &[], &[]])),
+        ("bad_nan".into(), script([&nan(outputs.clone()), &[], &[], &[]])),
+        ("bad_nan_reference".into(), script([&[], &[], &[], &nan(outputs.clone())])),
+        ("bad_cut".into(), script([&outputs[..outputs.len() - 12], &[], &[], &[]])),
         ("evalset".into(), script([&[], &[], &evalset, &[]])),
-        ("few_ticks".into(), script([&[], &few_ticks(), &[], &[]])),
+        ("bad_few_ticks".into(), script([&[], &few_ticks(), &[], &[]])),
     ]
 }
 

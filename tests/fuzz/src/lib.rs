@@ -31,7 +31,7 @@ pub struct Target {
     pub name: &'static str,
     /// Feeds it. True when the input was accepted; panics when something does not hold.
     pub run: fn(&[u8]) -> bool,
-    /// Inputs that are accepted, made from golden bytes and real files.
+    /// Inputs that are accepted, made from golden bytes and real files; those called `bad_...` are refused.
     pub seeds: fn() -> Vec<Seed>,
     /// Memory that one input may take, in bytes, whatever it says about itself.
     pub heap_bytes_max: usize,

@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, HashMap};
 /// Samples of the evalset; classes of the model.
 pub const SAMPLES: usize = 8;
 pub const CLASSES: usize = 3;
+/// Content of the programs that measured.
+const AGENT: Digest = Digest([8; 32]);
+const RUNNER: Digest = Digest([9; 32]);
 /// Inferences of the latency pass: the fewest that the plan allows.
 pub const INFERENCES: usize = 700;
 
@@ -171,7 +174,7 @@ pub fn plan_of(manifest: &Manifest, policy: Policy) -> Option<Plan> {
         variants: Vec::new(),
         places: vec!["host".into()],
         engine: EngineName::new("tract").expect("a name"),
-        counts: Counts::default(),
+        counts: Counts { latency_iterations: INFERENCES as u32, ..Counts::default() },
     };
     let manifests = BTreeMap::from([(manifest.model.name.clone(), manifest.clone())]);
     plan(&wanted, &manifests, &targets(), &BTreeMap::new(), policy).ok()
@@ -230,26 +233,20 @@ pub fn record() -> Record {
     for cell in &plan.cells {
         record.outcomes.insert(cell.id.clone(), Outcome::Measured(Box::new(observation(cell))));
     }
-    let digest = Digest([8; 32]);
-    let (program, triple) = ("agent".to_owned(), "x86_64-unknown-linux-musl".to_owned());
-    record.builds.push(Build {
-        program,
-        triple,
-        builder: "cargo".into(),
-        source: digest,
-        digest,
-        bytes: 1,
-        cached: true,
-    });
+    for (program, digest) in [("agent", AGENT), ("runner", RUNNER)] {
+        let (program, triple) = (program.to_owned(), "x86_64-unknown-linux-musl".to_owned());
+        let builder = "cargo".into();
+        record.builds.push(Build { program, triple, builder, source: digest, digest, bytes: 1, cached: true });
+    }
     record
 }
 
 fn observation(cell: &Cell) -> Observation {
     let device = Device {
-        protocol: 1,
+        protocol: 2,
         agent_build: "boardproof-agent 0.1.0".into(),
-        agent_digest: None,
-        runner_digest: Some(Digest([9; 32])),
+        agent_digest: Some(AGENT),
+        runner_digest: Some(RUNNER),
         architecture: "x86_64".into(),
         system: "linux gnu".into(),
         identity: "id".into(),
@@ -280,7 +277,15 @@ fn pass(cell: &Cell, pass: Pass) -> PassObservation {
         operator: String::new(),
         detail: String::new(),
     };
-    let numbers = BTreeMap::from([("rss_peak_bytes".to_owned(), 5000), ("load_ns".to_owned(), 100)]);
+    let second = 1_000_000_000;
+    let numbers = [
+        ("rss_peak_bytes", 5000),
+        ("load_ns", 100),
+        ("pass_wall_ns", second),
+        ("host_wall_ns_min", second),
+        ("host_wall_ns_max", second),
+    ];
+    let numbers = numbers.map(|(name, value)| (name.to_owned(), value)).into();
     PassObservation {
         pass,
         ended: Ended::Completed,

@@ -83,23 +83,23 @@ mod tests {
 
     #[test]
     fn a_record_that_names_what_it_does_not_have_is_refused_and_not_judged() {
-        refused(|r| r.plan.models.clear(), "expected a model of the plan");
-        refused(|r| r.plan.targets.clear(), "expected a target of the plan");
-        refused(|r| r.plan.units.clear(), "expected a unit of the plan");
+        refused(|r| r.plan.models.clear(), "has no model");
+        refused(|r| r.plan.targets.clear(), "which is not here");
+        refused(|r| r.plan.units.clear(), "has no unit of target");
         let forget = |r: &mut Record| r.plan.models.values_mut().for_each(|model| model.variants.clear());
-        refused(forget, "expected a variant of the model");
-        refused(|r| last(r).target = TargetName::new("other").unwrap(), "expected the target of its unit");
+        refused(forget, "has no variant");
+        refused(|r| last(r).target = TargetName::new("other").unwrap(), "has no unit of target");
     }
 
     #[test]
     fn a_cell_that_is_not_what_its_id_says_is_refused() {
-        refused(|r| last(r).variant = VariantName::new("f32").unwrap(), "expected the id of what it names");
-        refused(|r| last(r).engine = EngineName::new("other").unwrap(), "expected the id of what it names");
-        refused(|r| last(r).unit = UnitName::new("other").unwrap(), "expected the id of what it names");
+        refused(|r| last(r).variant = VariantName::new("f32").unwrap(), "stands for");
+        refused(|r| last(r).engine = EngineName::new("other").unwrap(), "stands for");
+        refused(|r| last(r).unit = UnitName::new("other").unwrap(), "stands for");
         let twice = |r: &mut Record| {
             let cell = last(r).clone();
             r.plan.cells.push(cell);
         };
-        refused(twice, "expected each cell once");
+        refused(twice, "planned twice");
     }
 }

@@ -7,7 +7,8 @@ use crate::messages::{golden, payload};
 use boardproof_core::{Next, Session};
 use boardproof_protocol::frame::{Header, decode_reply, decode_request, encode_request};
 use boardproof_protocol::{
-    Acquire, Begin, Chunk, Coding, Digest, HostHello, Pass, RefusalCode, Reply, Request, Run, SCHEMA,
+    Acquire, Begin, Chunk, Coding, Digest, HostHello, Pass, RefusalCode, Reply, Request, Run, SCHEMA, VERSION_CURRENT,
+    VERSION_MIN,
 };
 use boardproof_sim::{Affine, SimDevice};
 
@@ -31,7 +32,8 @@ struct Host {
 }
 
 const SESSION: u32 = 5;
-const EPOCH: u64 = 1;
+/// That of the golden bytes.
+const EPOCH: u64 = 300;
 
 impl Host {
     fn new() -> Self {
@@ -78,7 +80,13 @@ impl Host {
     }
 
     fn hello(&mut self) -> usize {
-        let hello = HostHello { version_min: 1, version_max: 1, schema: SCHEMA, build: "fuzz", frame_max: FRAME_BYTES };
+        let hello = HostHello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_CURRENT,
+            schema: SCHEMA,
+            build: "fuzz",
+            frame_max: FRAME_BYTES,
+        };
         self.ask(&Request::Hello(hello))
     }
 
@@ -231,7 +239,9 @@ pub fn seeds() -> Vec<Seed> {
         put_piece(&mut script, &message);
         script.push(1);
         put_piece(&mut script, &payload(SESSION, 9, &message));
-        seeds.push((name.to_lowercase(), script));
+        // By itself it is of another version, or about what was not begun.
+        let bad = if ["Hello", "Chunk", "Finish", "Run", "Pull"].contains(&name) { "bad_" } else { "" };
+        seeds.push((format!("{bad}{}", name.to_lowercase()), script));
     }
     seeds
 }

@@ -122,12 +122,15 @@ pub fn seeds() -> Vec<Seed> {
     };
     let text: Vec<u8> = (0..2000_u32).map(|i| (i / 7) as u8).collect();
     let noise: Vec<u8> = (0..2000_u32).map(|i| (i.wrapping_mul(i).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    // Calls of one function from many places, and a piece of a word at the end.
+    let calls: Vec<u8> = (0..500_u32).flat_map(|i| (0x9400_0000 | (900 - i)).to_le_bytes()).chain([0x94; 3]).collect();
     let coded = |content: &[u8], level| zstd::bulk::compress(content, level).expect("it is in memory");
     let steps = [0, 0, 200, 0, 1, 130, 5, 0, 3, 0, 9, 9, 9, 0, 5];
     vec![
         ("plain".into(), script(0, 0, &text, &steps)),
         ("zstd_text".into(), script(1, 0, &coded(&text, 19), &steps)),
         ("zstd_noise".into(), script(1, 1, &coded(&noise, 3), &[0, 200])),
+        ("zstd_arm64".into(), script(3, 1, &coded(&calls, 3), &steps)),
         ("zstd_zeros".into(), script(1, 0, &coded(&vec![0; 200_000], 3), &[])),
     ]
 }
