@@ -114,7 +114,10 @@ impl Validator<'_> {
                 value.get(key).map_or(Ok(()), |value| self.check(schema, value, &format!("{at}/{key}")))
             }),
             "additionalProperties" => {
-                let known = |key: &String| all.get("properties").is_some_and(|known| known.get(key).is_some());
+                // Keys of a map fit its pattern or the reader refuses them: they are not others.
+                let map = all.contains_key("patternProperties");
+                let named = |key: &String| all.get("properties").is_some_and(|known| known.get(key).is_some());
+                let known = |key: &String| map || named(key);
                 let others = value.as_object().into_iter().flatten().filter(|(key, _)| !known(key));
                 others.into_iter().try_for_each(|(key, value)| self.check(wanted, value, &format!("{at}/{key}")))
             }
