@@ -220,7 +220,8 @@ impl Things {
             return Vec::new();
         }
         // Without a bound, apt waits for ever for whoever holds its lock.
-        let apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"];
+        let apt =
+            ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-o", "Dpkg::Use-Pty=0"];
         let command = |more: &[&str]| apt.iter().chain(more).map(|&word| word.to_owned()).collect::<Vec<_>>();
         let mut install = command(&["install", "-y", "--no-install-recommends"]);
         install.extend(self.packages.iter().cloned());
@@ -340,7 +341,8 @@ fn by_hand(commands: &[Vec<String>]) -> String {
 fn run_words(words: &[String]) -> Result<()> {
     let (name, arguments) = words.split_first().context("an empty command")?;
     let mut command = program(name, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    command.env("DEBIAN_FRONTEND", "noninteractive");
+    // What installers say is for people; standard output is for data.
+    command.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
     run(command)
 }
 
@@ -403,7 +405,7 @@ mod tests {
     #[test]
     fn without_rights_one_line_to_type_holds_everything_for_root() {
         let line = by_hand(&board().root_commands());
-        assert!(line.starts_with("sudo sh -c 'apt-get -o "), "{line}");
+        assert!(line.starts_with("sudo sh -c 'apt-get -q -o "), "{line}");
         assert!(line.ends_with("cpio qemu-system-arm'"), "{line}");
         assert_eq!(line.lines().count(), 1);
     }
