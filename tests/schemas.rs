@@ -113,14 +113,7 @@ impl Validator<'_> {
             "properties" => wanted.as_object().into_iter().flatten().try_for_each(|(key, schema)| {
                 value.get(key).map_or(Ok(()), |value| self.check(schema, value, &format!("{at}/{key}")))
             }),
-            "additionalProperties" => {
-                // Keys of a map fit its pattern or the reader refuses them: they are not others.
-                let map = all.contains_key("patternProperties");
-                let named = |key: &String| all.get("properties").is_some_and(|known| known.get(key).is_some());
-                let known = |key: &String| map || named(key);
-                let others = value.as_object().into_iter().flatten().filter(|(key, _)| !known(key));
-                others.into_iter().try_for_each(|(key, value)| self.check(wanted, value, &format!("{at}/{key}")))
-            }
+            "additionalProperties" => self.others(wanted, all, value, at),
             "items" => {
                 let first = all.get("prefixItems").and_then(Value::as_array).map_or(0, Vec::len);
                 let rest = value.as_array().into_iter().flatten().enumerate().skip(first);
@@ -141,6 +134,22 @@ impl Validator<'_> {
             }),
             _ => Err(format!("{at}: the keyword {keyword} is not known here")),
         }
+    }
+
+    /// The keys that no other keyword speaks of.
+    fn others(
+        &self,
+        wanted: &Value,
+        all: &serde_json::Map<String, Value>,
+        value: &Value,
+        at: &str,
+    ) -> Result<(), String> {
+        // Keys of a map fit its pattern or the reader refuses them: they are not others.
+        let map = all.contains_key("patternProperties");
+        let named = |key: &String| all.get("properties").is_some_and(|known| known.get(key).is_some());
+        let known = |key: &String| map || named(key);
+        let others = value.as_object().into_iter().flatten().filter(|(key, _)| !known(key));
+        others.into_iter().try_for_each(|(key, value)| self.check(wanted, value, &format!("{at}/{key}")))
     }
 }
 
