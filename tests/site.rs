@@ -189,8 +189,9 @@ impl Site {
         let part = judging_part(&whole, false, &evalset.inputs).expect("an evalset");
         let file = self.folder.keep("evalset.safetensors", &part).expect("the record can be written");
         record.evalsets.insert(evalset.digest, file);
-        record.plan.cells = vec![cell.clone()];
-        record.outcomes = BTreeMap::from([(cell.id.clone(), outcome)]);
+        let planned = record.plan.cells.iter_mut().find(|c| c.id == cell.id).expect("a cell of the plan");
+        *planned = cell.clone();
+        record.outcomes.insert(cell.id.clone(), outcome);
         record.ended = RunEnded::Finished;
         self.folder.save(&record).expect("the record can be written");
         self.home.run(["gate", self.folder.path().to_str().expect("a path of text")])
