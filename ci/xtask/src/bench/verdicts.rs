@@ -60,9 +60,10 @@ impl Worth {
 pub fn verdicts(root: &Path, models: &[String], targets: &[String]) -> Result<()> {
     build_tool()?;
     build_agents(root, targets)?;
+    let whole = models.len() == MODELS.len();
     let mut table = String::new();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for model in models {
+    for (at, model) in models.iter().enumerate() {
         let expected = expectations(root, model)?;
         for target in targets {
             let run = step(&format!("{model} on {target}"), || check(root, model, target))?;
@@ -71,17 +72,34 @@ pub fn verdicts(root: &Path, models: &[String], targets: &[String]) -> Result<()
                 *counts.entry(worth.word()).or_default() += 1;
             }
         }
+        if whole {
+            // After each model: on a slow target the whole takes long, and what is known by then is kept.
+            write_page(root, &table, &counts, targets, &models[at + 1..])?;
+        }
     }
-    let summary: Vec<_> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
-    let summary = summary.join(", ");
-    println!("{COLUMNS}{table}\n{summary}");
-    let whole = models.len() == MODELS.len();
-    if whole {
-        let text = format!("{HEAD}\n{summary}.\n\n{COLUMNS}{table}");
-        std::fs::write(root.join("docs/verdicts.md"), text).context("could not write docs/verdicts.md")?;
-    }
+    println!("{COLUMNS}{table}\n{}", in_words(&counts));
     let bad = [Worth::Wrong, Worth::Open].iter().filter_map(|worth| counts.get(worth.word())).sum::<usize>();
     if bad == 0 { Ok(()) } else { bail!("{bad} verdicts are wrong or open") }
+}
+
+fn in_words(counts: &BTreeMap<&str, usize>) -> String {
+    let parts: Vec<_> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    parts.join(", ")
+}
+
+fn write_page(
+    root: &Path,
+    table: &str,
+    counts: &BTreeMap<&str, usize>,
+    targets: &[String],
+    missing: &[String],
+) -> Result<()> {
+    let left = match missing {
+        [] => String::new(),
+        _ => format!(" Not run yet: {}.", missing.join(", ")),
+    };
+    let text = format!("{HEAD}\n{}, on {}.{left}\n\n{COLUMNS}{table}", in_words(counts), targets.join(" and "));
+    std::fs::write(root.join("docs/verdicts.md"), text).context("could not write docs/verdicts.md")
 }
 
 const HEAD: &str = "# Verdicts\n\nEvery variant in `models/`, judged by the default policy; made by `cargo xtask bench verdicts`. *right*: as \
