@@ -21,7 +21,7 @@ mod upload;
 pub use digest::of_reader as digest_of_reader;
 pub use elf::Elf;
 pub use store::{Store, StoreError, Wish};
-pub use upload::{Upload, UploadError, WINDOW_BYTES_MAX};
+pub use upload::{Upload, UploadError};
 
 use crate::arguments::Command;
 use crate::clock::Moment;

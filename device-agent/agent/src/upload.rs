@@ -7,7 +7,6 @@ use crate::digest::Hasher;
 use crate::store::{self, Store, StoreError};
 use boardproof_protocol::branches::Branches;
 use boardproof_protocol::{Begin, Coding, Digest};
-use ruzstd::decoding::StreamingDecoder;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Largest window of a zstd frame that is taken, in bytes: the decoder keeps that much in memory.
-pub const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Largest window of a zstd frame that is taken, as a power of two: the decoder keeps that much in memory, here 8 MiB.
+const WINDOW_LOG_MAX: u32 = 23;
 /// Bytes decoded or read at once.
 const PIECE: usize = 64 * 1024;
 
@@ -283,8 +282,8 @@ fn unpack(
     size: u64,
     branches: Option<Branches>,
 ) -> Result<Digest, DecodeError> {
-    let refused = |e: &dyn std::error::Error| DecodeError::Content(format!("bytes that are no zstd frame: {e}"));
-    let frame = StreamingDecoder::new_with_max_window_size(&mut source, WINDOW_BYTES_MAX).map_err(|e| refused(&e))?;
+    let mut frame = zstd::stream::read::Decoder::with_buffer(&mut source).map_err(DecodeError::Io)?.single_frame();
+    frame.window_log_max(WINDOW_LOG_MAX).map_err(DecodeError::Io)?;
     let digest = pour(frame, Some(sink), size, branches)?;
     match source.read(&mut [0]) {
         Ok(0) => Ok(digest),
@@ -332,12 +331,20 @@ fn fill(source: &mut impl Read, piece: &mut [u8]) -> Result<usize, DecodeError> 
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Errors of the decoder come as `Other`; those of the file carry their own kind.
-            Err(error) if error.kind() == io::ErrorKind::Other => return Err(DecodeError::Content(error.to_string())),
-            Err(error) => return Err(DecodeError::Io(error)),
+            Err(error) => return Err(decode_error(error)),
         }
     }
     Ok(filled)
+}
+
+/// Errors of the decoder come as `Other`, that of a frame without its end as `UnexpectedEof`; those of the file carry their own kind.
+fn decode_error(error: io::Error) -> DecodeError {
+    match error.kind() {
+        io::ErrorKind::Other | io::ErrorKind::UnexpectedEof => {
+            DecodeError::Content(format!("bytes that are no zstd frame: {error}"))
+        }
+        _ => DecodeError::Io(error),
+    }
 }
 
 #[cfg(test)]
@@ -471,7 +478,7 @@ mod tests {
         let coded = encoder.finish().unwrap();
         let (_folder, store) = store(None);
         let error = send(&store, &begin_of(&content, &coded, Coding::Zstd), &coded).unwrap_err();
-        assert!(error.to_string().to_lowercase().contains("window"), "{error}");
+        assert!(error.to_string().contains("requires too much memory"), "{error}");
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Memory {
 }
 
 /// Largest window of a zstd frame that is taken, as in the agent.
-const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const WINDOW_LOG_MAX: u32 = 23;
 
 /// An upload that was begun.
 struct Upload {
@@ -331,7 +331,8 @@ impl Device for SimDevice {
 /// Decodes no more than was announced, whatever the frame says about itself.
 fn decode(coded: &[u8], size: u64) -> Option<Vec<u8>> {
     let mut content = Vec::new();
-    let frame = ruzstd::decoding::StreamingDecoder::new_with_max_window_size(coded, WINDOW_BYTES_MAX).ok()?;
+    let mut frame = zstd::stream::read::Decoder::with_buffer(coded).ok()?.single_frame();
+    frame.window_log_max(WINDOW_LOG_MAX).ok()?;
     frame.take(size.saturating_add(1)).read_to_end(&mut content).ok()?;
     Some(content)
 }

@@ -307,9 +307,9 @@ pub struct BuildSpec {
     pub agent_triple: String,
     /// Builder wanted.
     pub builder: Builder,
-    /// Linker for the runner, when it is not the host's own (`aarch64-linux-gnu-gcc`).
+    /// C compiler that also links, when it is not the host's own (`aarch64-linux-gnu-gcc`).
     pub linker: Option<String>,
-    /// Debian packages that give the linker and the C library.
+    /// Debian packages that give this compiler and the C library.
     pub packages: Vec<String>,
 }
 

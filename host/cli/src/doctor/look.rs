@@ -1,7 +1,7 @@
 //! Looks for one thing of this machine at a time.
 
 use super::Finding;
-use boardproof_lab::build::{OWN_LINKER, Tools, in_path};
+use boardproof_lab::build::{OWN_COMPILER, Tools, in_path};
 use boardproof_record::plan::{Builder, Target};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -63,25 +63,30 @@ pub fn standard_library(triple: &str, tools: &Tools, needed: bool) -> Option<Fin
     Some(Finding { what: format!("Rust library for {triple}"), found, needed, get: tools.add_triple(triple) })
 }
 
-/// The linker for a triple, where it is not the toolchain's own business.
-pub fn linker(triple: &str, linker: Option<&str>, tools: &Tools, needed: bool, target: &Target) -> Option<Finding> {
+/// The C compiler for a triple, which links as well where the toolchain does not.
+pub fn compiler(triple: &str, named: Option<&str>, tools: &Tools, needed: bool, target: &Target) -> Option<Finding> {
+    let own = || tool(OWN_COMPILER, &["--version"], "apt-get install gcc libc6-dev");
     if triple == tools.host_triple {
-        return Some(Finding { needed: true, ..tool("cc", &["--version"], "apt-get install gcc libc6-dev") });
+        return Some(own());
     }
     if tools.host_triple.is_empty() {
         // Without rustc nothing is known of triples, and that is said already.
         return None;
     }
-    let Some(linker) = linker else {
-        let (found, get) = if triple.contains("-musl") {
-            (Ok(format!("{OWN_LINKER}, part of the toolchain")), String::new())
-        } else {
-            (Err("the target names none".into()), format!("give {} a `linker`, or let zig or cross build", target.name))
-        };
-        return Some(Finding { what: format!("linker for {triple}"), found, needed, get });
-    };
-    let found = tool(linker, &["--version"], &packages(target));
-    Some(Finding { what: format!("linker {linker}"), needed, ..found })
+    Some(match tools.compiler_for(triple, named) {
+        Some(OWN_COMPILER) => Finding { needed, ..own() },
+        Some(compiler) => Finding {
+            what: format!("C compiler and linker {compiler}"),
+            needed,
+            ..tool(compiler, &["--version"], &packages(target))
+        },
+        None => Finding {
+            what: format!("C compiler and linker for {triple}"),
+            found: Err("the target names none".into()),
+            needed,
+            get: format!("give {} a `linker`, or let zig or cross build", target.name),
+        },
+    })
 }
 
 /// Builders that would do instead of cargo. Needed only where the target asks for one by name.

@@ -130,13 +130,13 @@ fn building(target: &Target) -> Vec<Finding> {
         _ => &[Program::Agent, Program::Runner],
     };
     for program in programs.iter().copied() {
-        let (triple, linker) = needs(program, &target.build);
-        let tools = Tools::detect(root, linker);
-        let choice = choose(triple, target.build.builder, linker, &tools);
+        let (triple, compiler) = needs(program, &target.build);
+        let tools = Tools::detect(root, compiler);
+        let choice = choose(triple, target.build.builder, compiler, &tools);
         let needed = choice.is_err();
         let parts = [
             look::standard_library(triple, &tools, needed),
-            look::linker(triple, linker, &tools, needed, target).filter(|_| links(target.build.builder)),
+            look::compiler(triple, compiler, &tools, needed, target).filter(|_| compiles(target.build.builder)),
             Some(Finding {
                 what: format!("{} for {triple}", program.name()),
                 found: choice.map(|c| format!("with {}", c.reason)).map_err(|_| "no builder can make it".into()),
@@ -155,8 +155,8 @@ fn building(target: &Target) -> Vec<Finding> {
     list
 }
 
-/// Whether a builder uses the linkers that are looked for here; the others bring theirs.
-fn links(builder: Builder) -> bool {
+/// Whether a builder uses the compilers that are looked for here; the others bring theirs.
+fn compiles(builder: Builder) -> bool {
     matches!(builder, Builder::Auto | Builder::Cargo)
 }
 

@@ -1,7 +1,7 @@
 //! Running the builder and keeping what it made, by digest.
 
 use super::Program;
-use super::choose::{Choice, Tools, channel, choose, needs};
+use super::choose::{Choice, Tools, channel, choose, is_static, needs};
 use super::source::{SourceError, find_source, source_digest};
 use boardproof_record::Digest;
 use boardproof_record::plan::{BuildSpec, Builder};
@@ -106,14 +106,15 @@ impl Workshop {
         spec: &BuildSpec,
         say: &mut dyn FnMut(&str),
     ) -> Result<Artifact, BuildError> {
-        let (triple, linker) = needs(program, spec);
-        let choice = choose(triple, spec.builder, linker, &Tools::detect(&self.root, linker))?;
+        let (triple, compiler) = needs(program, spec);
+        let choice = choose(triple, spec.builder, compiler, &Tools::detect(&self.root, compiler))?;
         let toolchain = toolchain(&self.root);
         let flags = [
             RECIPE,
             triple,
             tool_name(choice.builder),
             choice.linker.as_deref().unwrap_or(""),
+            choice.compiler.as_deref().unwrap_or(""),
             &self.profile,
             &toolchain,
         ];
@@ -186,6 +187,14 @@ fn command_line(program: Program, triple: &str, choice: &Choice, profile: &str, 
     if let Some(linker) = &choice.linker {
         command.env(format!("CARGO_TARGET_{}_LINKER", triple.to_ascii_uppercase().replace('-', "_")), linker);
     }
+    if let Some(compiler) = &choice.compiler {
+        let suffix = triple.replace('-', "_");
+        command.env(format!("CC_{suffix}"), compiler);
+        if is_static(triple) {
+            // Some distributions' compilers call checked functions that only glibc has.
+            command.env(format!("CFLAGS_{suffix}"), "-U_FORTIFY_SOURCE");
+        }
+    }
     if let Some(engine) = &choice.engine {
         // cross asks for docker first: without this the reason given for the choice might not be what happens.
         command.env("CROSS_CONTAINER_ENGINE", engine);
@@ -230,7 +239,7 @@ mod tests {
     use super::*;
 
     fn choice(builder: Builder) -> Choice {
-        Choice { builder, linker: None, engine: None, reason: "a test".into() }
+        Choice { builder, linker: None, compiler: None, engine: None, reason: "a test".into() }
     }
 
     #[track_caller]
@@ -272,6 +281,8 @@ mod tests {
         };
         let linker = Choice { linker: Some("ld".into()), ..choice(Builder::Cargo) };
         assert_eq!(variables(&linker), ["CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=ld"]);
+        let compiler = Choice { compiler: Some("gcc".into()), ..choice(Builder::Cargo) };
+        assert_eq!(variables(&compiler), ["CC_armv7_unknown_linux_gnueabihf=gcc"]);
         let engine = Choice { engine: Some("podman".into()), ..choice(Builder::Cross) };
         assert_eq!(variables(&engine), ["CROSS_CONTAINER_ENGINE=podman"]);
         assert!(variables(&choice(Builder::Zig)).is_empty());

@@ -13,8 +13,8 @@ pub struct Tools {
     pub host_triple: String,
     /// Triples whose standard library is installed.
     pub triples: Vec<String>,
-    /// Linkers found, by program name.
-    pub linkers: Vec<String>,
+    /// C compilers found, by program name; they link, too.
+    pub compilers: Vec<String>,
     /// `cross` and a container engine that answers, by name.
     pub cross_engine: Option<String>,
     /// `cargo-zigbuild` and `zig` are there.
@@ -22,17 +22,29 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Looks for everything that building the source in `root` with this linker could use. There, because rustup chooses the toolchain
-    /// by folder: another folder's may have other standard libraries.
-    pub fn detect(root: &Path, linker: Option<&str>) -> Self {
+    /// Looks for everything that building the source in `root` with the target's compiler could use. There, because rustup chooses the
+    /// toolchain by folder: another folder's may have other standard libraries.
+    pub fn detect(root: &Path, compiler: Option<&str>) -> Self {
         Self {
             channel: channel(root),
             host_triple: host_triple(root).unwrap_or_default(),
             triples: installed_triples(root),
-            linkers: linker.into_iter().filter(|l| in_path(l).is_some()).map(str::to_owned).collect(),
+            compilers: compiler
+                .into_iter()
+                .chain([OWN_COMPILER])
+                .filter(|name| in_path(name).is_some())
+                .map(str::to_owned)
+                .collect(),
             cross_engine: in_path("cross").and_then(|_| answering_engine()),
             zig: in_path("cargo-zigbuild").is_some() && (in_path("zig").is_some() || in_path("python-zig").is_some()),
         }
+    }
+
+    /// The C compiler for a triple: the target's, or this machine's own for a static program of its architecture.
+    pub fn compiler_for<'a>(&self, triple: &str, of_target: Option<&'a str>) -> Option<&'a str> {
+        let architecture = |triple: &str| triple.split('-').next().map(str::to_owned);
+        let own = is_static(triple) && architecture(triple) == architecture(&self.host_triple);
+        of_target.or(own.then_some(OWN_COMPILER))
     }
 
     /// The command that installs a standard library, for the toolchain of the source and not for whichever is the user's default.
@@ -51,14 +63,13 @@ pub(super) fn channel(root: &Path) -> String {
     line.map(|line| line.trim_matches([' ', '=', '"']).to_owned()).unwrap_or_default()
 }
 
-/// Triple and linker of a program for a target.
+/// Triple of a program for a target, and the C compiler that the target names for it.
 pub fn needs(program: Program, spec: &BuildSpec) -> (&str, Option<&str>) {
-    match program {
-        // Static, and without a line of C: the toolchain's own linker is enough.
-        Program::Agent if spec.agent_triple.contains("-musl") => (&spec.agent_triple, None),
-        Program::Agent => (&spec.agent_triple, spec.linker.as_deref()),
-        Program::Runner => (&spec.runner_triple, spec.linker.as_deref()),
-    }
+    let triple = match program {
+        Program::Agent => &spec.agent_triple,
+        Program::Runner => &spec.runner_triple,
+    };
+    (triple, spec.linker.as_deref())
 }
 
 /// A builder and the reason for it.
@@ -68,6 +79,8 @@ pub struct Choice {
     pub builder: Builder,
     /// Linker to set, when it is not the toolchain's own choice.
     pub linker: Option<String>,
+    /// C compiler to set, when it is not the builder's own choice.
+    pub compiler: Option<String>,
     /// Container engine, for cross.
     pub engine: Option<String>,
     /// One line: why this one.
@@ -76,10 +89,11 @@ pub struct Choice {
 
 /// Linker that comes with the Rust toolchain; static musl programs need no other.
 pub const OWN_LINKER: &str = "rust-lld";
+/// C compiler of this machine.
+pub const OWN_COMPILER: &str = "cc";
 
 /// Chooses the builder for a triple. `wanted` other than `Auto` is obeyed or refused, never replaced.
-pub fn choose(triple: &str, wanted: Builder, linker: Option<&str>, tools: &Tools) -> Result<Choice, BuildError> {
-    let musl = triple.contains("-musl");
+pub fn choose(triple: &str, wanted: Builder, compiler: Option<&str>, tools: &Tools) -> Result<Choice, BuildError> {
     let add = tools.add_triple(triple);
     let has_std = tools.triples.iter().any(|t| t == triple);
     let cargo = || -> Result<Choice, String> {
@@ -87,20 +101,23 @@ pub fn choose(triple: &str, wanted: Builder, linker: Option<&str>, tools: &Tools
             return Err(format!("cargo: no standard library for {triple} ({add})"));
         }
         if triple == tools.host_triple {
-            return Ok(pick(Builder::Cargo, None, "cargo: the triple is this machine's own"));
+            return Ok(pick(Builder::Cargo, "cargo: the triple is this machine's own"));
         }
-        match linker {
-            Some(l) if tools.linkers.iter().any(|found| found == l) => {
-                Ok(pick(Builder::Cargo, Some(l), &format!("cargo: standard library and linker {l} are installed")))
-            }
-            Some(l) => Err(format!("cargo: linker {l} was not found")),
-            None if musl => Ok(pick(
-                Builder::Cargo,
-                Some(OWN_LINKER),
-                "cargo: a static musl program links with the toolchain's own rust-lld",
-            )),
-            None => Err(format!("cargo: the target names no linker for {triple}")),
+        let compiler =
+            tools.compiler_for(triple, compiler).ok_or(format!("cargo: the target names no linker for {triple}"))?;
+        if !tools.compilers.iter().any(|found| found == compiler) {
+            return Err(format!("cargo: {compiler} was not found"));
         }
+        let (linker, reason) = if is_static(triple) {
+            (
+                OWN_LINKER,
+                format!("cargo: a static musl program, C by {compiler}, linked by the toolchain's own {OWN_LINKER}"),
+            )
+        } else {
+            (compiler, format!("cargo: standard library and linker {compiler} are installed"))
+        };
+        let (linker, compiler) = (Some(linker.to_owned()), Some(compiler.to_owned()));
+        Ok(Choice { linker, compiler, ..pick(Builder::Cargo, &reason) })
     };
     let zig = || -> Result<Choice, String> {
         if !tools.zig {
@@ -109,11 +126,11 @@ pub fn choose(triple: &str, wanted: Builder, linker: Option<&str>, tools: &Tools
         if !has_std {
             return Err(format!("zig: no standard library for {triple} ({add})"));
         }
-        Ok(pick(Builder::Zig, None, "cargo-zigbuild: standard library and zig are installed"))
+        Ok(pick(Builder::Zig, "cargo-zigbuild: standard library and zig are installed"))
     };
     let cross = || match &tools.cross_engine {
         Some(engine) => {
-            let choice = pick(Builder::Cross, None, &format!("cross: the container engine {engine} answers"));
+            let choice = pick(Builder::Cross, &format!("cross: the container engine {engine} answers"));
             Ok(Choice { engine: Some(engine.clone()), ..choice })
         }
         None => Err("cross: cross or a container engine that answers was not found (cargo install cross --locked; \
@@ -139,8 +156,13 @@ pub fn choose(triple: &str, wanted: Builder, linker: Option<&str>, tools: &Tools
     Err(BuildError::NoBuilder { triple: triple.to_owned(), refusals })
 }
 
-fn pick(builder: Builder, linker: Option<&str>, reason: &str) -> Choice {
-    Choice { builder, linker: linker.map(str::to_owned), engine: None, reason: reason.to_owned() }
+fn pick(builder: Builder, reason: &str) -> Choice {
+    Choice { builder, linker: None, compiler: None, engine: None, reason: reason.to_owned() }
+}
+
+/// Whether programs for this triple bring their C library along, and need none of the machine that builds them.
+pub fn is_static(triple: &str) -> bool {
+    triple.contains("-musl")
 }
 
 /// Finds a program in `PATH`.
@@ -195,7 +217,7 @@ mod tests {
                 "aarch64-unknown-linux-gnu".into(),
                 "aarch64-unknown-linux-musl".into(),
             ],
-            linkers: vec!["aarch64-linux-gnu-gcc".into()],
+            compilers: vec!["cc".into(), "aarch64-linux-gnu-gcc".into()],
             ..Tools::default()
         }
     }
@@ -204,11 +226,11 @@ mod tests {
     fn check(
         triple: &str,
         wanted: Builder,
-        linker: Option<&str>,
+        compiler: Option<&str>,
         tools: &Tools,
         expected: Result<(Builder, Option<&str>), &str>,
     ) {
-        match (choose(triple, wanted, linker, tools), expected) {
+        match (choose(triple, wanted, compiler, tools), expected) {
             (Ok(choice), Ok((builder, linker))) => {
                 assert_eq!((choice.builder, choice.linker.as_deref()), (builder, linker), "{}", choice.reason);
             }
@@ -252,12 +274,28 @@ mod tests {
             &tools(),
             Ok((Builder::Cargo, Some("aarch64-linux-gnu-gcc"))),
         );
-        check("aarch64-unknown-linux-musl", Builder::Auto, None, &tools(), Ok((Builder::Cargo, Some("rust-lld"))));
+    }
+
+    #[test]
+    fn a_static_program_is_linked_by_the_toolchain_and_has_its_c_compiled_for_its_own_architecture() {
+        let tools =
+            Tools { triples: vec!["x86_64-unknown-linux-musl".into(), "aarch64-unknown-linux-musl".into()], ..tools() };
+        let (here, there) = ("x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl");
+        let gcc = Some("aarch64-linux-gnu-gcc");
+        let compiler = |triple, compiler| choose(triple, Builder::Cargo, compiler, &tools).unwrap().compiler;
+        check(here, Builder::Auto, None, &tools, Ok((Builder::Cargo, Some("rust-lld"))));
+        assert_eq!(compiler(here, None).as_deref(), Some("cc"));
+        check(there, Builder::Auto, gcc, &tools, Ok((Builder::Cargo, Some("rust-lld"))));
+        assert_eq!(compiler(there, gcc).as_deref(), gcc);
+        check(there, Builder::Cargo, None, &tools, Err("names no linker"));
+        let bare = Tools { compilers: Vec::new(), ..tools.clone() };
+        check(here, Builder::Cargo, None, &bare, Err("cc was not found"));
+        check(there, Builder::Cargo, gcc, &bare, Err("aarch64-linux-gnu-gcc was not found"));
     }
 
     #[test]
     fn zig_and_cross_step_in_when_the_linker_is_missing() {
-        let zig = Tools { linkers: Vec::new(), zig: true, ..tools() };
+        let zig = Tools { compilers: Vec::new(), zig: true, ..tools() };
         check(
             "aarch64-unknown-linux-gnu",
             Builder::Auto,
@@ -265,7 +303,7 @@ mod tests {
             &zig,
             Ok((Builder::Zig, None)),
         );
-        let cross = Tools { linkers: Vec::new(), cross_engine: Some("podman".into()), ..tools() };
+        let cross = Tools { compilers: Vec::new(), cross_engine: Some("podman".into()), ..tools() };
         check(
             "aarch64-unknown-linux-gnu",
             Builder::Auto,
@@ -289,7 +327,9 @@ mod tests {
 
     #[test]
     fn the_reason_tells_a_choice_from_a_wish() {
-        let reason = |wanted| choose("aarch64-unknown-linux-musl", wanted, None, &tools()).unwrap().reason;
+        let reason = |wanted| {
+            choose("aarch64-unknown-linux-musl", wanted, Some("aarch64-linux-gnu-gcc"), &tools()).unwrap().reason
+        };
         assert!(!reason(Builder::Auto).contains("asked for"), "{}", reason(Builder::Auto));
         assert!(reason(Builder::Cargo).ends_with("; asked for by name"), "{}", reason(Builder::Cargo));
     }

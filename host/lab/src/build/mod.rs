@@ -7,7 +7,7 @@ mod choose;
 mod source;
 
 pub use cargo::{Artifact, BuildError, Workshop};
-pub use choose::{Choice, OWN_LINKER, Tools, choose, in_path, needs};
+pub use choose::{Choice, OWN_COMPILER, Tools, choose, in_path, is_static, needs};
 pub use source::{SourceError, find_source, source_digest};
 
 /// One of the two programs on a board.
