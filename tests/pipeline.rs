@@ -5,7 +5,7 @@ use crate::schemas::assert_valid;
 use crate::tool::{Ended, Home, root};
 use boardproof_record::Digest;
 use boardproof_record::observation::{Ended as PassEnded, Observation, Outcome};
-use boardproof_record::plan::Pass;
+use boardproof_record::plan::{Cell, Pass};
 use boardproof_record::record::{Record, RunEnded};
 
 /// A short check of the good model on this machine.
@@ -122,4 +122,29 @@ fn a_model_that_the_engine_cannot_read_here_is_not_shipped_anywhere() {
     let Outcome::Skipped { .. } = &record.outcomes[&cell.id] else { panic!("{:?}", record.outcomes[&cell.id]) };
     // Judged again from the record alone, it is the same verdict.
     home.run(["gate", "record"]).expect_code(1);
+}
+
+/// Three workers, and samples that fill neither the last batch nor the last round.
+#[test]
+fn several_workers_of_the_accuracy_pass_answer_as_one_does() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("targets")).unwrap();
+    let (_, text) = boardproof_plan::builtin::TARGETS.iter().find(|(name, _)| *name == "host").expect("it is builtin");
+    let several = text.replace("name = \"host\"", "name = \"several\"") + "accuracy_workers = 3\n";
+    std::fs::write(home.path("targets/several.toml"), several).unwrap();
+    let models = root().join("models");
+    let small = ["--samples", "100", "--iterations", "50", "--models", models.to_str().unwrap(), "--out", "record"];
+    let place = ["-v", "f32", "-v", "int8_qdq_pc", "-t", "several", "--target-folder", "targets"];
+    home.run([&["check", "mnist_dscnn"][..], &place, &small].concat()).expect_code(3);
+    let record = home.record("record");
+    let answers = |unit: &str, cell: &Cell| {
+        let same = |c: &&Cell| c.unit.as_str() == unit && c.variant == cell.variant;
+        let found = record.plan.cells.iter().find(same).expect("both are planned");
+        let Outcome::Measured(seen) = &record.outcomes[&found.id] else { panic!("{:?}", record.outcomes[&found.id]) };
+        seen.pass(Pass::Accuracy).and_then(|pass| pass.outputs.as_ref()).map(|file| file.digest)
+    };
+    for cell in record.plan.cells.iter().filter(|c| c.judged) {
+        assert!(answers("host", cell).is_some());
+        assert_eq!(answers("several", cell), answers("host", cell), "{}", cell.id);
+    }
 }

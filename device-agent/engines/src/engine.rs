@@ -13,7 +13,7 @@ use crate::self_check::{SelfCheck, SelfCheckLimits};
 use crate::tensor::{DType, Tensor, TensorView};
 
 /// An inference engine: turns model bytes into something that runs.
-pub trait Engine {
+pub trait Engine: Sync {
     /// Short name, as targets and records write it.
     fn name(&self) -> &'static str;
 

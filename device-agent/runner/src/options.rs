@@ -4,6 +4,9 @@ use crate::pass::RunError;
 use boardproof_engines::Preprocess;
 use serde::Deserialize;
 
+/// Most copies of a model that the accuracy pass may work with.
+const WORKERS_MAX: u32 = 64;
+
 /// Options of a run.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,6 +16,9 @@ pub struct Options {
     /// Threads of the engine.
     #[serde(default = "one")]
     pub threads: u32,
+    /// Inferences that the accuracy pass has on the way at the same time, each with a copy of the model.
+    #[serde(default = "one")]
+    pub accuracy_workers: u32,
     /// Samples of the self-check.
     #[serde(default = "eight")]
     pub self_check_samples: u32,
@@ -57,6 +63,9 @@ impl Options {
         let options: Self = serde_json::from_str(text).map_err(RunError::Options)?;
         if options.threads != 1 {
             return Err(RunError::Threads { found: options.threads });
+        }
+        if !(1..=WORKERS_MAX).contains(&options.accuracy_workers) {
+            return Err(RunError::Workers { limit: WORKERS_MAX, found: options.accuracy_workers });
         }
         Ok(options)
     }

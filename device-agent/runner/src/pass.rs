@@ -14,7 +14,11 @@ use boardproof_protocol::{
     CannotRun, Dtype, Event, Key, Output, Pass, Phase, RANK_MAX, Run, SelfCheck, Stage, Stream, TextKey,
 };
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
+
+/// Batches that a helper may be ahead of the thread that sends their answers.
+const ANSWERS_AHEAD: usize = 2;
 
 /// The runner could not do what it was asked. What the engine says about the model is no such error: that is an event.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,10 @@ pub enum RunError {
     Options(#[source] serde_json::Error),
     #[error("options: expected threads = 1, got {found}")]
     Threads { found: u32 },
+    #[error("options: expected 1 to {limit} accuracy workers, got {found}")]
+    Workers { limit: u32, found: u32 },
+    #[error("worker {worker} of the accuracy pass ended without an answer")]
+    Worker { worker: usize },
     #[error("options name no inputs")]
     NoInputs,
     #[error("no engine is called '{found}'; this runner has: {known}")]
@@ -269,29 +277,66 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// Batches go round between this thread and its helpers, one model each, and their answers leave in the order of the samples.
     fn accuracy(&self, wire: &mut Wire) -> Step<()> {
         let batch = self.run.batch.max(1) as usize;
         let mut loaded = self.load(wire, batch)?;
         wire.send(&Event::Phase(Phase::Measuring))?;
-        let (first, count) = (self.run.first as usize, self.run.count as usize);
-        let mut offsets: Vec<u64> = Vec::new();
+        let count = self.run.count as usize;
+        let workers = (self.options.accuracy_workers as usize).min(count.div_ceil(batch));
         let start = clock::now();
-        for at in (0..count).step_by(batch) {
-            let real = batch.min(count - at);
-            self.prepare(loaded.as_mut(), first + at, batch)?;
-            loaded.run()?;
-            let answers = loaded.answers()?;
-            if at == 0 {
-                offsets = self.announce(wire, loaded.as_ref(), &answers, batch)?;
+        std::thread::scope(|scope| {
+            let helpers: Vec<_> = (1..workers)
+                .map(|worker| {
+                    let (answers, answered) = sync_channel(ANSWERS_AHEAD);
+                    scope.spawn(move || self.help(worker, workers, &answers));
+                    answered
+                })
+                .collect();
+            let mut offsets: Vec<u64> = Vec::new();
+            for (number, at) in (0..count).step_by(batch).enumerate() {
+                let answers = match number % workers {
+                    0 => self.answer(loaded.as_mut(), at, batch)?,
+                    worker => helpers[worker - 1].recv().unwrap_or_else(|_| Err(RunError::Worker { worker }.into()))?,
+                };
+                if at == 0 {
+                    offsets = self.announce(wire, loaded.as_ref(), &answers, batch)?;
+                }
+                let real = batch.min(count - at);
+                for (index, (answer, offset)) in answers.iter().zip(&mut offsets).enumerate() {
+                    let bytes = &answer.bytes()[..answer.bytes().len() / batch * real];
+                    wire.data(Stream::Output(index as u16), offset, bytes)?;
+                }
+                wire.progress((at + real) as u64, count as u64)?;
             }
-            for (index, (answer, offset)) in answers.iter().zip(&mut offsets).enumerate() {
-                let bytes = &answer.bytes()[..answer.bytes().len() / batch * real];
-                wire.data(Stream::Output(index as u16), offset, bytes)?;
-            }
-            wire.progress((at + real) as u64, count as u64)?;
-        }
+            Ok::<(), Stop>(())
+        })?;
         number(wire, Key::MeasuredWallNs, clock::now() - start)?;
         Ok(())
+    }
+
+    /// Answers every batch whose turn is this worker's, until all are answered or nobody listens.
+    fn help(&self, worker: usize, workers: usize, answers: &SyncSender<Step<Vec<Tensor>>>) {
+        let batch = self.run.batch.max(1) as usize;
+        let mut loaded = match self.engine.load(&self.model, &self.load_options(batch)) {
+            Ok(loaded) => loaded,
+            Err(refusal) => {
+                let _ = answers.send(Err(refusal.into()));
+                return;
+            }
+        };
+        for at in (0..self.run.count as usize).step_by(batch).skip(worker).step_by(workers) {
+            if answers.send(self.answer(loaded.as_mut(), at, batch)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The answers to the batch that begins with this sample of the run.
+    fn answer(&self, loaded: &mut dyn Loaded, at: usize, batch: usize) -> Step<Vec<Tensor>> {
+        self.prepare(loaded, self.run.first as usize + at, batch)?;
+        loaded.run()?;
+        Ok(loaded.answers()?)
     }
 
     /// Says what outputs there are; returns where each one's bytes begin.

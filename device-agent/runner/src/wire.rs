@@ -15,7 +15,16 @@ pub struct Wire {
     input: StdinLock<'static>,
     output: BufWriter<StdoutLock<'static>>,
     scratch: Vec<u8>,
+    /// Bytes that wait for more of their stream, one entry per stream.
+    gathered: Vec<Gathered>,
     progress_next: u64,
+}
+
+/// Bytes of one stream that make one event: an answer may be a few bytes, and an event costs the board and the host more than those.
+struct Gathered {
+    stream: Stream,
+    offset: u64,
+    bytes: Vec<u8>,
 }
 
 /// The request as it came; [`Request::run`] borrows from it.
@@ -39,7 +48,13 @@ impl Wire {
     /// Takes standard input and output; nothing else may write there.
     pub fn open() -> Result<Self, RunError> {
         let output = BufWriter::with_capacity(2 * DATA_MAX, std::io::stdout().lock());
-        Ok(Self { input: std::io::stdin().lock(), output, scratch: vec![0; 2 * DATA_MAX], progress_next: 0 })
+        Ok(Self {
+            input: std::io::stdin().lock(),
+            output,
+            scratch: vec![0; 2 * DATA_MAX],
+            gathered: Vec::new(),
+            progress_next: 0,
+        })
     }
 
     /// Reads the one request.
@@ -55,20 +70,48 @@ impl Wire {
         Ok(RequestBytes(payload))
     }
 
-    /// Writes an event. Facts leave at once, so that what was learnt before a crash is known.
+    /// Writes an event behind the data that came before it. Facts leave at once, so that what was learnt before a crash is known.
     pub fn send(&mut self, event: &Event<'_>) -> Result<(), RunError> {
+        self.write_gathered()?;
         self.write(event)?;
         self.output.flush().map_err(RunError::Write)
     }
 
-    /// Writes bytes of a stream from `offset` on, in pieces, and moves the offset. They leave when the buffer is full or with the
-    /// next fact.
+    /// Takes bytes of a stream from `offset` on, and moves the offset. They leave when there are enough of them or with the next fact.
     pub fn data(&mut self, stream: Stream, offset: &mut u64, bytes: &[u8]) -> Result<(), RunError> {
         for piece in bytes.chunks(DATA_MAX) {
-            self.write(&Event::Data { stream, offset: *offset, bytes: piece })?;
+            let at = self.gathered.iter().position(|g| g.stream == stream).unwrap_or_else(|| {
+                self.gathered.push(Gathered { stream, offset: *offset, bytes: Vec::with_capacity(DATA_MAX) });
+                self.gathered.len() - 1
+            });
+            if self.gathered[at].bytes.len() + piece.len() > DATA_MAX {
+                self.write_one(at)?;
+            }
+            let gathered = &mut self.gathered[at];
+            if gathered.bytes.is_empty() {
+                gathered.offset = *offset;
+            }
+            gathered.bytes.extend_from_slice(piece);
             *offset += piece.len() as u64;
         }
         Ok(())
+    }
+
+    fn write_gathered(&mut self) -> Result<(), RunError> {
+        (0..self.gathered.len()).try_for_each(|at| self.write_one(at))
+    }
+
+    fn write_one(&mut self, at: usize) -> Result<(), RunError> {
+        let Gathered { stream, offset, ref mut bytes } = self.gathered[at];
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let bytes = std::mem::take(bytes);
+        let written = self.write(&Event::Data { stream, offset, bytes: &bytes });
+        let gathered = &mut self.gathered[at];
+        gathered.bytes = bytes;
+        gathered.bytes.clear();
+        written
     }
 
     /// Reports progress, now and then.
@@ -90,7 +133,8 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        // The last data may still be in the buffer; a reader that is gone needs no error.
+        // The last data may still be waiting; a reader that is gone needs no error.
+        let _ = self.write_gathered();
         let _ = self.output.flush();
     }
 }

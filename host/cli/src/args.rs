@@ -130,9 +130,9 @@ pub struct CheckArgs {
     /// Samples of the accuracy pass [default: the whole evalset]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub samples: Option<u64>,
-    /// Inferences of the latency pass, before the target's slowdown is taken into account
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub iterations: u32,
+    /// Inferences of the latency pass [default: 2000, fewer where the target says that it is slow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub iterations: Option<u32>,
     /// How long to wait for a unit that somebody else holds, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub wait: u64,

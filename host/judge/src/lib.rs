@@ -1,6 +1,7 @@
 //! Compares observations, applies the policy and renders reports. Pure: no file, no clock, no device.
 
 pub mod compare;
+mod each;
 pub mod evidence;
 pub mod gate;
 pub mod report;

@@ -188,7 +188,7 @@ impl Bench {
             build,
             link: LinkSpec::Ssh,
             power: PowerSpec::None,
-            limits: Limits { memory_bytes: None, pass_deadline_s: 60, slowdown: 1 },
+            limits: Limits { memory_bytes: None, pass_deadline_s: 60, slowdown: 1, accuracy_workers: 1 },
         };
         Ok(Reach::new(&unit, &target, Some(&self.agent), Path::new("unused"), Some(self.board.destination()))?)
     }

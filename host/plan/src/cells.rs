@@ -27,21 +27,26 @@ pub struct Wanted {
 pub struct Counts {
     /// Samples of the accuracy pass; 0 for the whole evalset.
     pub samples: u64,
-    /// Inferences of the latency pass, before the target's slowdown is taken into account.
-    pub latency_iterations: u32,
+    /// Inferences of the latency pass; `None` for as many as suit the target.
+    pub latency_iterations: Option<u32>,
     /// Warm-up inferences of the latency pass.
     pub latency_warmup: u32,
 }
 
 impl Default for Counts {
-    /// 2000 inferences give p99 with an early-stopping bound (it needs 662) and leave room for t = 2.
     fn default() -> Self {
-        Self { samples: 0, latency_iterations: 2000, latency_warmup: 50 }
+        Self { samples: 0, latency_iterations: None, latency_warmup: 50 }
     }
 }
 
-/// Fewest latency inferences on any target: a bound on p99 needs 662 (LoadGen's early-stopping rule, t = 1).
+/// Latency inferences on a target as fast as the host: a bound on p99 needs 662 (LoadGen's early-stopping rule, t = 1), and these leave
+/// room for t = 2.
+const LATENCY_ITERATIONS: u32 = 2000;
+/// Fewest on hardware: a slow board still gives p99.
 const LATENCY_ITERATIONS_MIN: u32 = 700;
+/// Fewest on an emulator, whose tail is that of the machine around it: enough for a tight bound on the median. A rule on p99 says how
+/// many more it takes.
+const LATENCY_ITERATIONS_MIN_EMULATED: u32 = 200;
 /// Samples per inference in the accuracy pass where the model leaves it open.
 const ACCURACY_BATCH: u32 = 16;
 
@@ -237,7 +242,7 @@ impl Site<'_> {
         let counts = &self.wanted.counts;
         let all = self.model.evalset.samples;
         let samples = if counts.samples == 0 { all } else { counts.samples.min(all) };
-        let iterations = (counts.latency_iterations / self.target.limits.slowdown).max(LATENCY_ITERATIONS_MIN);
+        let iterations = counts.latency_iterations.unwrap_or_else(|| usual_iterations(self.target));
         let (batch, samples, warmup, iterations) = match pass {
             Pass::Inspect => (1, all.min(8), 0, 0),
             Pass::Accuracy => (variant.batch.unwrap_or(ACCURACY_BATCH), samples, 0, 0),
@@ -254,4 +259,9 @@ impl Site<'_> {
             memory_limit_bytes: self.target.limits.memory_bytes,
         }
     }
+}
+
+fn usual_iterations(target: &Target) -> u32 {
+    let least = if target.emulated { LATENCY_ITERATIONS_MIN_EMULATED } else { LATENCY_ITERATIONS_MIN };
+    (LATENCY_ITERATIONS / target.limits.slowdown.max(1)).max(least)
 }

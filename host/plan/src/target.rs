@@ -5,6 +5,9 @@ use boardproof_record::TargetName;
 use boardproof_record::plan::{BuildSpec, Builder, Limits, LinkSpec, PowerSpec, SimFaults, Target};
 use serde::Deserialize;
 
+/// The runner takes no more.
+const ACCURACY_WORKERS_MAX: u32 = 64;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {
@@ -55,6 +58,8 @@ struct RawLimits {
     pass_deadline_s: u32,
     #[serde(default = "one")]
     slowdown: u32,
+    #[serde(default = "one")]
+    accuracy_workers: u32,
 }
 
 fn one() -> u32 {
@@ -71,6 +76,13 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
     }
     if raw.target.proved_note.trim().is_empty() {
         return Err(PlanError::value(file, "target.proved_note", "what was seen, or what would prove it", "nothing"));
+    }
+    if raw.limits.slowdown == 0 {
+        return Err(PlanError::value(file, "limits.slowdown", "1 or more", 0));
+    }
+    if !(1..=ACCURACY_WORKERS_MAX).contains(&raw.limits.accuracy_workers) {
+        let expected = format!("1 to {ACCURACY_WORKERS_MAX}");
+        return Err(PlanError::value(file, "limits.accuracy_workers", expected, raw.limits.accuracy_workers));
     }
     if let LinkSpec::Sim { faults, .. } = &raw.link {
         check_faults(file, faults)?;
@@ -94,7 +106,8 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
         limits: Limits {
             memory_bytes: raw.limits.memory_bytes,
             pass_deadline_s: raw.limits.pass_deadline_s,
-            slowdown: raw.limits.slowdown.max(1),
+            slowdown: raw.limits.slowdown,
+            accuracy_workers: raw.limits.accuracy_workers,
         },
     })
 }
@@ -119,6 +132,18 @@ mod tests {
     fn sim(faults: &str) -> Result<Target, PlanError> {
         let (_, text) = crate::builtin::TARGETS.iter().find(|(name, _)| *name == "sim").expect("it is one of them");
         parse_target("sim.toml", &format!("{text}\n[link.faults]\n{faults}"))
+    }
+
+    #[test]
+    fn no_worker_and_no_sample_in_time_are_refused() {
+        let (_, text) = crate::builtin::TARGETS.iter().find(|(name, _)| *name == "host").expect("it is one of them");
+        let limits = |line: &str| parse_target("host.toml", &format!("{text}{line}\n")).map(|target| target.limits);
+        assert_eq!(limits("accuracy_workers = 64").unwrap().accuracy_workers, 64);
+        assert_eq!(limits("").unwrap().accuracy_workers, 1);
+        for line in ["accuracy_workers = 0", "accuracy_workers = 65", "slowdown = 0"] {
+            let error = limits(line).unwrap_err().to_string();
+            assert!(error.contains(line.split(' ').next().unwrap()), "{line}: {error}");
+        }
     }
 
     #[test]

@@ -452,6 +452,13 @@ pub struct Limits {
     pub pass_deadline_s: u32,
     /// How much slower than the host it is expected to be: scales counts and deadlines.
     pub slowdown: u32,
+    /// Inferences that the accuracy pass has on the way at the same time, each with a copy of the model. Answers do not depend on it.
+    #[serde(default = "one")]
+    pub accuracy_workers: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// One device of a lab.

@@ -9,6 +9,7 @@ use boardproof_plan::{
     parse_target, plan,
 };
 use boardproof_record::EngineName;
+use boardproof_record::plan::Limits;
 use boardproof_record::record::Record;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -42,7 +43,8 @@ pub fn model(input: &[u8]) -> bool {
     assert!(model.evalset.samples > 0 && manifest.purposes.len() == model.variants.len());
     survives(model);
     for variant in model.variants.values() {
-        let text = options(model, variant);
+        let limits = Limits { memory_bytes: None, pass_deadline_s: 1, slowdown: 1, accuracy_workers: 2 };
+        let text = options(model, variant, &limits);
         assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "options that are no JSON: {text}");
     }
     if let Some(plan) = material::plan_of(&manifest, material::policy()) {

@@ -16,6 +16,7 @@ pub use answers::{Answers, Drop, Value, answers, samples_of, slice_samples};
 pub use decide::{Number, decide};
 pub use metrics::{Known, LOOSER, known_metrics};
 
+use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError};
 use boardproof_record::consistency::Inconsistent;
 use boardproof_record::observation::{CannotRun, Outcome};
@@ -83,8 +84,7 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
     baseline.map_or(Ok(()), |other| other.record.check())?;
     check_policy(&evidence.record.plan, policy, baseline.is_some())?;
     let judged: Vec<&Cell> = evidence.record.plan.cells.iter().filter(|c| c.judged).collect();
-    let cells =
-        judged.iter().map(|cell| judge_cell(evidence, policy, baseline, cell)).collect::<Result<Vec<_>, _>>()?;
+    let cells = each(&judged, |cell| judge_cell(evidence, policy, baseline, cell))?;
     for rule in &policy.rules {
         let looked = cells.iter().any(|c| c.rules.iter().any(|r| r.rule == rule.id));
         // A cell that has no numbers has its verdict already; that is not the rule's mistake.

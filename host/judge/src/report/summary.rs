@@ -5,6 +5,7 @@ use crate::compare::dialect::Dialect;
 use crate::compare::latency::{Latencies, LatencySummary};
 use crate::compare::numerics::{self, Metric, Options};
 use crate::compare::statistics::Confidence;
+use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError, Tensor};
 use crate::gate::{LOOSER, answers, fit, of_cell, samples_of, slice_samples};
 use boardproof_record::CellId;
@@ -244,8 +245,8 @@ pub struct TaskRow {
 /// Gathers a run.
 pub fn summarize(evidence: Evidence<'_>, judgement: &Judgement) -> Result<Summary, EvidenceError> {
     let record = evidence.record;
-    let judged = record.plan.cells.iter().filter(|c| c.judged);
-    let cells = judged.map(|cell| summarize_cell(evidence, judgement, cell)).collect::<Result<_, _>>()?;
+    let judged: Vec<&Cell> = record.plan.cells.iter().filter(|c| c.judged).collect();
+    let cells = each(&judged, |cell| summarize_cell(evidence, judgement, cell))?;
     Ok(Summary {
         verdict: judgement.verdict,
         policy: judgement.policy.clone(),

@@ -322,7 +322,7 @@ fn target(name: &str) -> Target {
         },
         link: LinkSpec::Local,
         power: PowerSpec::None,
-        limits: Limits { memory_bytes: None, pass_deadline_s: 60, slowdown: 1 },
+        limits: Limits { memory_bytes: None, pass_deadline_s: 60, slowdown: 1, accuracy_workers: 1 },
     }
 }
 

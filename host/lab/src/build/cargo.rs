@@ -1,7 +1,7 @@
 //! Running the builder and keeping what it made, by digest.
 
 use super::Program;
-use super::choose::{Choice, Tools, channel, choose, is_static, needs};
+use super::choose::{Choice, Tools, channel, choose, is_static, needs, rustc};
 use super::source::{SourceError, find_source, source_digest};
 use boardproof_record::Digest;
 use boardproof_record::plan::{BuildSpec, Builder};
@@ -108,7 +108,7 @@ impl Workshop {
     ) -> Result<Artifact, BuildError> {
         let (triple, compiler) = needs(program, spec);
         let choice = choose(triple, spec.builder, compiler, &Tools::detect(&self.root, compiler))?;
-        let toolchain = toolchain(&self.root);
+        let toolchain = rustc(&self.root, "-vV").unwrap_or_default();
         let flags = [
             RECIPE,
             triple,
@@ -227,11 +227,6 @@ fn tool_name(builder: Builder) -> &'static str {
         Builder::Cross => "cross",
         Builder::Zig => "cargo-zigbuild",
     }
-}
-
-fn toolchain(root: &Path) -> String {
-    let output = Command::new("rustc").arg("-vV").current_dir(root).output();
-    output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]

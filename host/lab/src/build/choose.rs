@@ -2,7 +2,9 @@
 
 use super::{BuildError, Program};
 use boardproof_record::plan::{BuildSpec, Builder};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Build tools found on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -177,14 +179,21 @@ fn output_of(program: &str, args: &[&str], folder: &Path) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// What rustc answers in a folder. Asked once per process: each time costs as much as a small model's whole pass.
+pub(super) fn rustc(root: &Path, question: &'static str) -> Option<String> {
+    static ANSWERS: Mutex<BTreeMap<(PathBuf, &str), Option<String>>> = Mutex::new(BTreeMap::new());
+    let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let ask = || output_of("rustc", &[question], root);
+    answers.entry((root.to_owned(), question)).or_insert_with(ask).clone()
+}
+
 fn host_triple(root: &Path) -> Option<String> {
-    let text = output_of("rustc", &["-vV"], root)?;
-    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
+    rustc(root, "-vV")?.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
 }
 
 /// Triples with a standard library under the sysroot. Asks rustc alone: rustup need not be there.
 fn installed_triples(root: &Path) -> Vec<String> {
-    let Some(sysroot) = output_of("rustc", &["--print", "sysroot"], root) else { return Vec::new() };
+    let Some(sysroot) = rustc(root, "--print=sysroot") else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(PathBuf::from(sysroot.trim()).join("lib/rustlib")) else { return Vec::new() };
     let has_std = |path: &PathBuf| path.join("lib").is_dir();
     let mut triples: Vec<_> = entries

@@ -1,13 +1,13 @@
 //! Options of the runner as JSON: which tensor of the evalset feeds which input, and how raw values become inputs.
 
-use boardproof_record::plan::{Model, Variant};
+use boardproof_record::plan::{Limits, Model, Variant};
 use serde_json::{Value, json};
 
 /// Samples that the self-check compares.
 const SELF_CHECK_SAMPLES: u32 = 8;
 
-/// Options for a variant of a model.
-pub fn options(model: &Model, variant: &Variant) -> String {
+/// Options for a variant of a model on a target.
+pub fn options(model: &Model, variant: &Variant, limits: &Limits) -> String {
     let inputs: Vec<Value> = model
         .inputs
         .iter()
@@ -22,5 +22,9 @@ pub fn options(model: &Model, variant: &Variant) -> String {
             input
         })
         .collect();
-    json!({ "inputs": inputs, "threads": 1, "self_check_samples": SELF_CHECK_SAMPLES }).to_string()
+    // Copies of the model would count against a limit that is meant for one.
+    let workers = if limits.memory_bytes.is_some() { 1 } else { limits.accuracy_workers };
+    let (threads, samples) = (1, SELF_CHECK_SAMPLES);
+    json!({ "inputs": inputs, "threads": threads, "accuracy_workers": workers, "self_check_samples": samples })
+        .to_string()
 }
