@@ -52,7 +52,7 @@ fn survey(path: &Path) -> Outcome<String> {
     let latency_us = median_us(loaded.as_mut())?;
     let integer = loaded.operators().iter().filter(|facts| facts.accumulator.as_deref() == Some("i32")).count();
     let float = loaded.operators().iter().filter(|facts| facts.accumulator.as_deref() == Some("f32")).count();
-    let check = self_check(&model, &options, &samples)?;
+    let check = self_check(&model, &options, loaded.as_mut(), &samples)?;
     let case = case(path, &model)?;
     Ok(format!("load {load_ms:.0} ms | run {latency_us:.1} us | mmm i32 {integer} f32 {float} | {check} | {case}"))
 }
@@ -69,10 +69,10 @@ fn median_us(loaded: &mut dyn Loaded) -> Outcome<f64> {
     Ok(times[times.len() / 2])
 }
 
-fn self_check(model: &[u8], options: &LoadOptions, samples: &[Tensor]) -> Outcome<String> {
+fn self_check(model: &[u8], options: &LoadOptions, loaded: &mut dyn Loaded, samples: &[Tensor]) -> Outcome<String> {
     let samples: Vec<Vec<TensorView<'_>>> = samples.iter().map(|sample| vec![sample.view()]).collect();
     let start = Instant::now();
-    let check = TractEngine.self_check(model, options, &samples, &SelfCheckLimits::default())?;
+    let check = TractEngine.self_check(model, options, loaded, &samples, &SelfCheckLimits::default())?;
     let verdict = match check.outcome {
         SelfCheckOutcome::Agrees => "agrees".to_owned(),
         SelfCheckOutcome::Parts { stage, operator, replaced } => {

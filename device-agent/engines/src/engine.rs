@@ -26,7 +26,8 @@ pub trait Engine: Sync {
     /// A `Refusal`: this engine cannot run this model. A verdict on the model, not a fault of the device.
     fn load(&self, model: &[u8], options: &LoadOptions) -> Result<Box<dyn Loaded>, Refusal>;
 
-    /// Runs samples through the engine's graph before and after its own optimization and says where they part.
+    /// Runs samples through a model that was loaded with these options, and through the engine's graph of it before any optimization,
+    /// and says where they part.
     ///
     /// Each sample is one list of input tensors, shaped like `Loaded::inputs` with the batch of `options`. Takes its own time and
     /// memory: keep it out of a process whose latency or memory is measured.
@@ -37,6 +38,7 @@ pub trait Engine: Sync {
         &self,
         model: &[u8],
         options: &LoadOptions,
+        loaded: &mut dyn Loaded,
         samples: &[Vec<TensorView<'_>>],
         limits: &SelfCheckLimits,
     ) -> Result<SelfCheck, Refusal>;

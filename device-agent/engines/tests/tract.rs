@@ -50,7 +50,8 @@ fn self_check(folder: &str, variant: &str, limits: &SelfCheckLimits) -> SelfChec
     let (input, _) = case(folder, "f32");
     let options = LoadOptions { batch: Some(8), ..LoadOptions::default() };
     let bytes = model(&format!("{folder}/{variant}.onnx"));
-    TractEngine.self_check(&bytes, &options, &[vec![input.view()]], limits).expect("a loadable model")
+    let mut loaded = TractEngine.load(&bytes, &options).expect("a loadable model");
+    TractEngine.self_check(&bytes, &options, loaded.as_mut(), &[vec![input.view()]], limits).expect("a loadable model")
 }
 
 #[test]
@@ -219,8 +220,9 @@ fn good_models_agree_with_themselves() {
 #[test]
 fn no_samples_is_no_agreement() {
     let samples: [Vec<TensorView<'_>>; 0] = [];
-    let check = TractEngine
-        .self_check(&model("adult_mlp/f32.onnx"), &LoadOptions::default(), &samples, &SelfCheckLimits::default())
-        .expect("a loadable model");
+    let (bytes, options) = (model("adult_mlp/f32.onnx"), LoadOptions::default());
+    let mut loaded = TractEngine.load(&bytes, &options).expect("a loadable model");
+    let limits = SelfCheckLimits::default();
+    let check = TractEngine.self_check(&bytes, &options, loaded.as_mut(), &samples, &limits).expect("a loadable model");
     assert!(matches!(check.outcome, SelfCheckOutcome::Unavailable { .. }), "{check:?}");
 }

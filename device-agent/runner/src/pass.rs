@@ -242,18 +242,17 @@ impl Job<'_> {
             }))?;
         }
         self.first_inference(wire, loaded.as_mut(), 1)?;
-        drop(loaded);
-        self.self_check(wire)
+        self.self_check(wire, loaded.as_mut())
     }
 
-    fn self_check(&self, wire: &mut Wire) -> Step<()> {
+    fn self_check(&self, wire: &mut Wire, loaded: &mut dyn Loaded) -> Step<()> {
         let count = (self.options.self_check_samples as u64).min(self.run.count) as usize;
         let first = self.run.first as usize;
         let batches: Vec<_> = (first..first + count).map(|i| self.samples.batch(i, 1)).collect();
         let views = batches.iter().map(|b| b.views()).collect::<Result<Vec<_>, _>>()?;
         // The check may take as long as half of the pass: the other half is for everything around it.
         let limits = SelfCheckLimits { deadline: Duration::from_millis(u64::from(self.run.deadline_ms) / 2) };
-        let check = self.engine.self_check(&self.model, &self.load_options(1), &views, &limits)?;
+        let check = self.engine.self_check(&self.model, &self.load_options(1), loaded, &views, &limits)?;
         let (agree, operator, detail) = match &check.outcome {
             SelfCheckOutcome::Agrees => (true, String::new(), String::new()),
             SelfCheckOutcome::Parts { stage, operator, replaced } => {

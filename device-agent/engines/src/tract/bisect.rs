@@ -16,7 +16,7 @@ use super::guard::guard;
 use super::loaded::TractModel;
 use super::operators::{datum_types, operator, works};
 use super::source::Source;
-use crate::engine::{LoadOptions, Loaded, Refusal, RunFailure, Stage};
+use crate::engine::{LoadOptions, Loaded, Refusal, RunFailure};
 use crate::self_check::{Arithmetic, Parting, SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};
 use crate::tensor::{Tensor, TensorView};
 
@@ -60,6 +60,7 @@ struct Check<'a> {
 pub(super) fn self_check(
     source: &Source,
     options: &LoadOptions,
+    loaded: &mut dyn Loaded,
     samples: &[Vec<TensorView<'_>>],
     limits: &SelfCheckLimits,
 ) -> Result<SelfCheck, Refusal> {
@@ -81,21 +82,18 @@ pub(super) fn self_check(
         Err(failure) => return Ok(unavailable(0, format!("the unoptimized graph does not run: {failure}"))),
     };
     let check = Check { source, options, samples, reference, tolerance, started, limits };
-    check.conclude(typed)
+    Ok(check.conclude(typed, loaded))
 }
 
 impl Check<'_> {
-    fn conclude(&self, typed: TypedModel) -> Result<SelfCheck, Refusal> {
-        let optimize = |graph: TypedModel| graph.into_optimized();
-        let shipped =
-            guard(|| optimize(typed.clone())).map_err(|trouble| self.source.refuse(Stage::Optimize, &trouble))?;
-        let apart = match answers(self.source, shipped, self.options, self.samples) {
+    fn conclude(&self, typed: TypedModel, loaded: &mut dyn Loaded) -> SelfCheck {
+        let apart = match answers_of(loaded, self.samples) {
             Ok(answers) => parting(&self.reference, &answers),
             // The optimized graph does not even run: as far apart as can be.
             Err(_) => Parting { relative_l2: f64::INFINITY, max_abs: f64::INFINITY },
         };
         let outcome = if apart.relative_l2 <= self.tolerance { SelfCheckOutcome::Agrees } else { self.locate(typed) };
-        Ok(SelfCheck { samples: self.samples.len(), parting: apart, tolerance: self.tolerance, outcome })
+        SelfCheck { samples: self.samples.len(), parting: apart, tolerance: self.tolerance, outcome }
     }
 
     /// Finds the first rewrite that moves the answers beyond the tolerance.
@@ -207,6 +205,10 @@ fn answers(
     samples: &[Vec<TensorView<'_>>],
 ) -> Result<Vec<Vec<Tensor>>, String> {
     let mut model = TractModel::planned(source, graph, options).map_err(|refusal| refusal.to_string())?;
+    answers_of(&mut model, samples)
+}
+
+fn answers_of(model: &mut dyn Loaded, samples: &[Vec<TensorView<'_>>]) -> Result<Vec<Vec<Tensor>>, String> {
     let mut run = |inputs: &[TensorView<'_>]| -> Result<Vec<Tensor>, RunFailure> {
         model.prepare(inputs)?;
         model.run()?;

@@ -39,10 +39,11 @@ impl Engine for TractEngine {
         &self,
         model: &[u8],
         options: &LoadOptions,
+        loaded: &mut dyn Loaded,
         samples: &[Vec<TensorView<'_>>],
         limits: &SelfCheckLimits,
     ) -> Result<SelfCheck, Refusal> {
-        bisect::self_check(&source::Source::parse(model)?, options, samples, limits)
+        bisect::self_check(&source::Source::parse(model)?, options, loaded, samples, limits)
     }
 }
 

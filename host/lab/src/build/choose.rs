@@ -27,10 +27,14 @@ impl Tools {
     /// Looks for everything that building the source in `root` with the target's compiler could use. There, because rustup chooses the
     /// toolchain by folder: another folder's may have other standard libraries.
     pub fn detect(root: &Path, compiler: Option<&str>) -> Self {
+        let (host_triple, triples) = std::thread::scope(|scope| {
+            let triples = scope.spawn(|| installed_triples(root));
+            (host_triple(root).unwrap_or_default(), triples.join().unwrap_or_default())
+        });
         Self {
             channel: channel(root),
-            host_triple: host_triple(root).unwrap_or_default(),
-            triples: installed_triples(root),
+            host_triple,
+            triples,
             compilers: compiler
                 .into_iter()
                 .chain([OWN_COMPILER])
@@ -182,9 +186,14 @@ fn output_of(program: &str, args: &[&str], folder: &Path) -> Option<String> {
 /// What rustc answers in a folder. Asked once per process: each time costs as much as a small model's whole pass.
 pub(super) fn rustc(root: &Path, question: &'static str) -> Option<String> {
     static ANSWERS: Mutex<BTreeMap<(PathBuf, &str), Option<String>>> = Mutex::new(BTreeMap::new());
-    let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let ask = || output_of("rustc", &[question], root);
-    answers.entry((root.to_owned(), question)).or_insert_with(ask).clone()
+    let answers = || ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (root.to_owned(), question);
+    if let Some(known) = answers().get(&key) {
+        return known.clone();
+    }
+    // Without the lock: another question may be asked meanwhile.
+    let answer = output_of("rustc", &[question], root);
+    answers().entry(key).or_insert(answer).clone()
 }
 
 fn host_triple(root: &Path) -> Option<String> {
