@@ -16,7 +16,7 @@ use boardproof_lab::reference;
 use boardproof_lab::ship::{Blob, prepare};
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, PlanError, Wanted};
-use boardproof_record::observation::{Fault, Outcome};
+use boardproof_record::observation::{Fault, Outcome, Shipped};
 use boardproof_record::plan::{Cell, LinkSpec, Target, Task, Unit};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::{Digest, EngineName};
@@ -201,33 +201,32 @@ impl Run<'_> {
             Ok(board) => board,
             Err(error) => return self.all_any(&cells, "switch the unit on", &error),
         };
-        let stores = cache_folder().join("units");
-        let reach = match Reach::new(
-            unit,
-            &target,
-            agent.as_ref(),
-            &stores,
-            board.as_ref().and_then(crate::board::Board::destination),
-        ) {
-            Ok(reach) => reach,
-            Err(error) => return self.all(&cells, Outcome::ShipFailed, "reach the unit", &error, error.hint()),
-        };
         if let Some(coding) = coding {
             // What it could not do, shipping will find again and tell.
             let _ = coding.join();
         }
-        let mut bench = Bench::new(reach, &lease, cache_folder(), wait, interrupted);
-        if board.is_some() {
+        let ready = Ready { target: &target, agent: agent.as_ref(), runner: &runner, board: board.as_ref() };
+        let done = self.measure_ready(unit, &cells, &lease, &ready);
+        // Whatever became of the cells: what was switched on is switched off.
+        let off = board.map_or(Ok(()), |board| board.switch_off(unit, &self.folder));
+        drop(lease);
+        done.and(off)
+    }
+
+    /// The cells of a unit that is held and switched on.
+    fn measure_ready(&mut self, unit: &Unit, cells: &[Cell], lease: &Lease, ready: &Ready<'_>) -> Result<()> {
+        let stores = cache_folder().join("units");
+        let destination = ready.board.and_then(crate::board::Board::destination);
+        let reach = match Reach::new(unit, ready.target, ready.agent, &stores, destination) {
+            Ok(reach) => reach,
+            Err(error) => return self.all(cells, Outcome::ShipFailed, "reach the unit", &error, error.hint()),
+        };
+        let wait = Duration::from_secs(self.args.wait);
+        let mut bench = Bench::new(reach, lease, cache_folder(), wait, interrupted);
+        if ready.board.is_some() {
             bench = bench.of_a_starting_unit();
         }
-        let ready = Ready { target: &target, agent: agent.as_ref(), runner: &runner, board: board.as_ref() };
-        self.measure_cells(&cells, &mut bench, &ready)?;
-        drop(bench);
-        if let Some(board) = board {
-            board.switch_off(unit, &self.folder)?;
-        }
-        drop(lease);
-        Ok(())
+        self.measure_cells(cells, &mut bench, ready)
     }
 
     /// The cells of a unit that is ready, one after the other; the record is saved after each.
@@ -334,6 +333,7 @@ impl Run<'_> {
                 console: Vec::new(),
                 attempts: Vec::new(),
                 passes: Vec::new(),
+                shipped: Shipped::default(),
             };
             self.record.outcomes.insert(cell.id.clone(), outcome(fault));
         }

@@ -4,6 +4,7 @@
 //! `cargo run --release -p boardproof-lab --example ship -- IMAGE AGENT RUNNER ROUNDS FILE...`, the files being model and evalset.
 
 use boardproof_lab::build::Artifact;
+use boardproof_lab::held::Held;
 use boardproof_lab::link::UnitLink;
 use boardproof_lab::link::client::Client;
 use boardproof_lab::link::ssh_command;
@@ -153,7 +154,7 @@ impl Bench {
         client.ask("take the lease", &Request::Acquire(wish), leased)?;
         let mut sum = Shipped::default();
         for blob in &self.blobs {
-            ship(client, self.epoch, blob, Some(&self.cache), &mut sum, &mut |_| {})?;
+            ship(client, &mut Held::new(self.epoch, "bench"), blob, Some(&self.cache), &mut sum, &mut |_| {})?;
         }
         Ok(sum)
     }

@@ -4,6 +4,7 @@
 pub mod build;
 pub mod events;
 mod fit;
+pub mod held;
 pub mod interrupt;
 mod kill;
 pub mod lease;

@@ -6,6 +6,7 @@ use crate::store::{RecordFolder, StoreError};
 use boardproof_record::Digest;
 use boardproof_record::observation::{Attempt, Ended, Observation};
 use boardproof_record::plan::{LinkSpec, Pass};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Words in the record for an observation that was taken from here.
@@ -30,8 +31,18 @@ fn place(cache: &Path, job: &Job<'_>) -> Option<PathBuf> {
         job.cell.engine.to_string(),
         job.options.clone(),
         passes,
+        processor(),
     ];
     Some(cache.join("answers").join(Digest::of(parts.join("\n").as_bytes()).to_string()))
+}
+
+/// What the engine chooses its kernels by: a cache may be shared by machines, or come along to another one.
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let names = ["model name", "flags", "Features", "CPU implementer", "CPU part", "isa"];
+    let says = |line: &&str| names.iter().any(|name| line.split(':').next().is_some_and(|key| key.trim() == *name));
+    let lines: BTreeSet<&str> = text.lines().filter(says).collect();
+    lines.into_iter().collect::<Vec<_>>().join("\n")
 }
 
 /// Takes a job's answers from the cache into the record. Anything unexpected there is a miss: measuring is always right.

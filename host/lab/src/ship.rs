@@ -2,6 +2,7 @@
 
 use crate::build::Artifact;
 use crate::events::{Event, Events};
+use crate::held::Held;
 use crate::link::Link;
 use crate::link::client::{Client, ClientError};
 use boardproof_protocol as wire;
@@ -94,29 +95,30 @@ pub fn prepare(program: &Blob, cache: &Path) -> Result<u64, ShipError> {
 
 /// Makes sure that the unit has this blob. Bytes that it has already are not sent; what is sent is added to `shipped`, also when it
 /// was in vain. `cache` keeps coded programs; without one, blobs go as they are: to a unit on this machine, coding takes longer than it
-/// saves.
+/// saves. The lease is renewed on the way.
 pub fn ship<L: Link>(
     client: &mut Client<L>,
-    epoch: u64,
+    held: &mut Held<'_>,
     blob: &Blob,
     cache: Option<&Path>,
     shipped: &mut Shipped,
     events: &mut dyn Events,
 ) -> Result<(), ShipError> {
     let start = Instant::now();
-    let done = ship_one(client, epoch, blob, cache, shipped, events);
+    let done = ship_one(client, held, blob, cache, shipped, events);
     shipped.elapsed_ms += start.elapsed().as_millis() as u64;
     done
 }
 
 fn ship_one<L: Link>(
     client: &mut Client<L>,
-    epoch: u64,
+    held: &mut Held<'_>,
     blob: &Blob,
     cache: Option<&Path>,
     shipped: &mut Shipped,
     events: &mut dyn Events,
 ) -> Result<(), ShipError> {
+    let epoch = held.epoch;
     let failed = |source| ShipError::Client { what: blob.what.clone(), source };
     let size = std::fs::metadata(&blob.path).map_err(|source| read_error(blob, source))?.len();
     let digest = wire::Digest(blob.digest.0);
@@ -137,7 +139,7 @@ fn ship_one<L: Link>(
     let mut advanced = |done| {
         events.hear(Event::Shipped { what: blob.what.clone(), done, total: coded.len() as u64 });
     };
-    let upload = Upload { epoch, digest, coded: &coded, sent: &mut shipped.wire_bytes, advanced: &mut advanced };
+    let upload = Upload { held, digest, coded: &coded, sent: &mut shipped.wire_bytes, advanced: &mut advanced };
     upload.run(client, offset).map_err(failed)?;
     let stored = client.ask("finish an upload", &Request::Finish { epoch, digest }, |reply| match reply {
         Reply::Stored { .. } => Some(()),
@@ -156,8 +158,8 @@ fn ready(reply: &Reply<'_>) -> Option<u64> {
 }
 
 /// An upload that was begun.
-struct Upload<'a> {
-    epoch: u64,
+struct Upload<'a, 'h> {
+    held: &'a mut Held<'h>,
     digest: wire::Digest,
     coded: &'a [u8],
     /// Coded bytes sent, counted whether they arrive or not.
@@ -166,18 +168,24 @@ struct Upload<'a> {
     advanced: &'a mut dyn FnMut(u64),
 }
 
-impl Upload<'_> {
+impl Upload<'_, '_> {
     /// Sends the coded bytes from `offset` on, as many chunks at a time as the unit gives credit for; the unit says after each what it
     /// wants next.
     fn run<L: Link>(self, client: &mut Client<L>, offset: u64) -> Result<(), ClientError> {
         const ACTION: &str = "upload a piece";
-        let Self { epoch, digest, coded, sent, advanced } = self;
+        let Self { held, digest, coded, sent, advanced } = self;
+        let epoch = held.epoch;
         let mut next = offset as usize;
         let mut on_the_way: VecDeque<u32> = VecDeque::new();
         // In a row: a lossy link may fail often on a long way, as long as it gets on.
         let mut failures = 0;
         loop {
-            while on_the_way.len() < client.chunk_window() && next < coded.len() {
+            if on_the_way.is_empty() && next < coded.len() && held.is_due() {
+                held.renew(client)?;
+            }
+            // Before the lease is renewed, what is on the way has to be answered.
+            let renews = !on_the_way.is_empty() && held.is_due();
+            while !renews && on_the_way.len() < client.chunk_window() && next < coded.len() {
                 let bytes = &coded[next..(next + client.chunk_bytes()).min(coded.len())];
                 let chunk = Chunk { epoch, digest, offset: next as u64, bytes };
                 on_the_way.push_back(client.post_next(ACTION, &Request::Chunk(chunk))?);

@@ -4,6 +4,7 @@
 //! `BOARDPROOF_SIM_SEED=N` repeats the one run that a failure names.
 
 use boardproof_lab::events::Event as Said;
+use boardproof_lab::held::Held;
 use boardproof_lab::link::client::{Client, ClientError, Patience};
 use boardproof_lab::link::{Link, LinkError, MemoryLink, SimUnit};
 use boardproof_lab::ship::{Blob, ShipError, ship};
@@ -62,7 +63,14 @@ fn attempt(unit: &SimUnit, material: &Material, cache: &Path, epoch: u64) -> Res
     let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
     client.ask("take the lease", &Request::Acquire(wish), |r| matches!(r, Reply::Leased { .. }).then_some(()))?;
     for blob in [&material.model, &material.evalset] {
-        ship(&mut client, epoch, blob, Some(cache), &mut Shipped::default(), &mut |_: Said| {})?;
+        ship(
+            &mut client,
+            &mut Held::new(epoch, "test"),
+            blob,
+            Some(cache),
+            &mut Shipped::default(),
+            &mut |_: Said| {},
+        )?;
     }
     let answers = run(&mut client, material, epoch, 1, Pass::Accuracy, Stream::Output(0))?;
     let ticks = run(&mut client, material, epoch, 2, Pass::Latency, Stream::Ticks)?;
@@ -210,7 +218,15 @@ fn shipped(blob: &Blob, plan: FaultPlan, seed: u64, cache: &Path) -> Vec<u64> {
         let leased = |r: &Reply<'_>| matches!(r, Reply::Leased { .. }).then_some(());
         let done = client.hello().and_then(|_| client.ask("take the lease", &Request::Acquire(wish), leased));
         let done = done.is_ok()
-            && ship(&mut client, epoch, blob, Some(cache), &mut Shipped::default(), &mut |_: Said| {}).is_ok();
+            && ship(
+                &mut client,
+                &mut Held::new(epoch, "test"),
+                blob,
+                Some(cache),
+                &mut Shipped::default(),
+                &mut |_: Said| {},
+            )
+            .is_ok();
         tries.push(client.traffic().0);
         if done {
             return tries;
@@ -224,13 +240,22 @@ struct Counted {
     link: MemoryLink,
     on_the_way: HashSet<u32>,
     most: Rc<Cell<usize>>,
+    /// Times that the lease was taken or renewed.
+    leases: Rc<Cell<usize>>,
 }
 
 impl Link for Counted {
     fn send(&mut self, payload: &[u8], deadline: Instant) -> Result<(), LinkError> {
-        if let Ok((header, Request::Chunk(_))) = decode_request(payload) {
-            self.on_the_way.insert(header.seq);
-            self.most.set(self.most.get().max(self.on_the_way.len()));
+        match decode_request(payload) {
+            Ok((header, Request::Chunk(_))) => {
+                self.on_the_way.insert(header.seq);
+                self.most.set(self.most.get().max(self.on_the_way.len()));
+            }
+            Ok((_, Request::Acquire(_))) => {
+                assert!(self.on_the_way.is_empty(), "answers that are on their way would be lost");
+                self.leases.set(self.leases.get() + 1);
+            }
+            _ => {}
         }
         self.link.send(payload, deadline)
     }
@@ -252,29 +277,41 @@ impl Link for Counted {
     }
 }
 
-#[test]
-fn no_more_chunks_are_on_their_way_than_the_device_gives_credit_for() {
+/// What shipping noise of this many bytes showed: most chunks on the way, leases, the device's credit.
+fn counted(bytes: usize, renewed_every: Duration) -> (usize, usize, usize) {
     let folder = tempfile::tempdir().unwrap();
     let mut dice = Dice::new(5);
     // Noise does not get smaller: many chunks.
-    let content: Vec<u8> = (0..100_000).map(|_| dice.roll() as u8).collect();
+    let content: Vec<u8> = (0..bytes).map(|_| dice.roll() as u8).collect();
     let path = folder.path().join("noise");
     std::fs::write(&path, &content).unwrap();
     let blob = Blob { what: "noise".into(), path, digest: Digest::of(&content), program: false };
     let device = SimDevice::new(1, 1 << 20);
     let inner = SimUnit::behind(SimLink::new(device, FaultPlan::default(), 1)).connect();
-    let most = Rc::new(Cell::new(0));
-    let link = Counted { link: inner, on_the_way: HashSet::new(), most: Rc::clone(&most) };
+    let (most, leases) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let link = Counted { link: inner, on_the_way: HashSet::new(), most: Rc::clone(&most), leases: Rc::clone(&leases) };
     let patience = link.patience();
     let mut client = Client::new(link, patience, || false);
     let greeting = client.hello().unwrap();
     let wish = Acquire { epoch: 1, holder: "test", ttl_ms: 1000 };
     client.ask("lease", &Request::Acquire(wish), |r| matches!(r, Reply::Leased { .. }).then_some(())).unwrap();
-    let mut shipped = Shipped::default();
-    ship(&mut client, 1, &blob, Some(folder.path()), &mut shipped, &mut |_: Said| {}).unwrap();
-    assert_eq!((greeting.chunk_window, most.get()), (4, 4), "all of the credit is used, and no more");
+    let (mut held, mut shipped) = (Held::new(1, "test").renewed_every(renewed_every), Shipped::default());
+    ship(&mut client, &mut held, &blob, Some(folder.path()), &mut shipped, &mut |_: Said| {}).unwrap();
     assert_eq!(shipped.content_bytes, content.len() as u64);
     assert!(shipped.wire_bytes >= content.len() as u64, "{shipped:?}");
+    (most.get(), leases.get(), usize::from(greeting.chunk_window))
+}
+
+#[test]
+fn no_more_chunks_are_on_their_way_than_the_device_gives_credit_for() {
+    assert_eq!(counted(100_000, Duration::MAX), (4, 1, 4), "all of the credit is used, and no more");
+}
+
+#[test]
+fn the_lease_is_renewed_while_one_upload_goes_on() {
+    let (most, leases, window) = counted(100_000, Duration::ZERO);
+    assert_eq!(most, window, "between two renewals the credit is used as ever");
+    assert!(leases > 10, "{leases}");
 }
 
 #[test]
@@ -300,7 +337,9 @@ fn what_was_sent_in_vain_is_counted() {
         if !ready {
             continue;
         }
-        if ship(&mut client, epoch, &blob, Some(folder.path()), &mut shipped, &mut |_: Said| {}).is_ok() {
+        if ship(&mut client, &mut Held::new(epoch, "test"), &blob, Some(folder.path()), &mut shipped, &mut |_: Said| {})
+            .is_ok()
+        {
             break;
         }
         failures += 1;

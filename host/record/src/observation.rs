@@ -47,6 +47,9 @@ pub struct Fault {
     /// Passes that had been measured before the fault: nothing measured is lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passes: Vec<PassObservation>,
+    /// What was shipped until then.
+    #[serde(default)]
+    pub shipped: Shipped,
 }
 
 /// One try at something.

@@ -5,6 +5,7 @@ use crate::Seed;
 use crate::bytes::{Bytes, put_piece};
 use crate::messages::{golden, payload};
 use boardproof_lab::events::Event as Said;
+use boardproof_lab::held::Held;
 use boardproof_lab::link::client::{Client, Patience};
 use boardproof_lab::link::{Link, LinkError};
 use boardproof_lab::measure::{Asked, Job, environment, run_pass};
@@ -136,7 +137,8 @@ fn encoded(reply: &Reply<'_>) -> Vec<u8> {
 fn upload(client: &mut Client<Scripted<'_>>) -> bool {
     thread_local!(static MATERIAL: (TempDir, Blob) = material());
     MATERIAL.with(|(folder, blob)| {
-        ship(client, 1, blob, Some(folder.path()), &mut Shipped::default(), &mut |_: Said| {}).is_ok()
+        ship(client, &mut Held::new(1, "fuzz"), blob, Some(folder.path()), &mut Shipped::default(), &mut |_: Said| {})
+            .is_ok()
     })
 }
 

@@ -4,7 +4,7 @@ use crate::Seed;
 use crate::judgement::show;
 use crate::material;
 use boardproof_judge::evidence::Evidence;
-use boardproof_record::observation::{Attempt, Fault, Outcome};
+use boardproof_record::observation::{Attempt, Fault, Outcome, Shipped};
 use boardproof_record::record::Record;
 use boardproof_record::verdict::Verdict;
 
@@ -40,6 +40,7 @@ pub fn seeds() -> Vec<Seed> {
         console: vec!["Kernel panic".into()],
         attempts: vec![Attempt { action: "accuracy pass".into(), elapsed_ms: 5, error: Some("cut".into()) }],
         passes: Vec::new(),
+        shipped: Shipped::default(),
     };
     let ways = [
         ("not_run", Outcome::NotRun),

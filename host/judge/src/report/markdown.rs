@@ -2,7 +2,7 @@
 
 use super::summary::{CellSummary, Summary};
 use super::text::word;
-use super::{amount, duration_ns};
+use super::{amount, date, duration_ns};
 use boardproof_record::verdict::Verdict;
 use std::fmt::Write;
 
@@ -14,6 +14,8 @@ pub fn render(summary: &Summary) -> String {
     let mut cells: Vec<&CellSummary> = summary.cells.iter().collect();
     cells.sort_by_key(|c| std::cmp::Reverse(c.verdict));
     let mut text = format!("## boardproof: {}\n\n{}\n\n", word(summary.verdict), escape(&summary.sentence()));
+    let _ =
+        writeln!(text, "Measured {} by boardproof {}.\n", date(summary.started_unix_s), escape(&summary.boardproof));
     if cells.iter().any(|c| c.emulated) {
         text += "Timings marked *emulated* are an emulator's and say nothing about hardware.\n\n";
     }

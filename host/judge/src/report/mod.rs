@@ -52,3 +52,38 @@ pub fn metric_name(metric: &str) -> &str {
         other => other,
     }
 }
+
+/// Seconds since 1970 as date and minute in UTC. Howard Hinnant's algorithm for days of the proleptic Gregorian calendar
+/// (<https://howardhinnant.github.io/date_algorithms.html>), for days from 1970 on.
+pub fn date(unix_s: u64) -> String {
+    let (days, minutes) = (unix_s / 86_400 + 719_468, unix_s % 86_400 / 60);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (unix_s, expected) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (951_868_799, "2000-02-29 23:59 UTC"),
+            (951_868_800, "2000-03-01 00:00 UTC"),
+            (1_704_067_199, "2023-12-31 23:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ] {
+            assert_eq!(date(unix_s), expected);
+        }
+        // A record may say anything.
+        assert!(date(u64::MAX).ends_with(" UTC"));
+    }
+}

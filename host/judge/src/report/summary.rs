@@ -285,7 +285,10 @@ fn summarize_cell(evidence: Evidence<'_>, judgement: &Judgement, cell: &Cell) ->
         reason: judged.map_or_else(|| "not judged".into(), |j| j.reason.clone()),
         samples: samples_of(cell),
         samples_all: model.evalset.samples,
-        notes: notes(evidence, cell, judged.map_or(&[], |j| j.rules.as_slice())),
+        notes: notes(evidence, cell, judged.map_or(&[], |j| j.rules.as_slice()))
+            .into_iter()
+            .chain(compared.note)
+            .collect(),
         rules: judged.map(|j| j.rules.clone()).unwrap_or_default(),
         drift: compared.split,
         task: task_rows(evidence, cell)?,
@@ -299,7 +302,7 @@ fn summarize_cell(evidence: Evidence<'_>, judgement: &Judgement, cell: &Cell) ->
         operators: seen.and_then(|s| s.pass(Pass::Inspect)).map(|p| p.operators.clone()).unwrap_or_default(),
         environment: seen.map(|s| s.environment_before.clone()).unwrap_or_default(),
         device: seen.map(|s| s.device.clone()),
-        shipped: seen.map(|s| s.shipped).unwrap_or_default(),
+        shipped: shipped(&evidence.record.outcomes[&cell.id]),
         failed_attempts: attempts(&evidence.record.outcomes[&cell.id]),
         fault: fault(&evidence.record.outcomes[&cell.id]),
     })
@@ -361,6 +364,13 @@ fn fault(outcome: &Outcome) -> Option<Fault> {
     }
 }
 
+fn shipped(outcome: &Outcome) -> Shipped {
+    match outcome {
+        Outcome::Measured(seen) => seen.shipped,
+        _ => fault(outcome).map(|fault| fault.shipped).unwrap_or_default(),
+    }
+}
+
 fn attempts(outcome: &Outcome) -> Vec<Attempt> {
     let all = match outcome {
         Outcome::Measured(seen) => seen.attempts.as_slice(),
@@ -375,6 +385,9 @@ fn attempts(outcome: &Outcome) -> Vec<Attempt> {
 /// Outputs of the cell against those of the reference and of the host.
 #[derive(Default)]
 struct Compared {
+    output: String,
+    /// Which output it is, where there are several.
+    note: Option<String>,
     split: Option<DriftSplit>,
     errors: Vec<ErrorBin>,
     metrics: Vec<Figure>,
@@ -382,38 +395,41 @@ struct Compared {
 }
 
 impl Compared {
+    /// Of several outputs the one that is furthest from the reference, as the rules see it.
     fn of(evidence: Evidence<'_>, cell: &Cell) -> Result<Self, EvidenceError> {
-        let first = |other: Option<&Cell>| -> Result<Option<Tensor<'_>>, EvidenceError> {
-            match other {
-                Some(other) => Ok(evidence.outputs(&other.id)?.and_then(|o| o.into_iter().next())),
-                None => Ok(None),
-            }
+        let outputs = |other: Option<&Cell>| -> Result<Vec<Tensor<'_>>, EvidenceError> {
+            Ok(other.map(|other| evidence.outputs(&other.id)).transpose()?.flatten().unwrap_or_default())
         };
         let (reference, host, own) =
-            (first(evidence.reference(cell))?, first(evidence.on_host(cell))?, first(Some(cell))?);
-        let Some(own) = own else { return Ok(Self::default()) };
-        let compare = |r: &Option<Tensor<'_>>, c: &Option<Tensor<'_>>| {
-            let (r, c) = (r.as_ref()?, c.as_ref()?);
-            numerics::compare(&r.view(), &c.view(), Options::default()).ok()
+            (outputs(evidence.reference(cell))?, outputs(evidence.on_host(cell))?, outputs(Some(cell))?);
+        let all = own.iter().map(|output| Self::of_output(output, &reference, &host));
+        // Without a number there is nothing that could be worse.
+        let db = |compared: &Self| compared.split.and_then(|split| split.total_db).unwrap_or(f64::NEG_INFINITY);
+        let Some(worst) = all.min_by(|a, b| db(a).total_cmp(&db(b))) else { return Ok(Self::default()) };
+        let note = (own.len() > 1)
+            .then(|| format!("drift and errors are those of output '{}', the worst of {}", worst.output, own.len()));
+        Ok(Self { note, ..worst })
+    }
+
+    fn of_output(own: &Tensor<'_>, reference: &[Tensor<'_>], host: &[Tensor<'_>]) -> Self {
+        let same = |others: &'_ [Tensor<'_>]| others.iter().position(|other| other.name == own.name);
+        let (reference, host) = (same(reference).map(|i| &reference[i]), same(host).map(|i| &host[i]));
+        let compare = |r: Option<&Tensor<'_>>, c: Option<&Tensor<'_>>| {
+            numerics::compare(&r?.view(), &c?.view(), Options::default()).ok()
         };
         let db = |s: Option<&numerics::Summary>| s.and_then(|s| s.value(Metric::SqnrDb).ok());
-        let own = Some(own);
         let (quantization, deployment, total) =
-            (compare(&reference, &host), compare(&host, &own), compare(&reference, &own));
+            (compare(reference, host), compare(host, Some(own)), compare(reference, Some(own)));
         let split = DriftSplit {
             quantization_db: db(quantization.as_ref()),
             deployment_db: db(deployment.as_ref()),
             total_db: db(total.as_ref()),
         };
-        let Some(total) = total else { return Ok(Self { split: Some(split), ..Self::default() }) };
+        let bare = Self { output: own.name.clone(), split: Some(split), ..Self::default() };
+        let Some(total) = total else { return bare };
         let metrics = Metric::ALL.iter().map(|m| Figure::new(m.name(), m.unit(), total.value(*m)));
         let dialects = Dialect::ALL.iter().map(|d| Figure::new(d.name(), "", d.value(&total)));
-        Ok(Self {
-            split: Some(split),
-            errors: error_bins(&total),
-            metrics: metrics.collect(),
-            dialects: dialects.collect(),
-        })
+        Self { errors: error_bins(&total), metrics: metrics.collect(), dialects: dialects.collect(), ..bare }
     }
 }
 

@@ -6,8 +6,9 @@ use crate::good::{
     Case, DEVICE_REFERENCE, HOST_VARIANT, INFERENCES, JUDGED, Output, REFERENCE, SAMPLES, answers, good, id, label,
     ticks,
 };
-use boardproof_record::observation::{Attempt, Ended, Fault, Outcome, SelfCheck};
-use boardproof_record::plan::{Pass, PassPlan, Role, Task, Tolerance};
+use boardproof_judge::report::summary::summarize;
+use boardproof_record::observation::{Attempt, Ended, Fault, Outcome, SelfCheck, Shipped};
+use boardproof_record::plan::{Pass, PassPlan, Role, Task, TensorSpec, Tolerance};
 use boardproof_record::policy::{Against, Direction};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::verdict::Verdict;
@@ -24,6 +25,7 @@ fn fault() -> Fault {
         console: Vec::new(),
         attempts: vec![Attempt { action: "accuracy pass".into(), elapsed_ms: 5, error: Some("cut".into()) }],
         passes: Vec::new(),
+        shipped: Shipped::default(),
     }
 }
 
@@ -531,4 +533,27 @@ fn a_tolerance_that_is_looser_than_the_policy_says_so() {
     let judgement = case.judge().unwrap();
     let rule = judgement.cells[0].rules.iter().find(|r| r.rule.as_str() == "accuracy-drop").unwrap();
     assert_eq!(rule.limit_reason, "model.toml, looser than the policy's 1.00 %: the customer agreed to three points");
+}
+
+/// The report shows the output on which the rule stands.
+#[test]
+fn of_two_outputs_the_report_shows_the_one_that_the_rule_looks_at() {
+    let mut case = good();
+    let more = case.model().outputs[0].clone();
+    case.model().outputs.push(TensorSpec { name: "more".into(), ..more });
+    let noise = |cell: &str| if cell == JUDGED { 0.5 } else { 0.0 };
+    for cell in [REFERENCE, HOST_VARIANT, JUDGED] {
+        let of = |name: &'static str, noise: f32| {
+            let bytes = answers(noise).iter().flat_map(|v| v.to_le_bytes()).collect();
+            (name, Dtype::F32, vec![SAMPLES, 3], bytes)
+        };
+        case.outputs(cell, &[of("scores", 0.0), of("more", noise(cell))]);
+    }
+    let judgement = case.judge().unwrap();
+    let drift = judgement.cells[0].rules.iter().find(|r| r.rule.as_str() == "drift").unwrap();
+    let seen = &summarize(case.evidence(), &judgement).unwrap().cells[0];
+    let split = seen.drift.unwrap();
+    assert!(drift.observed.is_some() && split.total_db == drift.observed, "{split:?} {drift:?}");
+    assert_eq!(split.quantization_db, Some(f64::INFINITY));
+    assert!(seen.notes.iter().any(|note| note.contains("output 'more', the worst of 2")), "{:?}", seen.notes);
 }

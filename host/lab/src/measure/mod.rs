@@ -15,6 +15,7 @@ pub use pass::{Asked, environment, run as run_pass};
 
 use crate::events::{Event, Events};
 use crate::fit;
+use crate::held::{Held, RENEW_EVERY, TTL_MS};
 use crate::lease::Lease;
 use crate::link::UnitLink;
 use crate::link::client::{Client, ClientError, Greeting, pause};
@@ -94,10 +95,6 @@ const COME_BACK: Duration = Duration::from_secs(90);
 /// Between two looks for it.
 const KNOCK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long the agent keeps the unit for a host that is silent.
-const LEASE_TTL_MS: u32 = 60_000;
-/// How often the lease is renewed.
-const RENEW_EVERY_S: u64 = 15;
 /// Times a pass is tried when the link breaks.
 const ATTEMPTS: u32 = 2;
 
@@ -246,7 +243,7 @@ impl Bench {
             self.session = Some((client, greeting));
             self.renewed = None;
         }
-        let due = self.renewed.is_none_or(|at| at.elapsed().as_secs() >= RENEW_EVERY_S);
+        let due = self.renewed.is_none_or(|at| at.elapsed() >= RENEW_EVERY);
         let session = self.session.as_mut().expect("made above");
         if due {
             let wish = Wish { holder: &self.holder, before: &self.before, wait: self.wait };
@@ -286,9 +283,9 @@ impl Bench {
         let cache = Some(self.cache.clone()).filter(|_| self.reach.is_far());
         self.session()?;
         // The session has taken the lease, under an epoch that the agent may have raised.
-        let epoch = self.epoch;
+        let (epoch, holder) = (self.epoch, self.holder.clone());
         let (client, _) = self.session()?;
-        Ok(ship(client, epoch, blob, cache.as_deref(), shipped, events)?)
+        Ok(ship(client, &mut Held::new(epoch, &holder), blob, cache.as_deref(), shipped, events)?)
     }
 
     fn next_job(&mut self) -> u32 {
@@ -392,7 +389,7 @@ struct Wish<'a> {
 }
 
 fn wish_for(client: &mut Client<UnitLink>, epoch: u64, holder: &str) -> Result<(), ClientError> {
-    let wish = Acquire { epoch, holder, ttl_ms: LEASE_TTL_MS };
+    let wish = Acquire { epoch, holder, ttl_ms: TTL_MS };
     client.ask("take the unit's lease", &Request::Acquire(wish), |reply| match reply {
         Reply::Leased { .. } => Some(()),
         _ => None,
@@ -430,6 +427,7 @@ fn outcome_of(error: &BenchError, work: Work) -> Outcome {
         console: Vec::new(),
         attempts: work.attempts,
         passes: work.passes,
+        shipped: work.shipped,
     };
     match work.stage {
         _ if error.timed_out() => Outcome::TimedOut(fault),

@@ -1,13 +1,14 @@
 //! One pass: ask for it, pull its events, put its streams into files of the record.
 
 use super::window::Window;
-use super::{BenchError, Job, LEASE_TTL_MS, RENEW_EVERY_S, facts};
+use super::{BenchError, Job, facts};
 use crate::events::{Event, Events};
+use crate::held::Held;
 use crate::link::Link;
 use crate::link::client::{Client, ClientError};
 use crate::store::RecordFolder;
 use boardproof_protocol as wire;
-use boardproof_protocol::{Acquire, Reply, Request, Run, Stream};
+use boardproof_protocol::{Reply, Request, Run, Stream};
 use boardproof_record::observation::{Ended, Facts, FileRef, Operator, PassObservation, SelfCheck};
 use boardproof_record::plan::{Pass, PassPlan};
 use safetensors::tensor::TensorView;
@@ -75,23 +76,19 @@ pub fn run<L: Link>(
     let mut seen = Seen::default();
     let nothing_new = Cell::new(None);
     let deadline = Instant::now() + Duration::from_millis(u64::from(plan.deadline_ms)) + MARGIN;
-    let mut renewed = Instant::now();
+    let mut held = Held::new(asked.epoch, asked.holder);
     let listener = RefCell::new(events);
     let pulled = client.pull(
         asked.number,
         deadline,
         |event| {
             window.see(event, nothing_new.get(), &mut seen.facts);
-            seen.take(plan.pass, event, *listener.borrow_mut())
+            seen.take(plan, event, *listener.borrow_mut())
         },
         |client| {
             nothing_new.set(client.nothing_new());
             listener.borrow_mut().hear(Event::Waited);
-            if renewed.elapsed().as_secs() >= RENEW_EVERY_S {
-                renew(client, asked)?;
-                renewed = Instant::now();
-            }
-            Ok(())
+            if held.is_due() { held.renew(client) } else { Ok(()) }
         },
     );
     if matches!(pulled, Err(ClientError::Interrupted)) {
@@ -100,14 +97,6 @@ pub fn run<L: Link>(
     }
     pulled?;
     seen.finish(asked, folder)
-}
-
-fn renew<L: Link>(client: &mut Client<L>, asked: &Asked<'_>) -> Result<(), ClientError> {
-    let wish = Acquire { epoch: asked.epoch, holder: asked.holder, ttl_ms: LEASE_TTL_MS };
-    client.ask("renew the unit's lease", &Request::Acquire(wish), |reply| match reply {
-        Reply::Leased { .. } => Some(()),
-        _ => None,
-    })
 }
 
 fn accepted(reply: &Reply<'_>) -> Option<()> {
@@ -134,7 +123,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn take(&mut self, pass: Pass, event: &wire::Event<'_>, events: &mut dyn Events) -> Result<(), ClientError> {
+    fn take(&mut self, plan: &PassPlan, event: &wire::Event<'_>, events: &mut dyn Events) -> Result<(), ClientError> {
         match event {
             wire::Event::Operator(op) => self.operators.push(facts::operator(op)),
             wire::Event::SelfCheck(check) => self.self_check = Some(facts::self_check(check)),
@@ -145,7 +134,13 @@ impl Seen {
                 self.outputs.insert(output.index, Announced { name: output.name.into(), dtype: output.dtype, shape });
             }
             wire::Event::Data { stream, offset, bytes } => {
+                let most = self.bytes_of(*stream, plan);
                 let kept = self.streams.entry(*stream).or_default();
+                if kept.len() as u64 + bytes.len() as u64 > most {
+                    let found = format!("{} bytes of {stream:?} after {} of {most}", bytes.len(), kept.len());
+                    let expected = "no more than was announced";
+                    return Err(ClientError::Unexpected { action: "follow the job", expected, found });
+                }
                 if kept.len() as u64 != *offset {
                     let found = format!("a piece of {stream:?} at {offset}, {} bytes are here", kept.len());
                     return Err(ClientError::Unexpected {
@@ -157,13 +152,28 @@ impl Seen {
                 kept.extend_from_slice(bytes);
             }
             wire::Event::Progress { done, total } => {
-                events.hear(Event::PassAdvanced { pass, done: *done, total: *total })
+                events.hear(Event::PassAdvanced { pass: plan.pass, done: *done, total: *total })
             }
             wire::Event::Ended(ended) => self.ended = Some(facts::ended(*ended)),
             wire::Event::Phase(_) => {}
             fact => facts::add(&mut self.facts, fact),
         }
         Ok(())
+    }
+
+    /// Length that a stream will have: a unit that says more than it announced must not fill this machine's memory.
+    fn bytes_of(&self, stream: Stream, plan: &PassPlan) -> u64 {
+        match stream {
+            Stream::Ticks => u64::from(plan.iterations) * 8,
+            Stream::Output(index) => self.outputs.get(&index).map_or(0, |output| {
+                let (_, size) = facts::dtype(output.dtype);
+                let samples = output.shape.first().map_or(0, |first| (*first as u64).min(plan.samples));
+                let rest = output.shape.iter().skip(1);
+                rest.fold((size as u64).saturating_mul(samples), |product, extent| {
+                    product.saturating_mul(*extent as u64)
+                })
+            }),
+        }
     }
 
     fn finish(self, asked: &Asked<'_>, folder: &RecordFolder) -> Result<PassObservation, BenchError> {

@@ -4,7 +4,7 @@ pub mod plot;
 
 use super::summary::{CellSummary, ErrorBin, Figure, Summary};
 use super::text::word;
-use super::{amount, bytes, duration_ns};
+use super::{amount, bytes, date, duration_ns};
 use boardproof_record::verdict::{RuleResult, Verdict};
 use plot::{Bar, Marker};
 use std::fmt::Write;
@@ -23,6 +23,12 @@ pub fn render(summary: &Summary) -> String {
         class(summary.verdict),
         word(summary.verdict),
         escape(&summary.sentence())
+    );
+    let _ = writeln!(
+        page,
+        "<p class=\"soft\">Measured {} by boardproof {}</p>",
+        date(summary.started_unix_s),
+        escape(&summary.boardproof)
     );
     if summary.cells.iter().any(|c| c.emulated) {
         page += "<p class=\"notice\">Some units are emulated. Their timings are the emulator's and say nothing about hardware; answers and memory are real.</p>\n";
