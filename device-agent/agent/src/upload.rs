@@ -16,6 +16,8 @@ use std::thread::JoinHandle;
 
 /// Largest window of a zstd frame that is taken, as a power of two: the decoder keeps that much in memory, here 8 MiB.
 const WINDOW_LOG_MAX: u32 = 23;
+/// What zstd says when it gets no memory for its window.
+const NOT_ENOUGH_MEMORY: &str = "not enough memory";
 /// Bytes decoded or read at once.
 const PIECE: usize = 64 * 1024;
 
@@ -340,6 +342,10 @@ fn fill(source: &mut impl Read, piece: &mut [u8]) -> Result<usize, DecodeError> 
 /// Errors of the decoder come as `Other`, that of a frame without its end as `UnexpectedEof`; those of the file carry their own kind.
 fn decode_error(error: io::Error) -> DecodeError {
     match error.kind() {
+        // zstd has no kind for it; what was received is as good as before.
+        io::ErrorKind::Other if error.to_string().contains(NOT_ENOUGH_MEMORY) => {
+            DecodeError::Io(io::Error::new(io::ErrorKind::OutOfMemory, error))
+        }
         io::ErrorKind::Other | io::ErrorKind::UnexpectedEof => {
             DecodeError::Content(format!("bytes that are no zstd frame: {error}"))
         }
@@ -479,6 +485,16 @@ mod tests {
         let (_folder, store) = store(None);
         let error = send(&store, &begin_of(&content, &coded, Coding::Zstd), &coded).unwrap_err();
         assert!(error.to_string().contains("requires too much memory"), "{error}");
+    }
+
+    #[test]
+    fn want_of_memory_is_no_damage() {
+        let said = |text: &str| decode_error(io::Error::other(text.to_owned()));
+        assert!(matches!(said("Allocation error : not enough memory"), DecodeError::Io(_)));
+        assert!(matches!(said("Frame requires too much memory for decoding"), DecodeError::Content(_)));
+        assert!(matches!(said("Data corruption detected"), DecodeError::Content(_)));
+        let no_disk = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(matches!(decode_error(no_disk), DecodeError::Io(_)));
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub const VERSION_MIN: u16 = 2;
 /// Newest protocol version this crate speaks.
 pub const VERSION_CURRENT: u16 = 2;
 
+/// Exit code of a runner that could not do what it was asked for reasons that are not the model's: an evalset that cannot be read, a
+/// request that makes no sense. No engine ends with it, so it is a fault and no verdict.
+pub const RUNNER_FAULT: u8 = 70;
+
 /// Digest of the message table. Host and device print it, so that two builds that differ are told apart; the test
 /// `the_schema_is_that_of_the_golden_bytes` says when it must change.
 pub const SCHEMA: u64 = 0x0210_bff5_9d54_bc1c;

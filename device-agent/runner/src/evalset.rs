@@ -1,31 +1,43 @@
-//! Samples of an evalset, by input of the model.
+//! Samples of an evalset, by input of the model. They are read when they are needed: an evalset may be larger than the board's memory, and
+//! what it takes must not look like the model's.
 
 use crate::options::Options;
 use crate::pass::RunError;
 use boardproof_engines::{DType, TensorView};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Largest header that is read, as in the safetensors format itself.
+const HEADER_MAX: u64 = 100_000_000;
 
 /// One tensor of the evalset.
-struct Column<'a> {
+struct Column {
     dtype: DType,
     /// Shape of one sample.
     shape: Vec<usize>,
     sample_bytes: usize,
-    bytes: &'a [u8],
+    /// Where its first sample begins in the file.
+    start: u64,
 }
 
 /// The evalset, one column per input of the model.
-pub struct Samples<'a> {
-    columns: Vec<Column<'a>>,
+pub struct Samples {
+    file: File,
+    path: PathBuf,
+    columns: Vec<Column>,
     count: usize,
 }
 
-/// A batch of samples, ready to be viewed: `bytes` is borrowed from the file, or a padded copy.
-pub struct Batch<'a> {
-    parts: Vec<(DType, Vec<usize>, std::borrow::Cow<'a, [u8]>)>,
+/// A batch of samples, ready to be viewed.
+pub struct Batch {
+    parts: Vec<(DType, Vec<usize>, Vec<u8>)>,
 }
 
-impl Batch<'_> {
+impl Batch {
     /// Views of all inputs.
     pub fn views(&self) -> Result<Vec<TensorView<'_>>, RunError> {
         self.parts
@@ -35,32 +47,40 @@ impl Batch<'_> {
     }
 }
 
-impl<'a> Samples<'a> {
+impl Samples {
     /// Finds the tensors that the options name.
-    pub fn open(file: &'a [u8], options: &Options) -> Result<Self, RunError> {
-        let file = SafeTensors::deserialize(file).map_err(RunError::Evalset)?;
+    pub fn open(path: &Path, options: &Options) -> Result<Self, RunError> {
+        let read = |source| RunError::Read { path: path.to_path_buf(), source };
+        let mut file = File::open(path).map_err(read)?;
+        let length = file.metadata().map_err(read)?.len();
+        let header = header(&mut file, length).map_err(read)?;
+        let metadata: Metadata = serde_json::from_slice(&header).map_err(RunError::Evalset)?;
+        let data = 8 + header.len() as u64;
         let mut columns = Vec::new();
         let mut count = None;
         for input in &options.inputs {
-            let view = file.tensor(&input.tensor).map_err(RunError::Evalset)?;
-            let (samples, shape) = view.shape().split_first().ok_or_else(|| RunError::no_samples(&input.tensor))?;
+            let name = &input.tensor;
+            let found = metadata.info(name).ok_or_else(|| RunError::NoTensor { tensor: name.clone() })?;
+            let (samples, shape) = found.shape.split_first().ok_or_else(|| RunError::no_samples(name))?;
             if shape != input.shape || count.is_some_and(|c| c != *samples) || *samples == 0 {
                 return Err(RunError::Shape {
-                    tensor: input.tensor.clone(),
+                    tensor: name.clone(),
                     expected: input.shape.clone(),
-                    found: view.shape().to_vec(),
+                    found: found.shape.clone(),
                 });
             }
             count = Some(*samples);
-            let dtype = dtype(view.dtype()).ok_or_else(|| RunError::Dtype {
-                tensor: input.tensor.clone(),
-                found: format!("{:?}", view.dtype()),
-            })?;
+            let dtype = dtype(found.dtype)
+                .ok_or_else(|| RunError::Dtype { tensor: name.clone(), found: format!("{:?}", found.dtype) })?;
             let sample_bytes = shape.iter().product::<usize>() * dtype.size_bytes();
-            columns.push(Column { dtype, shape: shape.to_vec(), sample_bytes, bytes: view.data() });
+            let (from, to) = (found.data_offsets.0 as u64, found.data_offsets.1 as u64);
+            if to.checked_sub(from) != Some(*samples as u64 * sample_bytes as u64) || data + to > length {
+                return Err(RunError::Extent { tensor: name.clone(), from, to, length: length - data });
+            }
+            columns.push(Column { dtype, shape: shape.to_vec(), sample_bytes, start: data + from });
         }
         let count = count.ok_or(RunError::NoInputs)?;
-        Ok(Self { columns, count })
+        Ok(Self { file, path: path.to_path_buf(), columns, count })
     }
 
     /// Number of samples.
@@ -69,22 +89,43 @@ impl<'a> Samples<'a> {
     }
 
     /// Samples `first .. first + batch`; past the end the last sample is repeated, so that a fixed batch is always full.
-    pub fn batch(&self, first: usize, batch: usize) -> Batch<'a> {
+    pub fn batch(&self, first: usize, batch: usize) -> Result<Batch, RunError> {
         let parts = self.columns.iter().map(|column| {
             let shape: Vec<usize> = std::iter::once(batch).chain(column.shape.iter().copied()).collect();
-            let end = (first + batch).min(self.count);
-            let real = &column.bytes[first * column.sample_bytes..end * column.sample_bytes];
-            let missing = first + batch - end;
-            let bytes = if missing == 0 {
-                real.into()
-            } else {
-                let last = &column.bytes[(self.count - 1) * column.sample_bytes..self.count * column.sample_bytes];
-                [real, &last.repeat(missing)].concat().into()
-            };
-            (column.dtype, shape, bytes)
+            let bytes = self.bytes(column, first, batch);
+            let bytes = bytes.map_err(|source| RunError::Read { path: self.path.clone(), source })?;
+            Ok((column.dtype, shape, bytes))
         });
-        Batch { parts: parts.collect() }
+        Ok(Batch { parts: parts.collect::<Result<_, RunError>>()? })
     }
+
+    fn bytes(&self, column: &Column, first: usize, batch: usize) -> io::Result<Vec<u8>> {
+        let size = column.sample_bytes;
+        let end = (first + batch).min(self.count);
+        let mut bytes = vec![0; batch * size];
+        let real = (end - first) * size;
+        self.file.read_exact_at(&mut bytes[..real], column.start + first as u64 * size as u64)?;
+        let (known, missing) = bytes.split_at_mut(real);
+        for sample in missing.chunks_exact_mut(size.max(1)) {
+            sample.copy_from_slice(&known[real - size..]);
+        }
+        Ok(bytes)
+    }
+}
+
+/// The JSON at the head of a safetensors file, behind its length.
+fn header(file: &mut File, length: u64) -> io::Result<Vec<u8>> {
+    let mut size = [0; 8];
+    file.read_exact(&mut size)?;
+    let size = u64::from_le_bytes(size);
+    if size > HEADER_MAX || size + 8 > length {
+        let text =
+            format!("expected a header of at most {} bytes, got {size}", HEADER_MAX.min(length.saturating_sub(8)));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    let mut header = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+    file.read_exact(&mut header)?;
+    Ok(header)
 }
 
 fn dtype(dtype: Dtype) -> Option<DType> {

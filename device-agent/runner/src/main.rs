@@ -69,5 +69,5 @@ fn arguments() -> Result<Option<Arguments>, String> {
 
 fn failed(message: &str) -> ExitCode {
     eprintln!("boardproof-runner: {message}");
-    ExitCode::from(2)
+    ExitCode::from(boardproof_protocol::RUNNER_FAULT)
 }

@@ -19,9 +19,19 @@ pub struct Options {
     /// Inferences that the accuracy pass has on the way at the same time, each with a copy of the model.
     #[serde(default = "one")]
     pub accuracy_workers: u32,
+    /// When the latency pass may end before all of its inferences are done.
+    pub latency_enough: Option<Enough>,
     /// Samples of the self-check.
     #[serde(default = "eight")]
     pub self_check_samples: u32,
+}
+
+/// So many inferences, and so much time in all of them.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enough {
+    iterations: u64,
+    after_ms: u64,
 }
 
 /// One input.
@@ -69,10 +79,46 @@ impl Options {
         }
         Ok(options)
     }
+
+    /// May the latency pass end after so many inferences that took so long?
+    pub fn is_enough(&self, iterations: u64, elapsed_ns: u64) -> bool {
+        let limits = self.latency_enough;
+        limits.is_some_and(|enough| iterations >= enough.iterations && elapsed_ns / 1_000_000 >= enough.after_ms)
+    }
 }
 
 impl From<&RawPreprocess> for Preprocess {
     fn from(raw: &RawPreprocess) -> Self {
         Self { scale: raw.scale, mean: raw.mean.clone(), std: raw.std.clone(), channel_axis: 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(more: &str) -> Result<Options, String> {
+        Options::parse(&format!("{{\"inputs\": []{more}}}")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        for (more, said) in [
+            (", \"threads\": 2", "threads"),
+            (", \"accuracy_workers\": 0", "1 to 64"),
+            (", \"accuracy_workers\": 65", "1 to 64"),
+            (", \"faster\": true", "options"),
+        ] {
+            let error = parse(more).unwrap_err();
+            assert!(error.contains(said), "{more}: {error}");
+        }
+    }
+
+    #[test]
+    fn it_is_enough_when_both_are_reached_and_never_unless_asked_for() {
+        let asked = parse(", \"latency_enough\": {\"iterations\": 200, \"after_ms\": 2000}").unwrap();
+        assert!(!asked.is_enough(200, 1_999_999_999) && !asked.is_enough(199, u64::MAX));
+        assert!(asked.is_enough(200, 2_000_000_000));
+        assert!(!parse("").unwrap().is_enough(u64::MAX, u64::MAX));
     }
 }

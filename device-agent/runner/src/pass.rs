@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Batches that a helper may be ahead of the thread that sends their answers.
 const ANSWERS_AHEAD: usize = 2;
+/// As much stack as the main thread usually has: a deep graph must not end a helper.
+const HELPER_STACK_BYTES: usize = 8 * 1024 * 1024;
 
 /// The runner could not do what it was asked. What the engine says about the model is no such error: that is an event.
 #[derive(Debug, thiserror::Error)]
@@ -35,14 +37,22 @@ pub enum RunError {
     Threads { found: u32 },
     #[error("options: expected 1 to {limit} accuracy workers, got {found}")]
     Workers { limit: u32, found: u32 },
+    #[error("could not start worker {worker} of the accuracy pass")]
+    Helper { worker: usize, source: std::io::Error },
     #[error("worker {worker} of the accuracy pass ended without an answer")]
     Worker { worker: usize },
     #[error("options name no inputs")]
     NoInputs,
     #[error("no engine is called '{found}'; this runner has: {known}")]
     Engine { found: String, known: String },
-    #[error("could not read the evalset")]
-    Evalset(#[source] safetensors::SafeTensorError),
+    #[error("could not read the head of the evalset")]
+    Evalset(#[source] serde_json::Error),
+    #[error("the evalset has no tensor '{tensor}'")]
+    NoTensor { tensor: String },
+    #[error(
+        "evalset tensor '{tensor}': bytes {from} to {to} are not its samples, or are not all there ({length} bytes)"
+    )]
+    Extent { tensor: String, from: u64, to: u64, length: u64 },
     #[error("evalset tensor '{tensor}': expected samples of shape {expected:?}, got {found:?}")]
     Shape { tensor: String, expected: Vec<usize>, found: Vec<usize> },
     #[error("evalset tensor '{tensor}': element type {found} is not supported")]
@@ -51,8 +61,6 @@ pub enum RunError {
     Tensor(#[source] TensorError),
     #[error("samples {first} to {end} were asked for, the evalset has {count}")]
     Range { first: u64, end: u64, count: usize },
-    #[error("output '{name}' has shape {found:?}, expected {batch} samples in the first dimension")]
-    Output { name: String, found: Vec<usize>, batch: usize },
 }
 
 impl RunError {
@@ -109,8 +117,8 @@ struct Job<'a> {
     run: Run<'a>,
     options: Options,
     engine: Box<dyn Engine>,
-    model: Vec<u8>,
-    samples: Samples<'a>,
+    model: &'a Path,
+    samples: Samples,
 }
 
 /// Reads the request and runs its pass. The engine's refusal of the model is an event, not an error.
@@ -119,16 +127,15 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
     wire.send(&Event::Phase(Phase::Started))?;
     let request = wire.request()?;
     let run = request.run()?;
-    let evalset = read(evalset)?;
     let options = Options::parse(run.options)?;
-    let samples = Samples::open(&evalset, &options)?;
+    let samples = Samples::open(evalset, &options)?;
     let end = run.first.saturating_add(run.count);
     if run.count == 0 || end > samples.count() as u64 {
         return Err(RunError::Range { first: run.first, end, count: samples.count() });
     }
     let engine = engine_by_name(run.engine)
         .ok_or_else(|| RunError::Engine { found: run.engine.into(), known: engine_names().join(", ") })?;
-    let job = Job { run, options, engine, model: read(model)?, samples };
+    let job = Job { run, options, engine, model, samples };
     let done = match job.run.pass {
         Pass::Inspect => job.inspect(wire),
         Pass::Accuracy => job.accuracy(wire),
@@ -181,8 +188,10 @@ impl Job<'_> {
         wire.send(&Event::Phase(Phase::Loading))?;
         let name = format!("{} {}", self.engine.name(), self.engine.version());
         wire.send(&Event::Text { key: TextKey::Engine, index: 0, value: &name })?;
+        // Its bytes go when it is loaded: an engine has its own copy of what it needs.
+        let model = read(self.model)?;
         let start = clock::now();
-        let loaded = self.engine.load(&self.model, &self.load_options(batch))?;
+        let loaded = self.engine.load(&model, &self.load_options(batch))?;
         number(wire, Key::LoadNs, clock::now() - start)?;
         self.check_inputs(loaded.as_ref())?;
         Ok(loaded)
@@ -212,7 +221,7 @@ impl Job<'_> {
     }
 
     fn prepare(&self, loaded: &mut dyn Loaded, first: usize, batch: usize) -> Step<()> {
-        let batch = self.samples.batch(first, batch);
+        let batch = self.samples.batch(first, batch)?;
         loaded.prepare(&batch.views()?)?;
         Ok(())
     }
@@ -227,7 +236,8 @@ impl Job<'_> {
     }
 
     fn inspect(&self, wire: &mut Wire) -> Step<()> {
-        let mut loaded = self.load(wire, 1)?;
+        let batch = self.run.batch.max(1) as usize;
+        let mut loaded = self.load(wire, batch)?;
         for op in loaded.operators() {
             let kernel =
                 [op.kernel.as_deref(), op.accumulator.as_deref().map(|_| "accumulates in"), op.accumulator.as_deref()];
@@ -241,18 +251,21 @@ impl Job<'_> {
                 kernel: clip(&kernel),
             }))?;
         }
-        self.first_inference(wire, loaded.as_mut(), 1)?;
-        self.self_check(wire, loaded.as_mut())
+        self.first_inference(wire, loaded.as_mut(), batch)?;
+        self.self_check(wire, loaded.as_mut(), batch)
     }
 
-    fn self_check(&self, wire: &mut Wire, loaded: &mut dyn Loaded) -> Step<()> {
-        let count = (self.options.self_check_samples as u64).min(self.run.count) as usize;
+    /// On the samples that were asked for, one after the other; a model with a fixed batch takes as many at a time.
+    fn self_check(&self, wire: &mut Wire, loaded: &mut dyn Loaded, batch: usize) -> Step<()> {
+        let count = u64::from(self.options.self_check_samples).min(self.run.count) as usize;
         let first = self.run.first as usize;
-        let batches: Vec<_> = (first..first + count).map(|i| self.samples.batch(i, 1)).collect();
+        let starts = (first..first + count).step_by(batch);
+        let batches = starts.map(|at| self.samples.batch(at, batch)).collect::<Result<Vec<_>, _>>()?;
         let views = batches.iter().map(|b| b.views()).collect::<Result<Vec<_>, _>>()?;
         // The check may take as long as half of the pass: the other half is for everything around it.
         let limits = SelfCheckLimits { deadline: Duration::from_millis(u64::from(self.run.deadline_ms) / 2) };
-        let check = self.engine.self_check(&self.model, &self.load_options(1), loaded, &views, &limits)?;
+        let model = read(self.model)?;
+        let check = self.engine.self_check(&model, &self.load_options(batch), loaded, &views, &limits)?;
         let (agree, operator, detail) = match &check.outcome {
             SelfCheckOutcome::Agrees => (true, String::new(), String::new()),
             SelfCheckOutcome::Parts { stage, operator, replaced } => {
@@ -262,8 +275,7 @@ impl Job<'_> {
             SelfCheckOutcome::Unavailable { reason } => (false, String::new(), format!("not compared: {reason}")),
         };
         // Nothing compared is not agreement: 0 samples say so.
-        let samples =
-            if matches!(check.outcome, SelfCheckOutcome::Unavailable { .. }) { 0 } else { check.samples as u32 };
+        let samples = if matches!(check.outcome, SelfCheckOutcome::Unavailable { .. }) { 0 } else { count as u32 };
         let sqnr_db = check.parting.sqnr_db();
         wire.send(&Event::SelfCheck(SelfCheck {
             samples,
@@ -288,10 +300,12 @@ impl Job<'_> {
             let helpers: Vec<_> = (1..workers)
                 .map(|worker| {
                     let (answers, answered) = sync_channel(ANSWERS_AHEAD);
-                    scope.spawn(move || self.help(worker, workers, &answers));
-                    answered
+                    let help = move || self.help(worker, workers, &answers);
+                    let started = std::thread::Builder::new().stack_size(HELPER_STACK_BYTES).spawn_scoped(scope, help);
+                    started.map_err(|source| RunError::Helper { worker, source })?;
+                    Ok(answered)
                 })
-                .collect();
+                .collect::<Result<_, RunError>>()?;
             let mut offsets: Vec<u64> = Vec::new();
             for (number, at) in (0..count).step_by(batch).enumerate() {
                 let answers = match number % workers {
@@ -317,10 +331,11 @@ impl Job<'_> {
     /// Answers every batch whose turn is this worker's, until all are answered or nobody listens.
     fn help(&self, worker: usize, workers: usize, answers: &SyncSender<Step<Vec<Tensor>>>) {
         let batch = self.run.batch.max(1) as usize;
-        let mut loaded = match self.engine.load(&self.model, &self.load_options(batch)) {
+        let load = || -> Step<Box<dyn Loaded>> { Ok(self.engine.load(&read(self.model)?, &self.load_options(batch))?) };
+        let mut loaded = match load() {
             Ok(loaded) => loaded,
-            Err(refusal) => {
-                let _ = answers.send(Err(refusal.into()));
+            Err(stop) => {
+                let _ = answers.send(Err(stop));
                 return;
             }
         };
@@ -343,7 +358,10 @@ impl Job<'_> {
         for (index, (answer, facts)) in answers.iter().zip(loaded.outputs()).enumerate() {
             let shape = answer.shape();
             if shape.first() != Some(&batch) || shape.len() > RANK_MAX {
-                return Err(RunError::Output { name: facts.name.clone(), found: shape.to_vec(), batch }.into());
+                return Err(self.mismatch(format!(
+                    "output {}: expected {batch} samples in the first of at most {RANK_MAX} dimensions, got {shape:?}",
+                    facts.name
+                )));
             }
             let mut dims = [0; RANK_MAX];
             dims.iter_mut().zip(shape).for_each(|(d, s)| *d = *s as u64);
@@ -382,6 +400,9 @@ impl Job<'_> {
             done?;
             // Told between the windows, a hundred times in all.
             wire.progress(i as u64 + 1, u64::from(self.run.iterations))?;
+            if self.options.is_enough(i as u64 + 1, clock::now() - wall) {
+                break;
+            }
         }
         number(wire, Key::MeasuredWallNs, clock::now() - wall)?;
         self.report_faults(wire, faults_before)?;

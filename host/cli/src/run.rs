@@ -304,7 +304,7 @@ impl Run<'_> {
             runner: Blob::runner(runner),
             model: blob("model", &variant.file, variant.digest),
             evalset: blob("evalset", &model.evalset.file, model.evalset.digest),
-            options: options(model, variant, &target.limits),
+            options: options(model, variant, &target.limits, &cell.passes),
             target,
             agent_digest: agent.map(|a| a.build.digest),
         }

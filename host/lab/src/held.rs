@@ -21,7 +21,7 @@ pub struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    /// A lease that was taken or renewed a moment ago.
+    /// A lease that was taken or renewed within the last [`RENEW_EVERY`].
     pub fn new(epoch: u64, holder: &'a str) -> Self {
         Self { epoch, holder, every: RENEW_EVERY, renewed: Instant::now() }
     }

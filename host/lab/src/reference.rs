@@ -29,20 +29,20 @@ fn place(cache: &Path, job: &Job<'_>) -> Option<PathBuf> {
         job.runner.digest.to_string(),
         agent.to_string(),
         job.cell.engine.to_string(),
-        job.options.clone(),
+        job.options.usual.clone(),
         passes,
-        processor(),
+        processor(&std::fs::read_to_string("/proc/cpuinfo").ok()?)?,
     ];
     Some(cache.join("answers").join(Digest::of(parts.join("\n").as_bytes()).to_string()))
 }
 
 /// What the engine chooses its kernels by: a cache may be shared by machines, or come along to another one.
-fn processor() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+/// `None` where it is not known: then nothing is kept.
+fn processor(cpuinfo: &str) -> Option<String> {
     let names = ["model name", "flags", "Features", "CPU implementer", "CPU part", "isa"];
     let says = |line: &&str| names.iter().any(|name| line.split(':').next().is_some_and(|key| key.trim() == *name));
-    let lines: BTreeSet<&str> = text.lines().filter(says).collect();
-    lines.into_iter().collect::<Vec<_>>().join("\n")
+    let lines: BTreeSet<&str> = cpuinfo.lines().filter(says).collect();
+    (!lines.is_empty()).then(|| lines.into_iter().collect::<Vec<_>>().join("\n"))
 }
 
 /// Takes a job's answers from the cache into the record. Anything unexpected there is a miss: measuring is always right.
@@ -185,5 +185,14 @@ mod tests {
             let timed = cell(passes);
             assert!(place(&cache, &job(&timed, &host)).is_none(), "{passes:?}");
         }
+    }
+
+    #[test]
+    fn a_processor_is_known_by_what_kernels_are_chosen_by() {
+        let one = "processor\t: 0\nmodel name\t: A\ncpu MHz\t: 1\nflags\t: avx avx2\n";
+        let same = "processor\t: 1\nmodel name\t: A\ncpu MHz\t: 2\nflags\t: avx avx2\n";
+        assert!(processor(one).is_some() && processor(one) == processor(same));
+        assert_ne!(processor(one), processor(&one.replace(" avx2", "")));
+        assert_eq!(processor("nothing that is known\n"), None);
     }
 }

@@ -95,7 +95,7 @@ pub fn prepare(program: &Blob, cache: &Path) -> Result<u64, ShipError> {
 
 /// Makes sure that the unit has this blob. Bytes that it has already are not sent; what is sent is added to `shipped`, also when it
 /// was in vain. `cache` keeps coded programs; without one, blobs go as they are: to a unit on this machine, coding takes longer than it
-/// saves. The lease is renewed on the way.
+/// saves. The lease is renewed while pieces are sent.
 pub fn ship<L: Link>(
     client: &mut Client<L>,
     held: &mut Held<'_>,

@@ -44,9 +44,9 @@ impl Default for Counts {
 const LATENCY_ITERATIONS: u32 = 2000;
 /// Fewest on hardware: a slow board still gives p99.
 const LATENCY_ITERATIONS_MIN: u32 = 700;
-/// Fewest on an emulator, whose tail is that of the machine around it: enough for a tight bound on the median. A rule on p99 says how
-/// many more it takes.
-const LATENCY_ITERATIONS_MIN_EMULATED: u32 = 200;
+/// Enough on an emulator when they take long: its tail is that of the machine around it, and the median is bound tightly by then. A rule
+/// on p99 says how many more it takes.
+const LATENCY_ENOUGH_EMULATED: u32 = 200;
 /// Samples per inference in the accuracy pass where the model leaves it open.
 const ACCURACY_BATCH: u32 = 16;
 
@@ -242,7 +242,9 @@ impl Site<'_> {
         let counts = &self.wanted.counts;
         let all = self.model.evalset.samples;
         let samples = if counts.samples == 0 { all } else { counts.samples.min(all) };
-        let iterations = counts.latency_iterations.unwrap_or_else(|| usual_iterations(self.target));
+        let (iterations, enough) =
+            counts.latency_iterations.map_or_else(|| usual_iterations(self.target), |asked| (asked, 0));
+        let enough = if pass == Pass::Latency { enough } else { 0 };
         let (batch, samples, warmup, iterations) = match pass {
             Pass::Inspect => (1, all.min(8), 0, 0),
             Pass::Accuracy => (variant.batch.unwrap_or(ACCURACY_BATCH), samples, 0, 0),
@@ -255,13 +257,15 @@ impl Site<'_> {
             samples,
             warmup,
             iterations,
+            enough,
             deadline_ms: self.target.limits.pass_deadline_s.saturating_mul(1000),
             memory_limit_bytes: self.target.limits.memory_bytes,
         }
     }
 }
 
-fn usual_iterations(target: &Target) -> u32 {
-    let least = if target.emulated { LATENCY_ITERATIONS_MIN_EMULATED } else { LATENCY_ITERATIONS_MIN };
-    (LATENCY_ITERATIONS / target.limits.slowdown.max(1)).max(least)
+/// Inferences of a latency pass that nobody asked a number of, and how many are enough when they take long (0: all of them).
+fn usual_iterations(target: &Target) -> (u32, u32) {
+    let iterations = (LATENCY_ITERATIONS / target.limits.slowdown.max(1)).max(LATENCY_ITERATIONS_MIN);
+    (iterations, if target.emulated { LATENCY_ENOUGH_EMULATED } else { 0 })
 }

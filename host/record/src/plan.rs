@@ -106,11 +106,26 @@ pub struct PassPlan {
     pub warmup: u32,
     /// Measured inferences; 0 where the samples decide.
     pub iterations: u32,
+    /// Fewest inferences of a latency pass that may end early because they take long; 0: it may not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub enough: u32,
     /// Wall time after which the pass is ended.
     pub deadline_ms: u32,
     /// Limit on the runner's memory; `None` for the unit's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<u64>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+impl PassPlan {
+    /// Fewest and most inferences that a whole latency pass measures.
+    pub fn latencies(&self) -> (u64, u64) {
+        let least = if self.enough == 0 { self.iterations } else { self.enough.min(self.iterations) };
+        (u64::from(least), u64::from(self.iterations))
+    }
 }
 
 /// A model with everything that judging it needs.

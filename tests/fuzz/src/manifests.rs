@@ -44,8 +44,10 @@ pub fn model(input: &[u8]) -> bool {
     survives(model);
     for variant in model.variants.values() {
         let limits = Limits { memory_bytes: None, pass_deadline_s: 1, slowdown: 1, accuracy_workers: 2 };
-        let text = options(model, variant, &limits);
-        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "options that are no JSON: {text}");
+        let options = options(model, variant, &limits, &[]);
+        for text in options.alone.iter().chain([&options.usual]) {
+            assert!(serde_json::from_str::<serde_json::Value>(text).is_ok(), "options that are no JSON: {text}");
+        }
     }
     if let Some(plan) = material::plan_of(&manifest, material::policy()) {
         let ids: std::collections::BTreeSet<_> = plan.cells.iter().map(|cell| &cell.id).collect();

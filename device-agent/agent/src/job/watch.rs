@@ -25,7 +25,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Expects what this pass delivers; a latency pass one u64 of ticks per measured inference.
+    /// Expects what this pass delivers; a latency pass one u64 of ticks per measured inference, up to so many.
     pub fn new(pass: Pass, iterations: u32) -> Self {
         Self {
             pass,
@@ -96,8 +96,10 @@ impl Watch {
             Pass::Inspect => (!self.self_checked).then(|| "it ended without a self-check".into()),
             Pass::Memory => (!self.peak_told).then(|| "it ended without a memory peak".into()),
             Pass::Latency => {
-                let (expected, got) = (self.ticks_bytes, self.ticks_came);
-                (got != expected).then(|| format!("it ended with {got} bytes of ticks, expected {expected}"))
+                // It may end early where it takes long; the host knows how early.
+                let (most, got) = (self.ticks_bytes, self.ticks_came);
+                let fits = 0 < got && got <= most && got % 8 == 0;
+                (!fits).then(|| format!("it ended with {got} bytes of ticks, expected up to {most}"))
             }
             Pass::Accuracy if self.outputs.is_empty() => Some("it ended without an output".into()),
             Pass::Accuracy => self
@@ -162,10 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn ticks_must_be_as_many_as_inferences() {
+    fn ticks_are_whole_and_no_more_than_inferences() {
         let ticks = |bytes| Event::Data { stream: Stream::Ticks, offset: 0, bytes };
-        assert_eq!(lacking(Pass::Latency, &[ticks(&[0; 16])]), None);
-        assert!(lacking(Pass::Latency, &[ticks(&[0; 8])]).is_some());
-        assert!(lacking(Pass::Latency, &[ticks(&[0; 24])]).is_some());
+        for some in [&[0; 16][..], &[0; 8]] {
+            assert_eq!(lacking(Pass::Latency, &[ticks(some)]), None);
+        }
+        for wrong in [&[0; 24][..], &[0; 12], &[]] {
+            assert!(lacking(Pass::Latency, &[ticks(wrong)]).is_some(), "{} bytes", wrong.len());
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::link::{LinkError, SshProblem};
 use crate::reach::ReachError;
 use crate::ship::ShipError;
 use crate::store::StoreError;
+use boardproof_protocol::RUNNER_FAULT;
 use boardproof_record::observation::{Ended, PassObservation};
 
 /// Anything that is not the model's doing.
@@ -27,6 +28,8 @@ pub enum BenchError {
     Reset { before: u64, after: u64 },
     #[error("the runner did not start for the {pass}: {words}")]
     NotStarted { pass: String, words: String },
+    #[error("the runner broke off in the {pass}: {what}{words}")]
+    BrokeOff { pass: String, what: String, words: String },
     #[error("the unit was not there in an earlier cell, nor within {waited_s} s after it: {why}")]
     Lost { waited_s: u64, why: String },
 }
@@ -68,23 +71,41 @@ impl BenchError {
             Self::Reach(error) => error.hint(),
             Self::Fit(error) => Some(error.hint()),
             Self::NotStarted { words, .. } => Some(hint_of_a_runner(words).into()),
+            Self::BrokeOff { .. } => Some(BROKE_OFF.into()),
             Self::Lost { .. } => Some("see its console: it may have crashed, or lost its power or its network".into()),
             _ => self.client().and_then(ClientError::hint),
         }
     }
 }
 
+/// Signals that a process gets from outside: none of them is an engine's crash. What the kernel kills for memory, the agent reports as
+/// that.
+const FROM_OUTSIDE: [i32; 7] = [1, 2, 3, 9, 13, 14, 15];
+const BROKE_OFF: &str = "look at the unit and its log: somebody or something else than the model ended the runner";
+
+/// The end of a pass that is a fault, because it says nothing of the model.
+pub(super) fn fault_of(pass: &PassObservation) -> Option<BenchError> {
+    let what = match pass.ended {
+        Ended::NotStarted => return Some(not_started(pass)),
+        Ended::Exited { code: 0 } => "it ended too early".to_owned(),
+        Ended::Exited { code } if code == i32::from(RUNNER_FAULT) => "it could not do what it was asked".to_owned(),
+        Ended::Signalled { signal } if FROM_OUTSIDE.contains(&signal) => format!("signal {signal}, from outside"),
+        _ => return None,
+    };
+    let words = [pass.facts.texts.get("stderr[1]"), pass.facts.texts.get("stderr")];
+    let words = words.into_iter().flatten().filter_map(|text| text.trim().lines().next_back());
+    let words = words.map(|line| format!(": {line}")).collect();
+    Some(BenchError::BrokeOff { pass: pass_name(pass.pass), what, words })
+}
+
 /// A runner that did not start is a fault: nothing is known of the model.
-pub(super) fn not_started(pass: &PassObservation) -> Option<BenchError> {
-    if pass.ended != Ended::NotStarted {
-        return None;
-    }
+fn not_started(pass: &PassObservation) -> BenchError {
     let said = |name| pass.facts.texts.get(name).map(|t| t.trim()).filter(|t| !t.is_empty());
     // What the agent says of it, then the end of what the runner said itself.
     let words = [said("stderr[1]"), said("stderr").and_then(|t| t.lines().next_back())];
     let words = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
     let words = if words.is_empty() { "it said nothing".to_owned() } else { words };
-    Some(BenchError::NotStarted { pass: pass_name(pass.pass), words })
+    BenchError::NotStarted { pass: pass_name(pass.pass), words }
 }
 
 /// What to do about a runner that did not start. The signs are the words of the loaders of glibc and musl and of the agent.
@@ -139,7 +160,7 @@ mod tests {
     fn a_runner_that_did_not_start_is_a_fault_with_its_words_and_a_way_out() {
         let glibc = "/b/x: /lib/libc.so.6: version `GLIBC_2.99' not found (required by /b/x)\n";
         let check = |texts: &[(&str, &str)], said: &str, hint: &str| {
-            let error = not_started(&pass(Ended::NotStarted, texts)).expect("it is one");
+            let error = fault_of(&pass(Ended::NotStarted, texts)).expect("it is one");
             assert!(error.to_string().contains(said) && error.to_string().contains("accuracy pass"), "{error}");
             assert!(error.hint().is_some_and(|h| h.contains(hint)), "{:?}", error.hint());
         };
@@ -151,8 +172,26 @@ mod tests {
         check(&[("stderr[1]", "the runner ended by signal 4 before it had started")], "signal 4", "instruction");
         check(&[("stderr[1]", "because of its memory limit of 7 bytes")], "7 bytes", "memory_bytes");
         check(&[], "it said nothing", "by hand");
-        for ended in [Ended::Completed, Ended::Exited { code: 1 }, Ended::OutOfMemory { limit_bytes: 0 }] {
-            assert!(not_started(&pass(ended, &[("stderr", glibc)])).is_none(), "{ended:?} is the model's");
+        let crash = Ended::Signalled { signal: 11 };
+        for ended in [Ended::Completed, Ended::Exited { code: 1 }, Ended::OutOfMemory { limit_bytes: 0 }, crash] {
+            assert!(fault_of(&pass(ended, &[("stderr", glibc)])).is_none(), "{ended:?} is the model's");
+        }
+    }
+
+    #[test]
+    fn a_runner_that_something_else_than_the_model_ended_is_a_fault_with_its_words() {
+        let told = [("stderr", "boardproof-runner: could not read x: I/O error\n"), ("stderr[1]", "no ticks")];
+        for (ended, said) in [
+            (
+                Ended::Exited { code: 70 },
+                "could not do what it was asked: no ticks: boardproof-runner: could not read x",
+            ),
+            (Ended::Exited { code: 0 }, "too early"),
+            (Ended::Signalled { signal: 15 }, "signal 15"),
+            (Ended::Signalled { signal: 9 }, "signal 9"),
+        ] {
+            let error = fault_of(&pass(ended, &told)).expect("it is one");
+            assert!(error.to_string().contains(said) && error.hint().is_some(), "{error}");
         }
     }
 }

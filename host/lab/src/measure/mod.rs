@@ -10,7 +10,7 @@ mod pass;
 mod window;
 
 pub use error::BenchError;
-pub use options::options;
+pub use options::{JobOptions, options};
 pub use pass::{Asked, environment, run as run_pass};
 
 use crate::events::{Event, Events};
@@ -26,7 +26,7 @@ use boardproof_protocol::{Acquire, RefusalCode, Reply, Request};
 use boardproof_record::Digest;
 use boardproof_record::observation::{Attempt, Device, Ended, Fault, Observation, Outcome, PassObservation, Shipped};
 use boardproof_record::plan::{Cell, Pass, PassPlan, Target};
-use error::{causes, not_started};
+use error::{causes, fault_of};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -41,8 +41,8 @@ pub struct Job<'a> {
     pub model: Blob,
     /// The evalset.
     pub evalset: Blob,
-    /// Options of the runner, as JSON.
-    pub options: String,
+    /// Options of the runner.
+    pub options: JobOptions,
     /// The cell's target.
     pub target: &'a Target,
     /// Agent that the unit runs; `None` for a unit that needs none.
@@ -181,13 +181,21 @@ impl Bench {
         self.boot = Some(boot);
         for plan in &job.cell.passes {
             let action = pass_name(plan.pass);
-            let seen = self.attempts(&action, work, |bench, _| bench.pass(job, plan, folder, events));
-            work.passes.push(seen?);
+            let mut seen =
+                self.attempts(&action, work, |bench, _| bench.pass(job, plan, &job.options.usual, folder, events))?;
+            if let (Ended::OutOfMemory { .. }, Pass::Accuracy, Some(alone)) =
+                (seen.ended, plan.pass, &job.options.alone)
+            {
+                // Several copies of the model were too many; whether one is has to be seen.
+                let action = format!("{action} with one worker");
+                seen = self.attempts(&action, work, |bench, _| bench.pass(job, plan, alone, folder, events))?;
+            }
+            work.passes.push(seen);
             let after = self.session()?.1.boot;
             if after != boot {
                 return Err(BenchError::Reset { before: boot, after });
             }
-            if let Some(error) = work.passes.last().and_then(not_started) {
+            if let Some(error) = work.passes.last().and_then(fault_of) {
                 return Err(error);
             }
             if stops(work.passes.last()) {
@@ -303,6 +311,7 @@ impl Bench {
         &mut self,
         job: &Job<'_>,
         plan: &PassPlan,
+        options: &str,
         folder: &RecordFolder,
         events: &mut dyn Events,
     ) -> Result<PassObservation, BenchError> {
@@ -311,7 +320,7 @@ impl Bench {
         self.session()?;
         let (epoch, holder) = (self.epoch, self.holder.clone());
         let (client, _) = self.session()?;
-        let asked = pass::Asked { job, plan, number, epoch, holder: &holder };
+        let asked = pass::Asked { job, plan, options, number, epoch, holder: &holder };
         let seen = pass::run(client, &asked, folder, events);
         self.renewed = None;
         seen

@@ -1,13 +1,30 @@
-//! Options of the runner as JSON: which tensor of the evalset feeds which input, and how raw values become inputs.
+//! Options of the runner as JSON: which tensor of the evalset feeds which input, how raw values become inputs, and how much is done.
 
-use boardproof_record::plan::{Limits, Model, Variant};
+use boardproof_record::plan::{Limits, Model, Pass, PassPlan, Variant};
 use serde_json::{Value, json};
 
 /// Samples that the self-check compares.
 const SELF_CHECK_SAMPLES: u32 = 8;
+/// Time after which a latency pass that may end early does so.
+const ENOUGH_MS: u32 = 2000;
+
+/// Options of a cell's passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobOptions {
+    /// As the target has it.
+    pub usual: String,
+    /// With one worker in the accuracy pass, where the target has several: their copies of the model may be too many for the unit.
+    pub alone: Option<String>,
+}
+
+impl From<&str> for JobOptions {
+    fn from(usual: &str) -> Self {
+        Self { usual: usual.into(), alone: None }
+    }
+}
 
 /// Options for a variant of a model on a target.
-pub fn options(model: &Model, variant: &Variant, limits: &Limits) -> String {
+pub fn options(model: &Model, variant: &Variant, limits: &Limits, passes: &[PassPlan]) -> JobOptions {
     let inputs: Vec<Value> = model
         .inputs
         .iter()
@@ -22,9 +39,17 @@ pub fn options(model: &Model, variant: &Variant, limits: &Limits) -> String {
             input
         })
         .collect();
+    let enough = passes.iter().find(|plan| plan.pass == Pass::Latency && plan.enough > 0);
+    let enough = enough.map(|plan| json!({ "iterations": plan.enough, "after_ms": ENOUGH_MS }));
+    let text = |workers: u32| {
+        let (threads, samples) = (1, SELF_CHECK_SAMPLES);
+        json!({
+            "inputs": inputs, "threads": threads, "accuracy_workers": workers, "latency_enough": enough,
+            "self_check_samples": samples,
+        })
+        .to_string()
+    };
     // Copies of the model would count against a limit that is meant for one.
     let workers = if limits.memory_bytes.is_some() { 1 } else { limits.accuracy_workers };
-    let (threads, samples) = (1, SELF_CHECK_SAMPLES);
-    json!({ "inputs": inputs, "threads": threads, "accuracy_workers": workers, "self_check_samples": samples })
-        .to_string()
+    JobOptions { usual: text(workers), alone: (workers > 1).then(|| text(1)) }
 }
