@@ -255,6 +255,7 @@ impl Site<'_> {
             samples,
             warmup,
             iterations,
+            enough: 0,
             deadline_ms: self.target.limits.pass_deadline_s.saturating_mul(1000),
             memory_limit_bytes: self.target.limits.memory_bytes,
         }

@@ -106,11 +106,33 @@ pub struct PassPlan {
     pub warmup: u32,
     /// Measured inferences; 0 where the samples decide.
     pub iterations: u32,
+    /// Fewest inferences of a latency pass that may end early because they take long; 0: it may not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub enough: u32,
     /// Wall time after which the pass is ended.
     pub deadline_ms: u32,
     /// Limit on the runner's memory; `None` for the unit's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+impl PassPlan {
+    /// Is this a number of measured inferences with which the pass is whole? Exactly as many as were planned, or at least `enough` where
+    /// the plan lets the pass end early.
+    pub fn is_whole(&self, inferences: u64) -> bool {
+        let most = match self.pass {
+            Pass::Latency => u64::from(self.iterations),
+            Pass::Inspect | Pass::Accuracy | Pass::Memory => self.samples,
+        };
+        let early = self.pass == Pass::Latency && self.enough > 0;
+        let fewest = if early { u64::from(self.enough) } else { most };
+        (fewest..=most).contains(&inferences)
+    }
 }
 
 /// A model with everything that judging it needs.
