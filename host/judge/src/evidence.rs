@@ -6,6 +6,7 @@ use boardproof_record::plan::{Cell, Model, Pass, PassPlan, Role, Task};
 use boardproof_record::record::Record;
 use boardproof_record::{CellId, Digest};
 use safetensors::SafeTensors;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A record and the bytes of its files, by path as in the record.
@@ -43,13 +44,22 @@ pub struct Tensor<'a> {
     dtype: DType,
     /// Shape; the first dimension is the sample.
     pub shape: Vec<usize>,
-    bytes: &'a [u8],
+    bytes: Cow<'a, [u8]>,
 }
 
 impl Tensor<'_> {
     /// A view for the comparers.
     pub fn view(&self) -> TensorView<'_> {
-        TensorView::new(self.dtype, &self.shape, self.bytes).expect("checked when the file was opened")
+        TensorView::new(self.dtype, &self.shape, &self.bytes).expect("checked when the file was opened")
+    }
+
+    /// Some samples of it, in this order; those that it does not have are left out.
+    pub fn of(&self, samples: &[usize]) -> Tensor<'static> {
+        let width = self.bytes.len() / self.shape.first().copied().unwrap_or(1).max(1);
+        let rows = samples.iter().filter_map(|sample| self.bytes.get(sample * width..(sample + 1) * width));
+        let bytes = rows.clone().flatten().copied().collect();
+        let shape = std::iter::once(rows.count()).chain(self.shape.iter().skip(1).copied()).collect();
+        Tensor { name: self.name.clone(), dtype: self.dtype, shape, bytes: Cow::Owned(bytes) }
     }
 
     /// All elements, widened.
@@ -161,12 +171,14 @@ impl<'a> Evidence<'a> {
         Ok(Some(outputs))
     }
 
-    /// Latencies of a cell in nanoseconds, one per planned inference; `None` when there are none.
+    /// Latencies of a cell in nanoseconds, one per measured inference; `None` when there are none.
     ///
-    /// Times that no clock can have measured are refused: they would decide a quantile as well as true ones.
+    /// As many as the plan allows and the pass says, no more and no fewer. Times that no clock can have measured are refused: they would
+    /// decide a quantile as well as true ones.
     pub fn latencies_ns(&self, cell: &CellId) -> Result<Option<Vec<f64>>, EvidenceError> {
         let Some(seen) = self.observation(cell) else { return Ok(None) };
-        let Some(file) = self.completed(cell, Pass::Latency).and_then(|p| p.ticks.as_ref()) else { return Ok(None) };
+        let Some(pass) = self.completed(cell, Pass::Latency) else { return Ok(None) };
+        let Some(file) = &pass.ticks else { return Ok(None) };
         let opened = self.open(file)?;
         let ticks = opened
             .iter()
@@ -174,9 +186,13 @@ impl<'a> Evidence<'a> {
             .ok_or_else(|| damaged(file, &"no tensor 'ticks' of U64"))?;
         let ticks: Vec<u64> = ticks.bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
         let plan = self.planned(cell, Pass::Latency);
-        let expected = plan.map_or(0, |p| u64::from(p.iterations));
-        if ticks.len() as u64 != expected {
-            return Err(samples_of(file, "ticks", expected, ticks.len() as u64));
+        let found = ticks.len() as u64;
+        let expected = match plan {
+            Some(plan) if plan.is_whole(found) => pass.inferences,
+            plan => plan.map_or(0, |p| u64::from(p.iterations)),
+        };
+        if found != expected {
+            return Err(samples_of(file, "ticks", expected, found));
         }
         let hz = seen.device.tick_hz;
         if !(1..=TICK_HZ_MAX).contains(&hz) {
@@ -246,7 +262,7 @@ impl<'a> Evidence<'a> {
             let error = |source| EvidenceError::Tensor { path: file.path.clone(), tensor: name.clone(), source };
             let dtype = DType::from_name(&format!("{:?}", view.dtype())).map_err(error)?;
             TensorView::new(dtype, view.shape(), view.data()).map_err(error)?;
-            Ok(Tensor { name: name.clone(), dtype, shape: view.shape().to_vec(), bytes: view.data() })
+            Ok(Tensor { name: name.clone(), dtype, shape: view.shape().to_vec(), bytes: Cow::Borrowed(view.data()) })
         };
         opened.tensors().into_iter().map(tensor).collect()
     }

@@ -106,6 +106,10 @@ impl Plan {
             ensure(plan.samples <= model.evalset.samples, || {
                 format!("'{id}' plans {} samples of {} in the {name} pass", plan.samples, model.evalset.samples)
             })?;
+            let may_end_early = plan.enough == 0 || plan.pass == Pass::Latency && plan.enough <= plan.iterations;
+            ensure(may_end_early, || {
+                format!("'{id}' lets the {name} pass of {} inferences end after {}", plan.iterations, plan.enough)
+            })?;
         }
         Ok(())
     }

@@ -116,15 +116,22 @@ pub struct PassPlan {
     pub memory_limit_bytes: Option<u64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
 impl PassPlan {
-    /// Fewest and most inferences that a whole latency pass measures.
-    pub fn latencies(&self) -> (u64, u64) {
-        let least = if self.enough == 0 { self.iterations } else { self.enough.min(self.iterations) };
-        (u64::from(least), u64::from(self.iterations))
+    /// Is this a number of measured inferences with which the pass is whole? Exactly as many as were planned, or at least `enough` where
+    /// the plan lets the pass end early.
+    pub fn is_whole(&self, inferences: u64) -> bool {
+        let most = match self.pass {
+            Pass::Latency => u64::from(self.iterations),
+            Pass::Inspect | Pass::Accuracy | Pass::Memory => self.samples,
+        };
+        let early = self.pass == Pass::Latency && self.enough > 0;
+        let fewest = if early { u64::from(self.enough) } else { most };
+        (fewest..=most).contains(&inferences)
     }
 }
 

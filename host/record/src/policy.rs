@@ -29,7 +29,7 @@ pub struct Rule {
     pub direction: Direction,
     /// The limit, in `unit`.
     pub limit: f64,
-    /// Unit of the limit (`ratio`, `dB`, `points`, `bytes`, `ns`, `count`).
+    /// Unit of the limit: the metric's own (`share`, `dB`, `ratio`, `count`, `bytes`, `ns`).
     pub unit: String,
     /// What the number is compared with.
     pub against: Against,
@@ -49,7 +49,9 @@ pub struct Rule {
     /// Only on these targets; empty for all.
     #[serde(default)]
     pub targets: Vec<TargetName>,
-    /// Only for this slice (`column=value` or `column`); `None`: the whole evalset. Slice metrics without it walk all slices.
+    /// Only the samples of this slice (`column=value`), or of each slice of this column (`column`); `None`: all samples, and for
+    /// `slice.drop` each slice of each column. Metrics of the task and of outputs have it, latency, memory and size cannot. A rule with
+    /// it is for models that have the slice.
     #[serde(default)]
     pub slice: Option<String>,
     /// Why this limit.

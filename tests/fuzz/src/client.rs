@@ -164,6 +164,7 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
         samples: SAMPLES,
         warmup: 0,
         iterations: if pass == Pass::Latency { ITERATIONS } else { 0 },
+        enough: 0,
         deadline_ms: 1000,
         memory_limit_bytes: None,
     };

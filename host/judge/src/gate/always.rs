@@ -26,7 +26,8 @@ pub const ALWAYS: [&str; 5] = [RUNS, SELF_CHECK, CLOCK, FINITE, COMPARED_WITH];
 
 /// The cell ran, the engine agrees with itself, and the unit's clock with the host's. The first result is of [`RUNS`]; without it there are no numbers to look at.
 pub fn ran(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Vec<RuleResult> {
-    let broken = seen.passes.iter().find_map(broken_pass);
+    let plan = |pass: &PassObservation| cell.passes.iter().find(|p| p.pass == pass.pass);
+    let broken = seen.passes.iter().find_map(|pass| broken_pass(pass, plan(pass)));
     let mut results = vec![match broken.or_else(|| hole(evidence, cell, seen)) {
         Some(result) => result,
         None => own(RUNS, Verdict::Pass, "every pass ran to its end".into()),
@@ -51,17 +52,22 @@ fn hole(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Option<RuleR
 fn hole_of_pass(plan: &PassPlan, seen: &Observation) -> Option<String> {
     let name = pass_name(plan.pass);
     let Some(pass) = seen.pass(plan.pass) else { return Some(format!("the {name} pass is missing")) };
-    let expected = match plan.pass {
-        Pass::Latency => u64::from(plan.iterations),
-        Pass::Inspect | Pass::Accuracy | Pass::Memory => plan.samples,
-    };
     match plan.pass {
-        _ if pass.inferences != expected => {
-            Some(format!("the {name} pass did {} of {expected} inferences", pass.inferences))
+        _ if !plan.is_whole(pass.inferences) => {
+            Some(format!("the {name} pass did {} of {} inferences", pass.inferences, planned(plan)))
         }
         Pass::Accuracy if pass.outputs.is_none() => Some("the accuracy pass left no outputs".into()),
         Pass::Latency if pass.ticks.is_none() => Some("the latency pass left no times".into()),
         _ => None,
+    }
+}
+
+/// Inferences that were planned, in words.
+fn planned(plan: &PassPlan) -> String {
+    match (plan.pass, plan.enough) {
+        (Pass::Latency, 0) => plan.iterations.to_string(),
+        (Pass::Latency, enough) => format!("{enough} to {}", plan.iterations),
+        (Pass::Inspect | Pass::Accuracy | Pass::Memory, _) => plan.samples.to_string(),
     }
 }
 
@@ -91,7 +97,7 @@ pub fn fit(evidence: Evidence<'_>, cell: &Cell, pass: Pass) -> Result<(), String
     let Some(plan) = cell.passes.iter().find(|p| p.pass == pass) else {
         return no(format!("its {} pass was not planned", pass_name(pass)));
     };
-    if let Some(broken) = seen.pass(pass).and_then(broken_pass) {
+    if let Some(broken) = seen.pass(pass).and_then(|pass| broken_pass(pass, Some(plan))) {
         return no(broken.detail);
     }
     if let Some(why) = hole_of_pass(plan, seen).or_else(|| stranger(evidence, cell, seen)) {
@@ -209,7 +215,7 @@ pub fn not_measured(outcome: &Outcome) -> String {
     }
 }
 
-fn broken_pass(pass: &PassObservation) -> Option<RuleResult> {
+fn broken_pass(pass: &PassObservation, plan: Option<&PassPlan>) -> Option<RuleResult> {
     let name = pass_name(pass.pass);
     let (verdict, detail) = match pass.ended {
         Ended::Completed => return None,
@@ -226,6 +232,12 @@ fn broken_pass(pass: &PassObservation) -> Option<RuleResult> {
         Ended::OutOfMemory { limit_bytes } => {
             (Verdict::Fail, format!("the {name} pass ran out of memory: its limit is {limit_bytes} bytes"))
         }
+        // It does run: that these were too many for the time that they were given is the plan's doing.
+        Ended::DeadlineExceeded { deadline_ms }
+            if matches!(pass.pass, Pass::Accuracy | Pass::Latency) && pass.inferences > 0 =>
+        {
+            (Verdict::Incomplete, too_many(pass, plan, deadline_ms))
+        }
         Ended::DeadlineExceeded { deadline_ms } => {
             (Verdict::Fail, format!("the {name} pass was not done within {} s", f64::from(deadline_ms) / 1000.0))
         }
@@ -233,6 +245,14 @@ fn broken_pass(pass: &PassObservation) -> Option<RuleResult> {
         Ended::NotStarted => (Verdict::Incomplete, format!("the {name} pass could not be started{}", last_words(pass))),
     };
     Some(own(RUNS, verdict, detail))
+}
+
+fn too_many(pass: &PassObservation, plan: Option<&PassPlan>, deadline_ms: u32) -> String {
+    let all = plan.map_or_else(|| "all".into(), planned);
+    let (name, done, s) = (pass_name(pass.pass), pass.inferences, f64::from(deadline_ms) / 1000.0);
+    format!(
+        "{done} of {all} inferences of the {name} pass were done within {s} s: raise limits.pass_deadline_s of the target or ask for fewer"
+    )
 }
 
 fn cannot_run(pass: &PassObservation) -> String {

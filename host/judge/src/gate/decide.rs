@@ -39,12 +39,17 @@ pub fn reason(verdict: Verdict, rules: &[RuleResult]) -> String {
         rules.iter().filter(|r| r.verdict == verdict && verdict != Verdict::Pass).collect();
     if verdict == Verdict::Pass {
         worst = rules.iter().filter(|r| r.slice.is_none() && r.observed.is_some()).collect();
+        if worst.is_empty() {
+            worst = rules.iter().filter(|r| r.observed.is_some()).collect();
+        }
     }
     // Slices of one rule are one thing to a person: the worst of them speaks for all.
     let mut said: Vec<(String, f64, String, usize)> = Vec::new();
     for rule in worst {
         let key = rule.rule.to_string();
-        let value = rule.observed.unwrap_or(0.0).abs();
+        // What fails is beyond its limit: the furthest is the worst.
+        let from = if verdict == Verdict::Fail { rule.limit } else { 0.0 };
+        let value = (rule.observed.unwrap_or(0.0) - from).abs();
         match said.iter_mut().find(|(known, ..)| *known == key) {
             Some(known) => {
                 known.3 += 1;

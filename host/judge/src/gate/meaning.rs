@@ -2,6 +2,7 @@
 //! to compare with what its metric is not compared with says less than its author believes. All three are errors, not passes.
 
 use super::is_for;
+use super::metrics::SLICE_DROP;
 use crate::compare::numerics::{self, Metric};
 use boardproof_record::plan::{Plan, Task};
 use boardproof_record::policy::{Against, Direction, Rule};
@@ -12,6 +13,9 @@ pub fn check(plan: &Plan, rule: &Rule) -> Result<(), String> {
     let tasks: Vec<&Task> = plan.models.values().filter(|m| is_for(rule, m)).map(|m| &m.task).collect();
     if !(rule.confidence > 0.5 && rule.confidence < 1.0) {
         return Err(format!("expected a confidence above 0.5 and below 1, got {}", rule.confidence));
+    }
+    if rule.slice.is_some() && !has_slices(metric) {
+        return Err(format!("{metric} is measured over all samples, not by slice: a rule on it cannot have a slice"));
     }
     if let Some(unit) = unit(metric, &tasks).filter(|unit| *unit != rule.unit) {
         return Err(format!("{metric} is measured in '{unit}', the limit is in '{}'", rule.unit));
@@ -31,6 +35,11 @@ pub fn check(plan: &Plan, rule: &Rule) -> Result<(), String> {
         return Err(format!("{metric} is compared with: {}; not with: {}", known.join(", "), name(&rule.against)));
     }
     Ok(())
+}
+
+/// Metrics that are taken sample by sample. Times, memory and sizes are a cell's.
+fn has_slices(metric: &str) -> bool {
+    matches!(metric, "task.value" | "task.drop" | SLICE_DROP) || Metric::from_name(metric).is_some()
 }
 
 fn in_words(direction: Direction) -> &'static str {

@@ -10,6 +10,8 @@ mod decide;
 mod meaning;
 mod metrics;
 mod sense;
+mod slices;
+mod timed;
 
 pub use always::{ALWAYS, CLOCK, COMPARED_WITH, FINITE, RUNS, SELF_CHECK, fit, pass_name};
 pub use answers::{Answers, Drop, Value, answers, samples_of, slice_samples};
@@ -91,7 +93,8 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
         let could = judged.iter().zip(&cells).any(|(cell, seen)| {
             applies(rule, evidence, cell) && has_numbers(seen) && !metrics::silent(&rule.metric, evidence, cell)
         });
-        let nowhere = judged.iter().all(|cell| !applies(rule, evidence, cell)) && !only_other_tasks(evidence, rule);
+        let idle = only_other_tasks(evidence, rule) || slices::has_nothing_to_walk(&evidence.record.plan, rule);
+        let nowhere = judged.iter().all(|cell| !applies(rule, evidence, cell)) && !idle;
         if !looked && (could || nowhere) {
             let why = "no judged cell has what it looks at".to_owned();
             return Err(GateError::MatchesNothing { rule: rule.id.clone(), why });
@@ -129,6 +132,7 @@ pub fn check_policy(plan: &Plan, policy: &Policy, baseline: bool) -> Result<(), 
         if !rule.targets.is_empty() && !rule.targets.iter().any(|t| plan.targets.contains_key(t)) {
             return nothing(format!("none of its targets was planned: {}", names(&rule.targets)));
         }
+        slices::check(plan, rule).or_else(nothing)?;
     }
     plan.models.values().try_for_each(|model| check_tolerances(model, policy))
 }
@@ -213,7 +217,12 @@ fn applies(rule: &Rule, evidence: Evidence<'_>, cell: &Cell) -> bool {
     is_for(rule, evidence.model(cell)) && (rule.targets.is_empty() || rule.targets.contains(&cell.target))
 }
 
+/// Is the rule for this model? One on a slice is for the models that have it.
 fn is_for(rule: &Rule, model: &Model) -> bool {
+    is_for_task(rule, model) && slices::has_slice(rule, model)
+}
+
+fn is_for_task(rule: &Rule, model: &Model) -> bool {
     (rule.tasks.is_empty() || rule.tasks.iter().any(|t| t == model.task.kind()))
         && (rule.models.is_empty() || rule.models.contains(&model.name))
 }

@@ -217,6 +217,7 @@ fn plan(policy: Policy) -> Plan {
         samples: if matches!(pass, Pass::Inspect | Pass::Memory) { 8 } else { SAMPLES as u64 },
         warmup: 0,
         iterations: if pass == Pass::Latency { INFERENCES } else { 0 },
+        enough: 0,
         deadline_ms: 60_000,
         memory_limit_bytes: None,
     };
@@ -334,6 +335,7 @@ fn observation(cell: &Cell) -> Observation {
         }
         if plan.pass == Pass::Memory {
             let peak = if cell.variant.as_str() == "f32" { 9_000_000 } else { 8_000_000 };
+            facts.numbers.insert("rss_start_bytes".into(), 6_000_000);
             facts.numbers.insert("rss_peak_bytes".into(), peak);
         }
         if plan.pass == Pass::Latency {

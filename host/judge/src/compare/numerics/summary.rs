@@ -102,6 +102,13 @@ pub enum NonFiniteRule {
     LeaveOut,
 }
 
+impl NonFiniteRule {
+    /// The rule of a policy that allows mismatches, or of one that does not.
+    pub fn of(allow_mismatch: bool) -> Self {
+        if allow_mismatch { Self::LeaveOut } else { Self::Invalidate }
+    }
+}
+
 /// Result of a comparison: counts, histograms, and [`Summary::value`] for every [`Metric`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {

@@ -1,0 +1,181 @@
+//! Numbers that were counted on the unit: times, memory. What they are compared with must have been measured on the same processor and in
+//! the same way, or there is no ratio.
+
+use super::GateError;
+use super::always::{fit, pass_name};
+use super::decide::Number;
+use super::metrics::{Desk, Known, same_cell};
+use crate::compare::latency::Latencies;
+use crate::compare::statistics::Confidence;
+use crate::evidence::Evidence;
+use boardproof_record::observation::Observation;
+use boardproof_record::plan::{Cell, Pass};
+use boardproof_record::policy::{Against, Rule};
+
+impl<'a> Desk<'a> {
+    pub(super) fn fact(&self, pass: Pass, key: &str, what: &str, unit: &str) -> Known {
+        match number_of(self.evidence, self.cell, pass, key) {
+            Some(value) => exact(value, what, unit),
+            None => Known::Missing(format!("{what} was not measured")),
+        }
+    }
+
+    /// The cell that latency and memory are compared with, if its pass can be relied on and was done in the same way.
+    fn timed_reference(&self, rule: &Rule, pass: Pass) -> Result<(Evidence<'a>, &'a Cell), String> {
+        let (evidence, cell) = match rule.against {
+            Against::Baseline => {
+                let (baseline, cell) = same_cell(self.baseline, self.cell)?;
+                if cell.target != self.cell.target {
+                    let (now, then) = (&self.cell.target, &cell.target);
+                    return Err(format!("the baseline was measured on target '{then}', this run on '{now}'"));
+                }
+                let seen = |evidence: Evidence<'a>, cell: &Cell| evidence.observation(&cell.id);
+                if let (Some(then), Some(now)) = (seen(baseline, cell), seen(self.evidence, self.cell)) {
+                    same_processor(then, now)?;
+                }
+                (baseline, cell)
+            }
+            Against::Reference | Against::Absolute => {
+                let cell = self.evidence.reference_on_unit(self.cell);
+                (self.evidence, cell.ok_or("the reference was not planned on this unit")?)
+            }
+        };
+        fit(evidence, cell, pass)?;
+        let batch = |cell: &Cell| cell.passes.iter().find(|p| p.pass == pass).map_or(0, |p| p.batch);
+        match (batch(self.cell), batch(cell)) {
+            (own, other) if own == other => Ok((evidence, cell)),
+            (own, other) => {
+                Err(format!("batches differ: {own} samples per inference here, {other} in what it is compared with"))
+            }
+        }
+    }
+
+    /// What loading and running the model added to the process, as a ratio.
+    pub(super) fn memory_ratio(&self, rule: &Rule) -> Known {
+        let ratio = self.timed_reference(rule, Pass::Memory).and_then(|(evidence, reference)| {
+            Ok(added_bytes(self.evidence, self.cell)? / added_bytes(evidence, reference)?)
+        });
+        match ratio {
+            Ok(ratio) => exact(ratio, "memory added by the model against the reference's", "ratio"),
+            Err(why) => Known::Missing(why),
+        }
+    }
+
+    /// Latencies of a cell, or why there are none that a limit could be held against.
+    fn latencies(&self, evidence: Evidence<'_>, cell: &Cell) -> Result<Result<Latencies, String>, GateError> {
+        let Some(ns) = evidence.latencies_ns(&cell.id)? else {
+            return Ok(Err(format!("the {} pass of {} has no times", pass_name(Pass::Latency), cell.id)));
+        };
+        let (count, still) = (ns.len(), ns.iter().filter(|ns| **ns == 0.0).count());
+        if still > 0 {
+            // Nothing takes no time: the clock is too coarse for this model, or it stood.
+            return Ok(Err(format!("{still} of {count} inferences of {} took no tick of its clock", cell.id)));
+        }
+        Ok(Latencies::from_ns(ns).map_err(|why| why.to_string()))
+    }
+
+    pub(super) fn latency_ratio(&self, rule: &Rule, limit: f64) -> Result<Known, GateError> {
+        let (evidence, reference) = match self.timed_reference(rule, Pass::Latency) {
+            Ok(found) => found,
+            Err(why) => return Ok(Known::Missing(why)),
+        };
+        let (slow, own) = match (self.latencies(evidence, reference)?, self.latencies(self.evidence, self.cell)?) {
+            (Ok(slow), Ok(own)) => (slow, own),
+            (Err(why), _) | (_, Err(why)) => return Ok(Known::Missing(why)),
+        };
+        let Ok(both) = Confidence::new(2.0 * rule.confidence - 1.0) else {
+            return Ok(Known::Invalid("the rule's confidence cannot be used".into()));
+        };
+        let ratio = slow.median_ratio(&own, both);
+        Ok(match (ratio.ratio, ratio.interval) {
+            (Some(value), Some(interval)) => Known::Number {
+                number: Number { value, bounds: Some((interval.lower, interval.upper)) },
+                samples: ratio.samples_candidate,
+                samples_more: more_by_width(value, (interval.lower, interval.upper), limit, ratio.samples_candidate),
+                detail: format!("median latency {value:.2} times the reference's"),
+            },
+            _ => Known::Missing(format!("a ratio of medians needs {} inferences on each side", ratio.samples_needed)),
+        })
+    }
+
+    pub(super) fn latency(&self, rule: &Rule, p: Option<f64>, limit: f64) -> Result<Known, GateError> {
+        let own = match self.latencies(self.evidence, self.cell)? {
+            Ok(own) => own,
+            Err(why) => return Ok(Known::Missing(why)),
+        };
+        let Ok(both) = Confidence::new(2.0 * rule.confidence - 1.0) else {
+            return Ok(Known::Invalid("the rule's confidence cannot be used".into()));
+        };
+        let Some(p) = p else {
+            let value = own.sorted_ns().last().copied().unwrap_or(f64::NAN);
+            return Ok(exact(value, "longest inference", "ns"));
+        };
+        let q = own.quantile(p, both);
+        let detail = format!("p{} latency {}", p * 100.0, crate::report::amount(q.value_ns, "ns"));
+        Ok(match (q.lower_ns, q.upper_ns) {
+            (Some(lower), Some(upper)) => Known::Number {
+                number: Number { value: q.value_ns, bounds: Some((lower, upper)) },
+                samples: q.samples,
+                samples_more: more_by_width(q.value_ns, (lower, upper), limit, q.samples),
+                detail,
+            },
+            _ => {
+                let more = q.samples_needed.saturating_sub(q.samples);
+                let number = Number { value: q.value_ns, bounds: Some((0.0, f64::INFINITY)) };
+                Known::Number { number, samples: q.samples, samples_more: Some(more), detail }
+            }
+        })
+    }
+}
+
+/// A number without sampling error.
+pub fn exact(value: f64, what: &str, unit: &str) -> Known {
+    let detail = format!("{what} {}", crate::report::amount(value, unit));
+    Known::Number { number: Number { value, bounds: None }, samples: 1, samples_more: None, detail }
+}
+
+/// About how many more samples would bring the bound nearer to the limit than the number is: bounds close in with the root of the count.
+fn more_by_width(value: f64, (lower, upper): (f64, f64), limit: f64, samples: u64) -> Option<u64> {
+    let (width, distance) = if limit > value { (upper - value, limit - value) } else { (value - lower, value - limit) };
+    let more = ((width / distance).powi(2) - 1.0) * samples as f64;
+    (more.is_finite() && more < 1e9).then(|| more.ceil().max(0.0) as u64)
+}
+
+/// A fact of a completed pass. Nothing that was measured is 0: no memory and no time mean that it was not.
+fn number_of(evidence: Evidence<'_>, cell: &Cell, pass: Pass, key: &str) -> Option<f64> {
+    let value = *evidence.completed(&cell.id, pass)?.facts.numbers.get(key)?;
+    (value > 0).then_some(value as f64)
+}
+
+/// What the model added to the runner's memory: its peak without what was there before the model was loaded.
+fn added_bytes(evidence: Evidence<'_>, cell: &Cell) -> Result<f64, String> {
+    let of = |key| number_of(evidence, cell, Pass::Memory, key);
+    match (of("rss_start_bytes"), of("rss_peak_bytes")) {
+        (Some(start), Some(peak)) if peak > start => Ok(peak - start),
+        (Some(start), Some(peak)) => {
+            Err(format!("the memory of {} peaked at {peak} bytes, it began with {start}", cell.id))
+        }
+        _ => Err(format!("memory at the start and peak memory of {} were not both measured", cell.id)),
+    }
+}
+
+/// Were both measured on the same processor? Times and memory of others say nothing about the model. What cannot be told is no.
+fn same_processor(then: &Observation, now: &Observation) -> Result<(), String> {
+    if then.emulated != now.emulated {
+        return Err("of the baseline and this run one was measured on an emulator".into());
+    }
+    let known = |text: &String| !text.is_empty() && !text.starts_with("unknown");
+    let model = |seen: &Observation| seen.environment_before.texts.get("cpu_model").filter(|text| known(text)).cloned();
+    let (models, identities) = ((model(then), model(now)), (&then.device.identity, &now.device.identity));
+    match (&models, identities) {
+        ((Some(then), Some(now)), _) if then != now => {
+            Err(format!("the baseline was measured on another processor: '{then}', this run on '{now}'"))
+        }
+        (_, (then, now)) if !then.is_empty() && !now.is_empty() => {
+            let same = then == now;
+            same.then_some(()).ok_or_else(|| format!("the baseline was measured on unit '{then}', this run on '{now}'"))
+        }
+        ((Some(_), Some(_)), _) => Ok(()),
+        _ => Err("it cannot be told whether the baseline was measured on the same processor".into()),
+    }
+}
