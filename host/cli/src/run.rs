@@ -49,18 +49,38 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     Ok(if interrupted() { Exit::Interrupted } else { exit })
 }
 
-fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
-    let is_path = |m: &&String| m.contains('/') || Path::new(m).join("model.toml").is_file();
-    let (paths, names): (Vec<_>, Vec<_>) = args.model.iter().partition(is_path);
-    let paths: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
-    let mut world = World::read(&args.places, &paths)?;
+/// Models as the command line names them.
+#[derive(Default)]
+struct Named {
+    /// By name, or by the path of their own folder.
+    alone: Vec<String>,
+    /// By the path of a folder that holds them.
+    in_folders: Vec<String>,
+}
+
+/// Reads the world with the models that are named, and finds out which those are. A path stands for every model in it.
+fn read_world(args: &CheckArgs) -> Result<(World, Named)> {
+    let is_model = |path: &Path| path.join("model.toml").is_file();
+    let is_path = |model: &&String| model.contains('/') || is_model(Path::new(model));
+    let paths: Vec<PathBuf> = args.model.iter().filter(is_path).map(PathBuf::from).collect();
+    let paths_say_all = !paths.is_empty() && paths.len() == args.model.len();
+    let mut world = World::read(&args.places, &paths, paths_say_all)?;
     world.build_with(args.builder);
-    let by_path = |path: &PathBuf| {
-        let inside = |file: &str| Path::new(file).starts_with(path);
-        world.manifests.values().find(|m| inside(&m.model.evalset.file)).map(|m| m.model.name.to_string())
-    };
-    let mut models: Vec<String> = names.into_iter().cloned().collect();
-    models.extend(paths.iter().filter_map(by_path));
+    let mut named = Named::default();
+    for model in &args.model {
+        let path = Path::new(model);
+        if !is_path(&model) {
+            named.alone.push(model.clone());
+            continue;
+        }
+        let list = if is_model(path) { &mut named.alone } else { &mut named.in_folders };
+        list.extend(world.models_in(path)?.iter().map(ToString::to_string));
+    }
+    Ok((world, named))
+}
+
+fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
+    let (world, Named { alone: models, in_folders }) = read_world(args)?;
     let project = world.project.as_ref();
     let mut places: Vec<String> = args.target.iter().chain(&args.unit).cloned().collect();
     if places.is_empty() {
@@ -74,9 +94,14 @@ fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
     let counts =
         Counts { samples: args.samples.unwrap_or(0), latency_iterations: args.iterations, ..Counts::default() };
     let engine = EngineName::new("tract").context("the engine's name")?;
-    let wanted = Wanted { models, variants, places, engine, counts };
+    let wanted = Wanted { models, in_folders, variants, places, engine, counts };
     let policy = world.policy(args.policy.as_deref())?;
     let plan = boardproof_plan::plan(&wanted, &world.manifests, &world.targets, &world.units, policy)?;
+    if !args.quiet {
+        for (model, variant) in boardproof_plan::lacking(&wanted, &world.manifests)? {
+            eprintln!("left out: model '{model}' has no variant '{variant}'");
+        }
+    }
     Ok((world, plan))
 }
 
