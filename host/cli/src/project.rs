@@ -131,7 +131,8 @@ fn project(places: &Places) -> Result<(PathBuf, Option<Project>)> {
 /// The folder itself, or the folders in it that hold a `model.toml`, by name; one at least.
 fn model_folders(folder: &Path) -> Result<Vec<PathBuf>> {
     if folder.join("model.toml").is_file() {
-        return Ok(vec![folder.to_path_buf()]);
+        // Without a slash at its end: paths of files are made of it.
+        return Ok(vec![folder.components().collect()]);
     }
     if !folder.is_dir() {
         let what = format!("there is no folder '{}'", folder.display());
