@@ -32,6 +32,102 @@ fn an_unknown_name_lists_the_known_ones_nearest_first() {
     }
 }
 
+/// A check that ends before anything is measured: the first file that is read is not there. So it tells what would have been checked.
+fn expect_read(home: &Home, arguments: &[&str], evalset: &Path) {
+    let ended = home.run([&["check", "--out", "record"], arguments].concat());
+    ended.expect_code(5).expect_said(&["could not read evalset ", evalset.to_str().expect("a path of text")]);
+    no_record(home);
+}
+
+#[test]
+fn a_path_stands_for_every_model_in_it() {
+    for gone in ["adult_mlp", "mnist_dscnn"] {
+        let home = Home::new();
+        for model in ["adult_mlp", "mnist_dscnn"] {
+            Copy::of(model, &home.path("many"));
+        }
+        let evalset = Path::new("many").join(gone).join("data/test.safetensors");
+        std::fs::remove_file(home.path("many").join(gone).join("data/test.safetensors")).unwrap();
+        expect_read(&home, &["many/", "-v", "int8_qdq_pc"], &evalset);
+    }
+}
+
+#[test]
+fn a_path_without_a_model_is_an_error() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.path("many/none")).unwrap();
+    Copy::of("mnist_dscnn", &home.path("models"));
+    for (path, says) in [("many/", "no model.toml in 'many/'"), ("./nowhere", "there is no folder './nowhere'")] {
+        for arguments in [&["check", path][..], &["check", "mnist_dscnn", path]] {
+            home.run(arguments).expect_code(2).expect_said(&[says]);
+            no_record(&home);
+        }
+    }
+}
+
+#[test]
+fn names_of_the_project_and_paths_stand_side_by_side() {
+    for gone in ["models/mnist_dscnn", "else/adult_mlp"] {
+        let home = Home::new();
+        home.run(["init"]).expect_code(0);
+        Copy::of("mnist_dscnn", &home.path("models"));
+        Copy::of("adult_mlp", &home.path("else"));
+        let evalset = Path::new(gone).join("data/test.safetensors");
+        std::fs::remove_file(home.path(gone).join("data/test.safetensors")).unwrap();
+        expect_read(&home, &["mnist_dscnn", "./else/adult_mlp", "./models/mnist_dscnn/"], &evalset);
+    }
+}
+
+#[test]
+fn a_model_that_has_none_of_the_variants_is_left_out_and_that_is_said() {
+    let home = Home::new();
+    Copy::of("mnist_dscnn", &home.path("models"));
+    Copy::of("adult_mlp", &home.path("models")).replace("name = \"int8_qdq_pc\"", "name = \"int8_own\"");
+    std::fs::remove_file(home.path("models/adult_mlp/data/test.safetensors")).unwrap();
+    let evalset = Path::new("models/adult_mlp/data/test.safetensors");
+    for model in [&[][..], &["models/"]] {
+        expect_read(&home, &[model, &["-v", "int8_own"]].concat(), evalset);
+        let ended = home.run([&["check"], model, &["-v", "int8_own"]].concat());
+        ended.expect_said(&["left out: model 'mnist_dscnn' has no variant 'int8_own'"]);
+    }
+    for named in [&["mnist_dscnn", "adult_mlp"][..], &["models/mnist_dscnn"]] {
+        let ended = home.run([&["check"], named, &["-v", "int8_own"]].concat());
+        ended.expect_code(2).expect_said(&["no variant is called 'int8_own'; known: "]);
+    }
+}
+
+#[test]
+fn nothing_stands_in_the_place_of_the_machine_that_references_are_measured_on() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("targets")).unwrap();
+    let (_, text) = boardproof_plan::builtin::TARGETS.iter().find(|(name, _)| *name == "sim").expect("it is builtin");
+    std::fs::write(home.path("targets/mine.toml"), text.replace("name = \"sim\"", "name = \"host\"")).unwrap();
+    let ended = check(&home, &["mnist_dscnn", "--target-folder", "targets"]);
+    ended.expect_code(2).expect_said(&["targets/mine.toml: target.name: expected another name", "got 'host'"]);
+    no_record(&home);
+    let unit = "schema = 1\n[[unit]]\nname = 'host'\ntarget = 'raspberry-pi-4'\naddress = 'board'\n";
+    std::fs::write(home.path("inventory.toml"), unit).unwrap();
+    for command in
+        [&["check", "mnist_dscnn"][..], &["targets"], &["doctor", "-t", "host"], &["agent", "clean", "-t", "host"]]
+    {
+        let ended = home.run([command, &["--inventory", "inventory.toml"]].concat());
+        ended.expect_code(2).expect_said(&["inventory: name of a unit: expected a name of its own", "got 'host'"]);
+    }
+    no_record(&home);
+}
+
+#[test]
+fn two_targets_of_a_folder_with_one_name_are_refused() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("targets")).unwrap();
+    let (_, text) = boardproof_plan::builtin::TARGETS.iter().find(|(name, _)| *name == "sim").expect("it is builtin");
+    for file in ["targets/a.toml", "targets/b.toml"] {
+        std::fs::write(home.path(file), text.replace("name = \"sim\"", "name = \"mine\"")).unwrap();
+    }
+    let ended = home.run(["targets", "--target-folder", "targets"]);
+    ended.expect_code(2).expect_said(&["expected a name that no other file of the folder has, got 'mine'"]);
+}
+
 #[test]
 fn a_target_that_is_somebodys_board_asks_for_the_unit() {
     let home = Home::new();
@@ -189,7 +285,14 @@ fn a_tolerance_that_no_rule_would_use_is_refused_before_anything_is_measured() {
 #[test]
 fn a_policy_file_that_is_not_there_is_named() {
     let home = Home::new();
-    check(&home, &["mnist_dscnn", "--policy", "no-such.toml"]).expect_code(5).expect_said(&["no-such.toml"]);
+    check(&home, &["mnist_dscnn", "--policy", "no-such.toml"])
+        .expect_code(2)
+        .expect_said(&["could not read no-such.toml"]);
+    no_record(&home);
+    std::fs::create_dir(home.path("folder.toml")).unwrap();
+    check(&home, &["mnist_dscnn", "--policy", "folder.toml"])
+        .expect_code(2)
+        .expect_said(&["could not read folder.toml"]);
     no_record(&home);
 }
 
@@ -273,7 +376,7 @@ fn doctor_names_what_a_target_lacks_and_how_to_get_it() {
     let text = &ended.expect_code(5).stdout;
     let channel = "rustup target add --toolchain 1.";
     for part in [
-        "MISSING  linker mine-gcc",
+        "MISSING  C compiler and linker mine-gcc",
         "MISSING  qemu-mine",
         "    apt-get install gcc-mine\n",
         channel,

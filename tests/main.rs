@@ -7,6 +7,7 @@
 mod board;
 mod cli;
 mod faults;
+mod fixtures;
 mod material;
 mod pipeline;
 mod processes;

@@ -5,7 +5,7 @@ use crate::tool::{Ended, Home, root};
 use boardproof_record::Digest;
 use boardproof_record::observation::{Ended as PassEnded, Fault, Observation, Outcome};
 use boardproof_record::plan::{Cell, Pass};
-use boardproof_record::record::Record;
+use boardproof_record::record::{Record, RunEnded};
 use std::time::Duration;
 
 /// Everything here ends by then, however bad the link.
@@ -58,6 +58,34 @@ fn fault(outcome: &Outcome) -> &Fault {
 
 fn answers(seen: &Observation) -> Option<Digest> {
     seen.pass(Pass::Accuracy)?.outputs.as_ref().map(|file| file.digest)
+}
+
+#[test]
+fn a_unit_that_cannot_be_switched_off_is_told_also_when_quiet_and_the_others_have_their_turn() {
+    let home = Home::new();
+    write_target(&home, "stubborn", 1, "");
+    let file = home.path("targets/stubborn.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let power =
+        "[power]\nkind = \"command\"\non = \"true\"\noff = \"echo the switch is stuck >&2; exit 7\"\ntimeout_s = 20\n";
+    let none = "[power]\nkind = \"none\"\n";
+    assert!(text.contains(none), "{text}");
+    std::fs::write(&file, text.replace(none, power)).unwrap();
+    let models = root().join("models");
+    let models = models.to_str().expect("a path of text");
+    let fixed =
+        ["check", "mnist_dscnn", "-v", "int8_qdq_pc", "--models", models, "--samples", "64", "--iterations", "700"];
+    let more = ["--target-folder", "targets", "-t", "stubborn", "-t", "sim", "--out", "record", "--quiet"];
+    let ended = home.run([&fixed[..], &more].concat());
+    ended.expect_code(3).expect_said(&["warning: unit 'stubborn' may still be on", "the switch is stuck"]);
+    let record = home.record("record");
+    assert_eq!(record.ended, RunEnded::Finished);
+    for unit in ["stubborn", "sim"] {
+        assert!(!cells(&record, unit).is_empty());
+        for (_, outcome) in cells(&record, unit) {
+            measured(outcome);
+        }
+    }
 }
 
 #[test]

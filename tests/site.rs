@@ -305,6 +305,7 @@ fn planned() -> Plan {
     let targets = targets.map(|t| (t.name.clone(), t)).collect();
     let wanted = Wanted {
         models: vec!["mnist_dscnn".into()],
+        in_folders: Vec::new(),
         variants: vec!["f32".into()],
         places: vec![TARGET.into()],
         engine: EngineName::new("tract").expect("a name"),

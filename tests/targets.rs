@@ -57,7 +57,7 @@ fn every_target_tells_good_from_bad_and_answers_as_the_host_does() {
 
 /// The default policy with a latency limit that only a hang would break: what else runs on this machine changes from cell to cell, and
 /// it is answers that are proved here.
-fn patient_policy() -> String {
+pub fn patient_policy() -> String {
     const LATENCY: &str = "metric = \"latency_ratio_p50\"\ndirection = \"at_most\"\nlimit = 3.0\n";
     assert!(builtin::POLICY.contains(LATENCY), "the default policy has another latency rule");
     builtin::POLICY.replace(LATENCY, &LATENCY.replace("3.0", "1000.0"))

@@ -100,7 +100,7 @@ impl From<BuilderName> for Builder {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Models to check, by name or by the path of their folder [default: all of the project]
+    /// Models to check, by name, or by the path of their folder or of one that holds several [default: all of the project]
     #[arg(value_name = "MODEL")]
     pub model: Vec<String>,
     /// Variant to check; may be given again; `all` for every one [default: those meant for release]

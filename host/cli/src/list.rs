@@ -44,7 +44,7 @@ pub fn targets(args: &ListArgs) -> Result<Exit> {
 
 /// Lists models and their variants.
 pub fn models(args: &ListArgs) -> Result<Exit> {
-    let world = World::read(&args.places, &[])?;
+    let world = World::read(&args.places, &[], false)?;
     if world.manifests.is_empty() {
         return Err(PlanError::Empty("no model.toml was found".into()).into());
     }

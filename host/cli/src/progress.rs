@@ -59,6 +59,11 @@ impl Progress {
         eprintln!("[{:>6.1}s] {text}", self.start.elapsed().as_secs_f64());
     }
 
+    /// A line that stays, also for those who want to hear of errors only.
+    pub fn warn(&mut self, text: &str) {
+        self.line(text);
+    }
+
     /// The line that changes. Drawn at most ten times a second.
     fn status(&mut self, stage: String, now: bool) {
         self.stage = stage;

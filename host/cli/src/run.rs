@@ -17,9 +17,10 @@ use boardproof_lab::ship::{Blob, prepare};
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, PlanError, Wanted};
 use boardproof_record::observation::{Fault, Outcome, Shipped};
-use boardproof_record::plan::{Cell, LinkSpec, Target, Task, Unit};
+use boardproof_record::plan::{Cell, LinkSpec, PowerSpec, Target, Task, Unit};
 use boardproof_record::record::{Record, RunEnded};
-use boardproof_record::{Digest, EngineName};
+use boardproof_record::{Digest, EngineName, UnitName};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -38,6 +39,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
         progress: Progress::new(args.quiet),
         start: Instant::now(),
         args,
+        unproved: BTreeSet::new(),
     };
     run.keep_evalsets()?;
     run.save()?;
@@ -49,18 +51,38 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     Ok(if interrupted() { Exit::Interrupted } else { exit })
 }
 
-fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
-    let is_path = |m: &&String| m.contains('/') || Path::new(m).join("model.toml").is_file();
-    let (paths, names): (Vec<_>, Vec<_>) = args.model.iter().partition(is_path);
-    let paths: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
-    let mut world = World::read(&args.places, &paths)?;
+/// Models as the command line names them.
+#[derive(Default)]
+struct Named {
+    /// By name, or by the path of their own folder.
+    alone: Vec<String>,
+    /// By the path of a folder that holds them.
+    in_folders: Vec<String>,
+}
+
+/// Reads the world with the models that are named, and finds out which those are. A path stands for every model in it.
+fn read_world(args: &CheckArgs) -> Result<(World, Named)> {
+    let is_model = |path: &Path| path.join("model.toml").is_file();
+    let is_path = |model: &&String| model.contains('/') || is_model(Path::new(model));
+    let paths: Vec<PathBuf> = args.model.iter().filter(is_path).map(PathBuf::from).collect();
+    let paths_say_all = !paths.is_empty() && paths.len() == args.model.len();
+    let mut world = World::read(&args.places, &paths, paths_say_all)?;
     world.build_with(args.builder);
-    let by_path = |path: &PathBuf| {
-        let inside = |file: &str| Path::new(file).starts_with(path);
-        world.manifests.values().find(|m| inside(&m.model.evalset.file)).map(|m| m.model.name.to_string())
-    };
-    let mut models: Vec<String> = names.into_iter().cloned().collect();
-    models.extend(paths.iter().filter_map(by_path));
+    let mut named = Named::default();
+    for model in &args.model {
+        let path = Path::new(model);
+        if !is_path(&model) {
+            named.alone.push(model.clone());
+            continue;
+        }
+        let list = if is_model(path) { &mut named.alone } else { &mut named.in_folders };
+        list.extend(world.models_in(path)?.iter().map(ToString::to_string));
+    }
+    Ok((world, named))
+}
+
+fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
+    let (world, Named { alone: models, in_folders }) = read_world(args)?;
     let project = world.project.as_ref();
     let mut places: Vec<String> = args.target.iter().chain(&args.unit).cloned().collect();
     if places.is_empty() {
@@ -74,9 +96,14 @@ fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
     let counts =
         Counts { samples: args.samples.unwrap_or(0), latency_iterations: args.iterations, ..Counts::default() };
     let engine = EngineName::new("tract").context("the engine's name")?;
-    let wanted = Wanted { models, variants, places, engine, counts };
+    let wanted = Wanted { models, in_folders, variants, places, engine, counts };
     let policy = world.policy(args.policy.as_deref())?;
     let plan = boardproof_plan::plan(&wanted, &world.manifests, &world.targets, &world.units, policy)?;
+    if !args.quiet {
+        for (model, variant) in boardproof_plan::lacking(&wanted, &world.manifests)? {
+            eprintln!("left out: model '{model}' has no variant '{variant}'");
+        }
+    }
     Ok((world, plan))
 }
 
@@ -133,6 +160,8 @@ struct Run<'a> {
     progress: Progress,
     start: Instant,
     args: &'a CheckArgs,
+    /// Units of which it was told that nothing proves which they are.
+    unproved: BTreeSet<UnitName>,
 }
 
 /// What measuring on one unit takes besides the link.
@@ -185,7 +214,7 @@ impl Run<'_> {
         let cells: Vec<Cell> = self.record.plan.cells.iter().filter(|c| c.unit == unit.name).cloned().collect();
         let (agent, runner) = match self.build(&target) {
             Ok(built) => built,
-            Err(error) => return self.all(&cells, Outcome::BuildFailed, "build", &error, error.hint()),
+            Err(error) => return self.all(&cells, Outcome::BuildFailed, "build", error.into()),
         };
         let wait = Duration::from_secs(self.args.wait);
         let coding = code_for_the_wire(&target, &runner);
@@ -195,11 +224,11 @@ impl Run<'_> {
         });
         let lease = match lease {
             Ok(lease) => lease,
-            Err(error) => return self.all(&cells, Outcome::ShipFailed, "take the unit", &error, None),
+            Err(error) => return self.all(&cells, Outcome::ShipFailed, "take the unit", error.into()),
         };
         let board = match crate::board::switch_on(unit, &target, &mut self.progress) {
             Ok(board) => board,
-            Err(error) => return self.all_any(&cells, "switch the unit on", &error),
+            Err(error) => return self.all(&cells, Outcome::DeviceFault, "switch the unit on", error),
         };
         if let Some(coding) = coding {
             // What it could not do, shipping will find again and tell.
@@ -207,10 +236,13 @@ impl Run<'_> {
         }
         let ready = Ready { target: &target, agent: agent.as_ref(), runner: &runner, board: board.as_ref() };
         let done = self.measure_ready(unit, &cells, &lease, &ready);
-        // Whatever became of the cells: what was switched on is switched off.
-        let off = board.map_or(Ok(()), |board| board.switch_off(unit, &self.folder));
+        // Whatever became of the cells: what was switched on is switched off. That it stays on is no fault of what was measured, and the
+        // other units still have their turn.
+        if let Some(Err(error)) = board.map(|board| board.switch_off(unit, &self.folder)) {
+            self.progress.warn(&not_switched_off(unit, &error));
+        }
         drop(lease);
-        done.and(off)
+        done
     }
 
     /// The cells of a unit that is held and switched on.
@@ -219,7 +251,7 @@ impl Run<'_> {
         let destination = ready.board.and_then(crate::board::Board::destination);
         let reach = match Reach::new(unit, ready.target, ready.agent, &stores, destination) {
             Ok(reach) => reach,
-            Err(error) => return self.all(cells, Outcome::ShipFailed, "reach the unit", &error, error.hint()),
+            Err(error) => return self.all(cells, Outcome::ShipFailed, "reach the unit", error.into()),
         };
         let wait = Duration::from_secs(self.args.wait);
         let mut bench = Bench::new(reach, lease, cache_folder(), wait, interrupted);
@@ -245,11 +277,21 @@ impl Run<'_> {
             if let Some(board) = ready.board {
                 board.add_console(&mut outcome);
             }
+            self.tell_unproved(cell, ready.target, &outcome);
             self.progress.hear(Event::CellEnded { cell: cell.id.clone(), outcome: verdict::in_a_word(&outcome) });
             self.record.outcomes.insert(cell.id.clone(), outcome);
             self.save()?;
         }
         Ok(())
+    }
+
+    /// Says once of a unit that nothing proves which board it is, and what would.
+    fn tell_unproved(&mut self, cell: &Cell, target: &Target, outcome: &Outcome) {
+        let Outcome::Measured(seen) = outcome else { return };
+        let Some(line) = unproved(&self.record.plan.units[&cell.unit], target, &seen.device.identity) else { return };
+        if self.unproved.insert(cell.unit.clone()) {
+            self.progress.hear(Event::Said(line));
+        }
     }
 
     /// A model that the engine could not read on this machine is not shipped: the same engine will not read it elsewhere. The gate finds
@@ -310,33 +352,79 @@ impl Run<'_> {
         }
     }
 
-    fn all_any(&mut self, cells: &[Cell], action: &str, error: &anyhow::Error) -> Result<()> {
-        self.all(cells, Outcome::DeviceFault, action, error.as_ref(), None)
-    }
-
     /// The same fault for every cell of a unit.
-    fn all(
-        &mut self,
-        cells: &[Cell],
-        outcome: fn(Fault) -> Outcome,
-        action: &str,
-        error: &dyn std::error::Error,
-        hint: Option<String>,
-    ) -> Result<()> {
-        let causes: Vec<String> = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect();
-        self.progress.hear(Event::Said(format!("could not {action}: {}", causes.join(": "))));
+    fn all(&mut self, cells: &[Cell], outcome: fn(Fault) -> Outcome, action: &str, error: anyhow::Error) -> Result<()> {
+        let fault = fault_of(action, &error);
+        self.progress.hear(Event::Said(format!("could not {action}: {}", fault.causes.join(": "))));
         for cell in cells {
-            let fault = Fault {
-                action: action.into(),
-                causes: causes.clone(),
-                hints: hint.clone().into_iter().collect(),
-                console: Vec::new(),
-                attempts: Vec::new(),
-                passes: Vec::new(),
-                shipped: Shipped::default(),
-            };
-            self.record.outcomes.insert(cell.id.clone(), outcome(fault));
+            self.record.outcomes.insert(cell.id.clone(), outcome(fault.clone()));
         }
         self.save()
+    }
+}
+
+/// A board that the inventory does not tell from others of its kind, and how it could.
+fn unproved(unit: &Unit, target: &Target, found: &str) -> Option<String> {
+    let own = matches!(unit.power.as_ref().unwrap_or(&target.power), PowerSpec::Qemu { .. });
+    if !matches!(target.link, LinkSpec::Ssh) || own || unit.identity.is_some() {
+        return None;
+    }
+    let name = &unit.name;
+    let remedy = match found {
+        "" => "this board tells none".to_owned(),
+        found => format!("write `identity = \"{found}\"` into its entry if this is the board that is meant"),
+    };
+    Some(format!("unit '{name}' has no identity in the inventory, nothing proves that it is the right board: {remedy}"))
+}
+
+/// What stopped a unit before its first cell, and what to do about it.
+fn fault_of(action: &str, error: &anyhow::Error) -> Fault {
+    Fault {
+        action: action.into(),
+        causes: error.chain().map(ToString::to_string).collect(),
+        hints: crate::hints(error),
+        console: Vec::new(),
+        attempts: Vec::new(),
+        passes: Vec::new(),
+        shipped: Shipped::default(),
+    }
+}
+
+fn not_switched_off(unit: &Unit, error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    format!("warning: unit '{}' may still be on, it could not be switched off: {}", unit.name, causes.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use boardproof_lab::power::QemuError;
+
+    #[test]
+    fn a_board_that_could_be_any_is_told_with_the_line_that_proves_it() {
+        let text = "schema = 1\n[[unit]]\nname = 'bench'\ntarget = 'raspberry-pi-4'\naddress = 'board'\n";
+        let unit = |more: &str| {
+            let units = boardproof_plan::parse_inventory("inventory", &format!("{text}{more}")).unwrap();
+            units.into_values().next().unwrap()
+        };
+        let target = |name: &str| {
+            let (_, text) = boardproof_plan::builtin::TARGETS.iter().find(|(known, _)| *known == name).unwrap();
+            boardproof_plan::parse_target(name, text).unwrap()
+        };
+        let line = unproved(&unit(""), &target("raspberry-pi-4"), "0123").unwrap();
+        assert!(line.contains("unit 'bench' has no identity") && line.contains("`identity = \"0123\"`"), "{line}");
+        assert!(unproved(&unit(""), &target("raspberry-pi-4"), "").unwrap().ends_with("tells none"));
+        assert_eq!(unproved(&unit("identity = '0123'\n"), &target("raspberry-pi-4"), "0123"), None);
+        for own in ["virtual-board-aarch64", "host", "sim"] {
+            assert_eq!(unproved(&unit(""), &target(own), "0123"), None, "{own}");
+        }
+    }
+
+    #[test]
+    fn what_a_unit_lacks_to_be_switched_on_comes_with_how_to_get_it() {
+        let missing = QemuError::Missing { program: "setpriv", package: "util-linux" };
+        let fault = fault_of("switch the unit on", &anyhow::Error::from(missing).context("could not boot x"));
+        assert_eq!(fault.causes, ["could not boot x", "could not boot the board: setpriv was not found"]);
+        assert_eq!(fault.hints, ["apt-get install util-linux"]);
     }
 }

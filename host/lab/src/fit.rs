@@ -45,9 +45,9 @@ impl FitError {
     }
 }
 
-/// The way out of every trouble with C libraries.
-pub const STATIC_RUNNER: &str =
-    "set `runner_triple` of the target to its musl triple: that runner is static and needs no C library of the unit";
+/// The ways out of trouble with C libraries.
+pub const STATIC_RUNNER: &str = "build the runner against a C library as old as the unit's (an older distribution's compiler as `linker`), or \
+     update the unit's system; a musl `runner_triple` would need no C library of the unit, but no such runner has been built yet";
 
 /// Refuses a program that cannot work on the unit that greeted so. A file that is no program for Linux is let through.
 pub fn check(program: &Blob, unit: &Greeting) -> Result<(), FitError> {

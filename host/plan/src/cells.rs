@@ -2,17 +2,22 @@
 
 use crate::error::{PlanError, nearest};
 use crate::model::{Manifest, Purpose};
-use boardproof_record::plan::{Cell, HOST, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit, Variant};
+use boardproof_record::plan::{
+    Cell, HOST, LinkSpec, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit, Variant,
+};
 use boardproof_record::policy::Policy;
 use boardproof_record::{CellId, EngineName, ModelName, TargetName, UnitName, VariantName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// What was asked for.
+/// What was asked for. What is said twice counts once.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Models; empty: all that are known.
+    /// Models that were named, each by itself: each must have every variant that is asked for.
     pub models: Vec<String>,
-    /// Variants; empty: those whose purpose is `release`.
+    /// Models of folders that were named: one that has none of the variants is left out, see [`lacking`]. When no model is asked for
+    /// here or there, all that are known are meant so.
+    pub in_folders: Vec<String>,
+    /// Variants, or `all`; empty: those whose purpose is `release`.
     pub variants: Vec<String>,
     /// Targets or units, in the order in which they are to be visited.
     pub places: Vec<String>,
@@ -49,8 +54,10 @@ const LATENCY_ITERATIONS_MIN: u32 = 700;
 const LATENCY_ENOUGH_EMULATED: u32 = 200;
 /// Samples per inference in the accuracy pass where the model leaves it open.
 const ACCURACY_BATCH: u32 = 16;
+/// Word for every variant that a model has.
+const ALL: &str = "all";
 
-/// Makes the plan. Unknown names list the known ones, nearest first; nothing that was asked for is left out silently.
+/// Makes the plan. Unknown names list the known ones, nearest first; what is left out of it, [`lacking`] tells.
 pub fn plan(
     wanted: &Wanted,
     manifests: &BTreeMap<ModelName, Manifest>,
@@ -58,8 +65,10 @@ pub fn plan(
     units: &BTreeMap<UnitName, Unit>,
     policy: Policy,
 ) -> Result<Plan, PlanError> {
+    check_places(targets, units)?;
     let places = wanted.places.iter().map(|p| locate(p, targets, units)).collect::<Result<Vec<_>, _>>()?;
-    let models = models(wanted, manifests)?;
+    let places = distinct(places, |(unit, _)| unit.name.clone());
+    let asked = asked(wanted, manifests)?;
     let mut plan =
         Plan { models: BTreeMap::new(), targets: BTreeMap::new(), units: BTreeMap::new(), policy, cells: Vec::new() };
     let host = locate(HOST, targets, units)?;
@@ -67,23 +76,54 @@ pub fn plan(
         plan.targets.insert(target.name.clone(), target.clone());
         plan.units.insert(unit.name.clone(), unit.clone());
     }
-    for manifest in &models {
-        let variants = variants(wanted, manifest)?;
-        plan.models.insert(manifest.model.name.clone(), with_variants(&manifest.model, &variants));
+    for (manifest, variants) in &asked {
+        plan.models.insert(manifest.model.name.clone(), with_variants(&manifest.model, variants));
     }
     let by_place: Vec<_> = std::iter::once(&host).chain(places.iter().filter(|(u, _)| u.name != host.0.name)).collect();
     let host_judged = places.iter().any(|(u, _)| u.name == host.0.name);
     for (unit, target) in by_place {
-        for manifest in &models {
-            let asked = variants(wanted, manifest)?;
-            plan.cells.extend(Site { wanted, model: &manifest.model, unit, target, host_judged }.cells(&asked));
+        for (manifest, variants) in &asked {
+            plan.cells.extend(Site { wanted, model: &manifest.model, unit, target, host_judged }.cells(variants));
         }
     }
-    if plan.cells.iter().any(|c| c.judged) {
-        Ok(plan)
-    } else {
-        Err(PlanError::Empty("no model, variant or target was asked for".into()))
+    if !plan.cells.iter().any(|c| c.judged) {
+        return Err(PlanError::Empty("no model, variant or target was asked for".into()));
     }
+    // What a record must keep, an hour of measuring must not find out.
+    plan.check()?;
+    Ok(plan)
+}
+
+/// Each thing once, where it was said first.
+fn distinct<T, K: Ord>(all: impl IntoIterator<Item = T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    all.into_iter().filter(|one| seen.insert(key(one))).collect()
+}
+
+/// Refuses what would stand in the place of another: the reference is measured on this machine and nowhere else, and a name that is a
+/// target's own unit is no other unit's.
+pub fn check_places(targets: &BTreeMap<TargetName, Target>, units: &BTreeMap<UnitName, Unit>) -> Result<(), PlanError> {
+    let host = targets.values().find(|t| t.name.as_str() == HOST);
+    if host.is_some_and(|host| !matches!(host.link, LinkSpec::Local)) {
+        let expected = "local (it is this machine, where every reference is measured)";
+        return Err(PlanError::value("targets", format!("link of target '{HOST}'"), expected, "another"));
+    }
+    let taken = |unit: &&Unit| {
+        let same = |target: &Target| target.name.as_str() == unit.name.as_str() && !needs_unit(target);
+        unit.name.as_str() == HOST || targets.values().any(same)
+    };
+    match units.values().find(taken) {
+        Some(unit) => {
+            let expected = format!("a name of its own ('{}' is a target that is its own unit)", unit.name);
+            Err(PlanError::value("inventory", "name of a unit", expected, format!("'{}'", unit.name)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The target is somebody's hardware: the inventory says where a unit of it is.
+fn needs_unit(target: &Target) -> bool {
+    matches!(target.link, LinkSpec::Ssh) && !matches!(target.power, PowerSpec::Qemu { .. })
 }
 
 /// Finds a unit by name, or a target that is its own unit.
@@ -104,8 +144,7 @@ pub fn locate(
         found: found.into(),
         known: nearest(found, known),
     })?;
-    if matches!(target.link, boardproof_record::plan::LinkSpec::Ssh) && !matches!(target.power, PowerSpec::Qemu { .. })
-    {
+    if needs_unit(target) {
         let of_target: Vec<_> =
             units.values().filter(|u| u.target == target.name).map(|u| u.name.to_string()).collect();
         let found = if of_target.is_empty() {
@@ -145,18 +184,80 @@ fn unknown<'a, N: std::fmt::Display + 'a>(
     PlanError::Unknown { kind, found: found.into(), known: nearest(found, names.iter().map(String::as_str)) }
 }
 
-fn models<'m>(wanted: &Wanted, manifests: &'m BTreeMap<ModelName, Manifest>) -> Result<Vec<&'m Manifest>, PlanError> {
+/// A model to check.
+#[derive(Clone, Copy)]
+struct Chosen<'m> {
+    manifest: &'m Manifest,
+    /// By itself, not as one of many.
+    named: bool,
+}
+
+fn chosen<'m>(wanted: &Wanted, manifests: &'m BTreeMap<ModelName, Manifest>) -> Result<Vec<Chosen<'m>>, PlanError> {
     if manifests.is_empty() {
         return Err(PlanError::Empty("no model.toml was found".into()));
     }
-    if wanted.models.is_empty() {
-        return Ok(manifests.values().collect());
+    if wanted.models.is_empty() && wanted.in_folders.is_empty() {
+        return Ok(manifests.values().map(|manifest| Chosen { manifest, named: false }).collect());
     }
-    let find = |name: &String| manifests.values().find(|m| m.model.name.as_str() == name);
-    wanted.models.iter().map(|name| find(name).ok_or_else(|| unknown("model", name, manifests.keys()))).collect()
+    let find = |name: &String, named| {
+        let manifest = manifests.values().find(|m| m.model.name.as_str() == name);
+        manifest.map(|manifest| Chosen { manifest, named }).ok_or_else(|| unknown("model", name, manifests.keys()))
+    };
+    let named = wanted.models.iter().map(|name| find(name, true));
+    let all = named.chain(wanted.in_folders.iter().map(|name| find(name, false)));
+    Ok(distinct(all.collect::<Result<Vec<_>, _>>()?, |one| one.manifest.model.name.clone()))
 }
 
-/// Variants asked for that this model has. A name that no asked model has is an error of [`check_variant_names`].
+/// Models and their variants that were asked for. A model in which there is nothing to check is not among them.
+fn asked<'m>(
+    wanted: &Wanted,
+    manifests: &'m BTreeMap<ModelName, Manifest>,
+) -> Result<Vec<(&'m Manifest, Vec<&'m Variant>)>, PlanError> {
+    let chosen = chosen(wanted, manifests)?;
+    check_variants(wanted, &chosen)?;
+    let with_variants = chosen.iter().map(|one| Ok((one.manifest, variants(wanted, one.manifest)?)));
+    let all: Vec<_> = with_variants.collect::<Result<_, PlanError>>()?;
+    Ok(all.into_iter().filter(|(_, variants)| !variants.is_empty()).collect())
+}
+
+/// Models and the variants that were asked for and that they do not have, where that is no error: other models have them.
+pub fn lacking(
+    wanted: &Wanted,
+    manifests: &BTreeMap<ModelName, Manifest>,
+) -> Result<Vec<(ModelName, String)>, PlanError> {
+    let chosen = chosen(wanted, manifests)?;
+    let of = |one: &Chosen<'_>| {
+        let model = &one.manifest.model;
+        let missing = named_variants(wanted).filter(|name| !has(model, name)).cloned();
+        missing.map(|name| (model.name.clone(), name)).collect::<Vec<_>>()
+    };
+    Ok(chosen.iter().flat_map(of).collect())
+}
+
+fn named_variants(wanted: &Wanted) -> impl Iterator<Item = &String> {
+    wanted.variants.iter().filter(|name| *name != ALL)
+}
+
+fn has(model: &Model, variant: &str) -> bool {
+    model.variants.keys().any(|name| name.as_str() == variant)
+}
+
+/// A variant must be one of each model that was named, and of some model in any case.
+fn check_variants(wanted: &Wanted, chosen: &[Chosen<'_>]) -> Result<(), PlanError> {
+    for name in named_variants(wanted) {
+        let without = |one: &&Chosen<'_>| !has(&one.manifest.model, name);
+        if let Some(one) = chosen.iter().filter(|one| one.named).find(without) {
+            return Err(unknown("variant", name, one.manifest.model.variants.keys()));
+        }
+        if chosen.iter().all(|one| without(&one)) {
+            let known = chosen.iter().flat_map(|one| one.manifest.model.variants.keys());
+            return Err(unknown("variant", name, distinct(known, |name| name.as_str()).into_iter()));
+        }
+    }
+    Ok(())
+}
+
+/// Variants asked for that this model has, in the order in which they were.
 fn variants<'m>(wanted: &Wanted, manifest: &'m Manifest) -> Result<Vec<&'m Variant>, PlanError> {
     let all = &manifest.model.variants;
     if wanted.variants.is_empty() {
@@ -170,11 +271,11 @@ fn variants<'m>(wanted: &Wanted, manifest: &'m Manifest) -> Result<Vec<&'m Varia
             false => Ok(release),
         };
     }
-    if wanted.variants.iter().any(|v| v == "all") {
+    if wanted.variants.iter().any(|v| v == ALL) {
         return Ok(all.values().collect());
     }
-    let find = |name: &String| all.values().find(|v| v.name.as_str() == name);
-    wanted.variants.iter().map(|name| find(name).ok_or_else(|| unknown("variant", name, all.keys()))).collect()
+    let found = wanted.variants.iter().filter_map(|name| all.values().find(|v| v.name.as_str() == name));
+    Ok(distinct(found, |v| &v.name))
 }
 
 fn with_variants(model: &Model, asked: &[&Variant]) -> Model {
@@ -245,11 +346,13 @@ impl Site<'_> {
         let (iterations, enough) =
             counts.latency_iterations.map_or_else(|| usual_iterations(self.target), |asked| (asked, 0));
         let enough = if pass == Pass::Latency { enough } else { 0 };
+        // A file that fixes its batch runs with that one and no other.
+        let single = variant.batch.unwrap_or(1);
         let (batch, samples, warmup, iterations) = match pass {
-            Pass::Inspect => (1, all.min(8), 0, 0),
+            Pass::Inspect => (single, all.min(8), 0, 0),
             Pass::Accuracy => (variant.batch.unwrap_or(ACCURACY_BATCH), samples, 0, 0),
-            Pass::Latency => (1, all, counts.latency_warmup, iterations),
-            Pass::Memory => (1, all.min(8), 0, 8),
+            Pass::Latency => (single, all, counts.latency_warmup, iterations),
+            Pass::Memory => (single, all.min(8), 0, 8),
         };
         PassPlan {
             pass,
@@ -268,4 +371,130 @@ impl Site<'_> {
 fn usual_iterations(target: &Target) -> (u32, u32) {
     let iterations = (LATENCY_ITERATIONS / target.limits.slowdown.max(1)).max(LATENCY_ITERATIONS_MIN);
     (iterations, if target.emulated { LATENCY_ENOUGH_EMULATED } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{builtin, parse_inventory, parse_model, parse_policy, parse_target};
+
+    /// A small model under this name with these variants, the first of them its reference.
+    fn manifest(name: &str, variants: &[(&str, &str)]) -> Manifest {
+        let mut text = format!(
+            "schema = 1\n[model]\nname = '{name}'\ntask = 'regression'\nsummary = 's'\nlicence = 'l'\nprovenance = 'p'\n\
+             [[input]]\nname = 'x'\ndtype = 'F32'\nshape = ['N', 2]\n[[output]]\nname = 'y'\ndtype = 'F32'\nshape = ['N', 1]\n\
+             [evalset]\nfile = 'e'\nsha256 = '{digest}'\nbytes = 1\nsamples = 100\ninputs = 'x'\nlabels = 'labels'\n\
+             [reference]\nvariant = '{first}'\n",
+            digest = "0".repeat(64),
+            first = variants[0].0
+        );
+        for (variant, batch) in variants {
+            text += &format!(
+                "[[variant]]\nname = '{variant}'\nfile = '{variant}.onnx'\nsha256 = '{}'\nbytes = 1\nformat = 'onnx'\n\
+                 quantization = 'q'\nbatch = {batch}\nsame_weights = true\npurpose = 'release'\n",
+                "0".repeat(64)
+            );
+        }
+        parse_model("model.toml", name, &text).unwrap()
+    }
+
+    fn known(manifests: impl IntoIterator<Item = Manifest>) -> BTreeMap<ModelName, Manifest> {
+        manifests.into_iter().map(|m| (m.model.name.clone(), m)).collect()
+    }
+
+    /// Two models; only the second has the variant `rare`.
+    fn two() -> BTreeMap<ModelName, Manifest> {
+        let common = [("f32", "'N'"), ("int8", "'N'")];
+        known([manifest("one", &common), manifest("two", &[&common[..], &[("rare", "'N'")]].concat())])
+    }
+
+    fn targets() -> BTreeMap<TargetName, Target> {
+        let parsed = builtin::TARGETS.iter().map(|(name, text)| parse_target(name, text).unwrap());
+        parsed.map(|target| (target.name.clone(), target)).collect()
+    }
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn wanted(models: &str, variants: &str, places: &str) -> Wanted {
+        Wanted {
+            models: words(models),
+            in_folders: Vec::new(),
+            variants: words(variants),
+            places: words(places),
+            engine: EngineName::new("tract").unwrap(),
+            counts: Counts::default(),
+        }
+    }
+
+    fn planned(wanted: &Wanted, manifests: &BTreeMap<ModelName, Manifest>) -> Result<Plan, PlanError> {
+        plan(wanted, manifests, &targets(), &BTreeMap::new(), parse_policy("default", builtin::POLICY).unwrap())
+    }
+
+    fn judged(plan: &Plan) -> Vec<String> {
+        plan.cells.iter().filter(|c| c.judged).map(|c| c.id.to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_said_twice_is_planned_once() {
+        let once = planned(&wanted("one", "f32 int8", "host sim"), &two()).unwrap();
+        let twice = planned(&wanted("one one", "f32 int8 f32 int8", "host sim host sim"), &two()).unwrap();
+        assert_eq!(once, twice);
+        assert_eq!(judged(&once).len(), 4);
+    }
+
+    #[test]
+    fn a_variant_that_only_some_models_have_is_checked_where_it_is() {
+        let many = Wanted { in_folders: words("one two"), ..wanted("", "rare", "host") };
+        for wanted in [wanted("", "rare", "host"), many] {
+            assert_eq!(judged(&planned(&wanted, &two()).unwrap()), ["two/rare@host/tract"]);
+            let without: Vec<_> = lacking(&wanted, &two()).unwrap();
+            assert_eq!(without, [(ModelName::new("one").unwrap(), "rare".to_owned())]);
+        }
+        let all = Wanted { variants: words("all"), ..wanted("", "", "host") };
+        assert_eq!(lacking(&all, &two()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_variant_that_a_named_model_lacks_or_no_model_has_is_an_error() {
+        for (models, variants) in [("one two", "rare"), ("one", "int8 rare"), ("", "rarer"), ("", "all rarer")] {
+            let error = planned(&wanted(models, variants, "host"), &two()).unwrap_err().to_string();
+            assert!(error.starts_with("no variant is called 'rare"), "{models} {variants}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_the_file_fixes_is_that_of_every_pass() {
+        let models = known([manifest("one", &[("f32", "'N'"), ("b4", "4")])]);
+        let plan = planned(&wanted("one", "b4", "host"), &models).unwrap();
+        let batches = |variant: &str| -> Vec<u32> {
+            let cell = plan.cells.iter().find(|c| c.variant.as_str() == variant).unwrap();
+            cell.passes.iter().map(|p| p.batch).collect()
+        };
+        assert_eq!(batches("b4"), [4, 4, 4, 4]);
+        assert_eq!(batches("f32"), [1, 16, 1, 1]);
+    }
+
+    #[test]
+    fn nothing_stands_in_the_place_of_this_machine() {
+        let unit = |name: &str, target: &str| {
+            let text = format!("schema = 1\n[[unit]]\nname = '{name}'\ntarget = '{target}'\naddress = 'board'\n");
+            parse_inventory("inventory.toml", &text).unwrap()
+        };
+        for (name, target) in [("host", "raspberry-pi-4"), ("sim", "raspberry-pi-4"), ("virtual-board-aarch64", "host")]
+        {
+            let policy = parse_policy("default", builtin::POLICY).unwrap();
+            let error = plan(&wanted("one", "int8", "host"), &two(), &targets(), &unit(name, target), policy);
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(&format!("'{name}' is a target that is its own unit")), "{error}");
+        }
+        check_places(&targets(), &unit("raspberry-pi-4", "raspberry-pi-4")).unwrap();
+        let mut elsewhere = targets();
+        for target in elsewhere.values_mut().filter(|t| t.name.as_str() == HOST) {
+            target.link = LinkSpec::Ssh;
+        }
+        let error = check_places(&elsewhere, &BTreeMap::new()).unwrap_err().to_string();
+        assert!(error.contains("link of target 'host': expected local"), "{error}");
+    }
 }

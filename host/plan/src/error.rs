@@ -1,10 +1,20 @@
 //! Everything that can be wrong with what people write: where, what was expected, what was found, what to do.
 
+use boardproof_record::consistency::Inconsistent;
 use boardproof_record::ids::BadName;
 
 /// A plan that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
+    /// The file is not there, or may not be read.
+    #[error("could not read {file}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The text is not TOML of the right shape.
     #[error("could not read {file}")]
     Toml {
@@ -64,6 +74,9 @@ pub enum PlanError {
         #[source]
         source: crate::evalset::EvalsetError,
     },
+    /// What was asked for cannot be in one plan.
+    #[error("could not make one plan of what was asked for")]
+    Inconsistent(#[from] Inconsistent),
     /// Nothing to do.
     #[error("there is nothing to check: {0}")]
     Empty(String),

@@ -15,7 +15,7 @@ mod project;
 mod target;
 
 pub use boardproof_record::plan::Plan;
-pub use cells::{Counts, Wanted, locate, plan};
+pub use cells::{Counts, Wanted, check_places, lacking, locate, plan};
 pub use error::{PlanError, nearest};
 pub use inventory::parse_inventory;
 pub use model::{Manifest, Purpose, parse_model};

@@ -74,6 +74,7 @@ pub fn target(input: &[u8]) -> bool {
     targets.insert(name.clone(), target);
     let wanted = Wanted {
         models: Vec::new(),
+        in_folders: Vec::new(),
         variants: Vec::new(),
         places: vec![name.to_string()],
         engine: EngineName::new("tract").expect("a name"),

@@ -171,6 +171,7 @@ pub fn manifest() -> Manifest {
 pub fn plan_of(manifest: &Manifest, policy: Policy) -> Option<Plan> {
     let wanted = Wanted {
         models: Vec::new(),
+        in_folders: Vec::new(),
         variants: Vec::new(),
         places: vec!["host".into()],
         engine: EngineName::new("tract").expect("a name"),

@@ -144,15 +144,19 @@ fn building(target: &Target) -> Vec<Finding> {
                 get: String::new(),
             }),
         ];
-        for part in parts.into_iter().flatten() {
-            // Agent and runner may share a triple.
-            if !list.iter().any(|f| f.what == part.what) {
-                list.push(part);
-            }
-        }
+        parts.into_iter().flatten().for_each(|part| add(&mut list, part));
     }
     list.extend(look::other_builders(root, target.build.builder));
     list
+}
+
+/// Agent and runner may need the same: it is one finding then, needed when either of them needs it.
+fn add(list: &mut Vec<Finding>, part: Finding) {
+    match list.iter_mut().find(|f| f.what == part.what) {
+        Some(known) if part.needed && !known.needed => *known = part,
+        Some(_) => {}
+        None => list.push(part),
+    }
 }
 
 /// Whether a builder uses the compilers that are looked for here; the others bring theirs.
@@ -168,6 +172,7 @@ fn board_in_software(target: &Target) -> Vec<Finding> {
         look::tool("apt-get", &["--version"], debian),
         look::tool("dpkg", &["--version"], debian),
         look::present("ssh-keygen", &look::package(target, "openssh-client")),
+        look::tool("setpriv", &["--version"], &look::package(target, "util-linux")),
     ]
 }
 
@@ -224,6 +229,26 @@ mod tests {
 
     fn missing(needed: bool, get: &str) -> Finding {
         Finding { what: "x".into(), found: Err("not there".into()), needed, get: get.into() }
+    }
+
+    #[test]
+    fn what_one_program_needs_is_needed() {
+        for order in [[false, true], [true, false]] {
+            let mut list = Vec::new();
+            order.into_iter().for_each(|needed| add(&mut list, missing(needed, "a")));
+            assert_eq!((list.len(), advice(&list)), (1, vec!["a"]), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn the_virtual_board_is_booted_with_what_doctor_looks_for() {
+        let text = boardproof_plan::builtin::TARGETS.iter().find(|(name, _)| *name == "virtual-board-aarch64");
+        let target =
+            boardproof_plan::parse_target("virtual-board-aarch64", text.expect("it is one of them").1).unwrap();
+        let looked: Vec<String> = board_in_software(&target).into_iter().map(|f| f.what).collect();
+        for program in ["qemu-system-aarch64", "ssh-keygen", "setpriv"] {
+            assert!(looked.iter().any(|what| what == program), "{program} is not among {looked:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Running the builder and keeping what it made, by digest.
 
 use super::Program;
-use super::choose::{Choice, Tools, channel, choose, is_static, needs, rustc};
+use super::choose::{Choice, OWN_COMPILER, Tools, channel, choose, is_static, needs, rustc};
 use super::source::{SourceError, find_source, source_digest};
 use boardproof_record::Digest;
 use boardproof_record::plan::{BuildSpec, Builder};
@@ -98,7 +98,7 @@ impl Workshop {
         })
     }
 
-    /// The program for this target: from the cache when source, lock file, toolchain and flags are what they were, else built.
+    /// The program for this target: from the cache when source, lock file, toolchain, compiler and flags are what they were, else built.
     /// `say` hears one line per step and per crate that the builder compiles.
     pub fn artifact(
         &self,
@@ -108,17 +108,7 @@ impl Workshop {
     ) -> Result<Artifact, BuildError> {
         let (triple, compiler) = needs(program, spec);
         let choice = choose(triple, spec.builder, compiler, &Tools::detect(&self.root, compiler))?;
-        let toolchain = rustc(&self.root, "-vV").unwrap_or_default();
-        let flags = [
-            RECIPE,
-            triple,
-            tool_name(choice.builder),
-            choice.linker.as_deref().unwrap_or(""),
-            choice.compiler.as_deref().unwrap_or(""),
-            &self.profile,
-            &toolchain,
-        ];
-        let source = source_digest(&self.root, &flags)?;
+        let source = self.digest(triple, &choice)?;
         let kept =
             self.root.join("target/device/kept").join(format!("{}-{triple}-{}", program.package(), source.short()));
         let cached = kept.is_file();
@@ -138,6 +128,24 @@ impl Workshop {
             cached,
         };
         Ok(Artifact { path: kept, build })
+    }
+
+    /// Digest of everything that decides what is built for a triple.
+    fn digest(&self, triple: &str, choice: &Choice) -> Result<Digest, SourceError> {
+        let mut flags = vec![
+            RECIPE.to_owned(),
+            triple.to_owned(),
+            tool_name(choice.builder).to_owned(),
+            choice.linker.clone().unwrap_or_default(),
+            choice.compiler.clone().unwrap_or_default(),
+            self.profile.clone(),
+            rustc(&self.root, "-vV").unwrap_or_default(),
+            compiler_version(choice),
+        ];
+        let variables = std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+        flags.extend(of_the_build(variables));
+        source_digest(&self.root, &flags.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     fn build(
@@ -166,6 +174,34 @@ impl Workshop {
         }
         Ok(self.root.join(folder(choice.builder)).join(triple).join(&self.profile).join(program.package()))
     }
+}
+
+/// What the C compiler says first of itself; the agent holds C. Nothing where the builder brings a compiler of its own.
+fn compiler_version(choice: &Choice) -> String {
+    let compiler = match (&choice.compiler, choice.builder) {
+        (Some(compiler), _) => compiler.as_str(),
+        (None, Builder::Cargo | Builder::Auto) => OWN_COMPILER,
+        (None, Builder::Zig | Builder::Cross) => return String::new(),
+    };
+    let said = Command::new(compiler).arg("--version").stdin(Stdio::null()).output();
+    said.ok()
+        .and_then(|said| Some(String::from_utf8_lossy(&said.stdout).lines().next()?.to_owned()))
+        .unwrap_or_default()
+}
+
+/// Those of the environment's variables that change what cargo and the C compiler make, as `NAME=VALUE` in order.
+fn of_the_build(variables: impl Iterator<Item = (String, String)>) -> Vec<String> {
+    let decides = |name: &str| {
+        let flags = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CC", "CFLAGS"];
+        let of_target =
+            name.starts_with("CARGO_TARGET_") && (name.ends_with("_RUSTFLAGS") || name.ends_with("_LINKER"));
+        let begins = ["CARGO_PROFILE_", "CC_", "CFLAGS_"].iter().any(|begin| name.starts_with(begin));
+        flags.contains(&name) || of_target || begins
+    };
+    let mut found: Vec<_> =
+        variables.filter(|(name, _)| decides(name)).map(|(name, value)| format!("{name}={value}")).collect();
+    found.sort();
+    found
 }
 
 /// `cargo rustc` (or the same through zigbuild or cross). Only the last step strips, so that the dependencies are those of every other
@@ -244,6 +280,32 @@ mod tests {
         let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         assert!(line.starts_with(begins) && line.ends_with(ends), "{line}");
         assert!(line.contains(&format!(" --locked --profile release --package {} ", program.package())), "{line}");
+    }
+
+    #[test]
+    fn flags_of_the_environment_and_the_compilers_version_decide_what_is_built() {
+        let pair = |text: &&str| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap();
+        let deciding = [
+            "CARGO_BUILD_RUSTFLAGS=-g",
+            "CARGO_ENCODED_RUSTFLAGS=-g",
+            "CARGO_PROFILE_RELEASE_OPT_LEVEL=0",
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=-Ctarget-cpu=native",
+            "CC_aarch64_unknown_linux_musl=clang",
+            "CFLAGS=-O0",
+            "RUSTFLAGS=-Ctarget-cpu=native",
+        ];
+        let others = ["PATH=/bin", "CARGO_TARGET_DIR=x", "CARGO_HOME=y", "RUST_LOG=debug"];
+        let all = others.iter().chain(deciding.iter().rev());
+        assert_eq!(of_the_build(all.map(pair)), deciding);
+        let said =
+            |compiler: &str| compiler_version(&Choice { compiler: Some(compiler.into()), ..choice(Builder::Cargo) });
+        assert_eq!((said("no-such-compiler"), said("echo")), (String::new(), first_line("echo")));
+        assert_eq!(compiler_version(&choice(Builder::Zig)), "");
+    }
+
+    fn first_line(program: &str) -> String {
+        let said = Command::new(program).arg("--version").output().unwrap();
+        String::from_utf8(said.stdout).unwrap().lines().next().unwrap().to_owned()
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub struct Choice {
     pub reason: String,
 }
 
-/// Linker that comes with the Rust toolchain; static musl programs need no other.
+/// Linker that comes with the Rust toolchain; static musl programs need no other, and no C compiler for glibc can link them.
 pub const OWN_LINKER: &str = "rust-lld";
 /// C compiler of this machine.
 pub const OWN_COMPILER: &str = "cc";
@@ -114,7 +114,7 @@ pub fn choose(triple: &str, wanted: Builder, compiler: Option<&str>, tools: &Too
         if !tools.compilers.iter().any(|found| found == compiler) {
             return Err(format!("cargo: {compiler} was not found"));
         }
-        let (linker, reason) = if is_static(triple) {
+        let (linker, reason) = if is_static(triple) && !links_static(compiler) {
             (
                 OWN_LINKER,
                 format!("cargo: a static musl program, C by {compiler}, linked by the toolchain's own {OWN_LINKER}"),
@@ -169,6 +169,11 @@ fn pick(builder: Builder, reason: &str) -> Choice {
 /// Whether programs for this triple bring their C library along, and need none of the machine that builds them.
 pub fn is_static(triple: &str) -> bool {
     triple.contains("-musl")
+}
+
+/// Whether a compiler's own C library is musl, so that it links static musl programs too. Those of a distribution link its glibc.
+fn links_static(compiler: &str) -> bool {
+    Path::new(compiler).file_name().is_some_and(|name| name.to_string_lossy().contains("musl"))
 }
 
 /// Finds a program in `PATH`.
@@ -309,6 +314,14 @@ mod tests {
         let bare = Tools { compilers: Vec::new(), ..tools.clone() };
         check(here, Builder::Cargo, None, &bare, Err("cc was not found"));
         check(there, Builder::Cargo, gcc, &bare, Err("aarch64-linux-gnu-gcc was not found"));
+    }
+
+    #[test]
+    fn a_compiler_for_musl_links_what_it_compiles() {
+        let gcc = "aarch64-linux-musl-gcc";
+        let tools = Tools { compilers: vec![gcc.into()], ..tools() };
+        let expected = Ok((Builder::Cargo, Some(gcc)));
+        check("aarch64-unknown-linux-musl", Builder::Auto, Some(gcc), &tools, expected);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub fn find_source() -> Result<PathBuf, SourceError> {
 const FOLDERS: [&str; 5] =
     ["device-agent/protocol", "device-agent/core", "device-agent/engines", "device-agent/agent", "device-agent/runner"];
 /// Single files that do.
-const FILES: [&str; 3] = ["Cargo.lock", "Cargo.toml", "rust-toolchain.toml"];
+const FILES: [&str; 5] = ["Cargo.lock", "Cargo.toml", "rust-toolchain.toml", ".cargo/config.toml", ".cargo/config"];
 
 /// Digest over path and content of every file that decides what the programs are, and over `flags` (triple, tool, toolchain).
 /// Tests, benches and examples do not count: changing one must not cost a rebuild.
@@ -95,7 +95,11 @@ mod tests {
         std::fs::write(root.path().join("device-agent/core/tests/x.rs"), "// test").unwrap();
         assert_eq!(digest(&["a"]), first);
         assert_ne!(digest(&["b"]), first);
+        std::fs::create_dir(root.path().join(".cargo")).unwrap();
+        std::fs::write(root.path().join(".cargo/config.toml"), "[build]").unwrap();
+        let configured = digest(&["a"]);
+        assert_ne!(configured, first);
         std::fs::write(root.path().join("device-agent/core/src/lib.rs"), "// two").unwrap();
-        assert_ne!(digest(&["a"]), first);
+        assert_ne!(digest(&["a"]), configured);
     }
 }
