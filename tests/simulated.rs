@@ -164,7 +164,7 @@ fn a_clock_that_is_not_true_decides_nothing_about_latency() {
 #[test]
 fn a_runner_that_finds_too_little_memory_is_the_models_failure() {
     let home = Home::new();
-    write_target(&home, "small", 1, "memory_bytes = 2000000");
+    write_target(&home, "small", 1, "memory_bytes = 1200000");
     let ended = check(&home, "small", "700");
     ended.expect_code(1);
     assert!(ended.stdout.contains("ran out of the unit's memory"), "{}", ended.stdout);

@@ -13,6 +13,7 @@ use boardproof_engines::{
 use boardproof_protocol::{
     CannotRun, Dtype, Event, Key, Output, Pass, Phase, RANK_MAX, Run, SelfCheck, Stage, Stream, TextKey,
 };
+use std::alloc::{Layout, handle_alloc_error};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
@@ -146,10 +147,19 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
         // Last, by the clock of the ticks: the host has its own count of the time since the first event.
         Ok(()) => number(wire, Key::PassWallNs, clock::now() - start),
         Err(Stop::Failed(error)) => Err(error),
+        Err(Stop::Refused { reason, .. }) if let Some(layout) = not_allocated(&reason) => handle_alloc_error(layout),
         Err(Stop::Refused { stage, operator, node, reason }) => {
             wire.send(&Event::CannotRun(CannotRun { stage, operator: &operator, node: &node, reason: clip(&reason) }))
         }
     }
+}
+
+/// What an engine could not allocate, when that is why it gave up: tract panics then, and the panic looks like a flaw of the model. The
+/// process ends as any other does that gets no memory.
+fn not_allocated(reason: &str) -> Option<Layout> {
+    let (_, size) = reason.split_once("failed to allocate Layout { size: ")?;
+    let size = size.split(',').next()?.parse().ok()?;
+    Layout::from_size_align(size, 1).ok()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RunError> {
@@ -470,5 +480,21 @@ fn dtype(tensor: &Tensor) -> Dtype {
         Found::F16 => Dtype::F16,
         Found::F32 => Dtype::F32,
         Found::F64 => Dtype::F64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_memory_is_told_from_other_panics() {
+        let panicked =
+            "run model: the engine panicked: failed to allocate Layout { size: 200704, align: 256 (1 << 8) }";
+        assert_eq!(not_allocated(panicked).map(|layout| layout.size()), Some(200_704));
+        for other in ["the engine panicked: index out of bounds", "failed to allocate Layout { size: many, align: 1 }"]
+        {
+            assert_eq!(not_allocated(other), None, "{other}");
+        }
     }
 }
