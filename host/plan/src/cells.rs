@@ -60,6 +60,7 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let places = wanted.places.iter().map(|p| locate(p, targets, units)).collect::<Result<Vec<_>, _>>()?;
     let models = models(wanted, manifests)?;
+    models.iter().try_for_each(|manifest| check_tolerances(&manifest.model, targets))?;
     let mut plan =
         Plan { models: BTreeMap::new(), targets: BTreeMap::new(), units: BTreeMap::new(), policy, cells: Vec::new() };
     let host = locate(HOST, targets, units)?;
@@ -84,6 +85,21 @@ pub fn plan(
     } else {
         Err(PlanError::Empty("no model, variant or target was asked for".into()))
     }
+}
+
+/// A limit for a target that does not exist would never be in force, and nobody would notice.
+fn check_tolerances(model: &Model, targets: &BTreeMap<TargetName, Target>) -> Result<(), PlanError> {
+    let named = model.tolerances.iter().filter_map(|t| Some((t, t.target.as_ref()?)));
+    let Some((tolerance, target)) = named.into_iter().find(|(_, target)| !targets.contains_key(*target)) else {
+        return Ok(());
+    };
+    let known = nearest(target.as_str(), targets.keys().map(TargetName::as_str)).join(", ");
+    Err(PlanError::value(
+        &format!("model.toml of '{}'", model.name),
+        format!("target of the [[tolerance]] for {}", tolerance.metric),
+        &format!("one of: {known}"),
+        format!("'{target}'"),
+    ))
 }
 
 /// Finds a unit by name, or a target that is its own unit.
@@ -265,4 +281,37 @@ impl Site<'_> {
 fn usual_iterations(target: &Target) -> u32 {
     let least = if target.emulated { LATENCY_ITERATIONS_MIN_EMULATED } else { LATENCY_ITERATIONS_MIN };
     (LATENCY_ITERATIONS / target.limits.slowdown.max(1)).max(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builtin;
+    use crate::target::parse_target;
+
+    fn model(target: &str) -> Model {
+        let text = format!(
+            "name = 'm'\nsummary = ''\nlicence = ''\nprovenance = ''\ninputs = []\noutputs = []\nreference = 'f32'\n\
+             [task]\nkind = 'regression'\n[variants]\n[[tolerances]]\nmetric = 'sqnr_db'\nlimit = 9.0\nreason = 'r'\n\
+             target = '{target}'\n[evalset]\nfile = ''\ndigest = '{}'\nbytes = 1\nsamples = 1\ninputs = []\n\
+             labels = 'labels'\nslices = {{}}\n",
+            "0".repeat(64)
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_tolerance_for_a_target_that_does_not_exist_is_an_error() {
+        let targets: BTreeMap<TargetName, Target> = builtin::TARGETS
+            .iter()
+            .map(|(name, text)| parse_target(name, text).unwrap())
+            .map(|target| (target.name.clone(), target))
+            .collect();
+        // A known target that this run does not visit is none of its business.
+        for target in targets.keys() {
+            check_tolerances(&model(target.as_str()), &targets).unwrap();
+        }
+        let error = check_tolerances(&model("hoost"), &targets).unwrap_err().to_string();
+        assert!(error.contains("sqnr_db") && error.contains("one of: host,") && error.contains("'hoost'"), "{error}");
+    }
 }
