@@ -97,7 +97,7 @@ fn check_tolerances(model: &Model, targets: &BTreeMap<TargetName, Target>) -> Re
     Err(PlanError::value(
         &format!("model.toml of '{}'", model.name),
         format!("target of the [[tolerance]] for {}", tolerance.metric),
-        &format!("one of: {known}"),
+        format!("one of: {known}"),
         format!("'{target}'"),
     ))
 }
