@@ -7,11 +7,12 @@ use crate::out::{put, put_line};
 use crate::table::Table;
 use anyhow::Result;
 use boardproof_judge::evidence::Evidence;
-use boardproof_judge::gate::judge;
-use boardproof_judge::report::summary::{CellSummary, Summary, summarize};
-use boardproof_judge::report::{amount, bytes, duration_ns};
+use boardproof_judge::report::amount;
+use boardproof_judge::report::summary::{CellSummary, Summary, measured};
 use boardproof_lab::store::open;
+use boardproof_record::{CellId, Digest, ModelName};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One number of a cell before and after.
@@ -20,16 +21,54 @@ struct Row {
     what: &'static str,
     before: Option<f64>,
     after: Option<f64>,
-    show: fn(f64) -> String,
+    unit: &'static str,
+}
+
+/// What was measured in a record, and on which evalset each cell.
+struct Seen {
+    summary: Summary,
+    evalsets: BTreeMap<CellId, Digest>,
+}
+
+impl Seen {
+    /// The numbers stand whatever a policy says about them: a record whose rules want a baseline has them too.
+    fn read(record: &Path) -> Result<Self> {
+        let opened = open(record)?;
+        let plan = &opened.record.plan;
+        let evalset = |model: &ModelName| plan.models.get(model).map(|m| m.evalset.digest);
+        let evalsets = plan.cells.iter().filter_map(|c| Some((c.id.clone(), evalset(&c.model)?))).collect();
+        let summary = measured(Evidence { record: &opened.record, files: &opened.files })?;
+        Ok(Self { summary, evalsets })
+    }
+
+    fn cell(&self, id: &CellId) -> Option<&CellSummary> {
+        self.summary.cells.iter().find(|c| c.cell == *id)
+    }
+
+    /// What a number of this cell depends on besides the model, by name.
+    fn circumstances(&self, cell: &CellSummary) -> [(&'static str, String); 8] {
+        let device = cell.device.as_ref();
+        let short = |digest: Option<Digest>| digest.map(|d| d.short()).unwrap_or_default();
+        let text = |key: &str| cell.environment.texts.get(key).cloned().unwrap_or_default();
+        let agent = device.map(|d| format!("{} {}", d.agent_build, short(d.agent_digest)).trim().to_owned());
+        [
+            ("target", cell.target.clone()),
+            ("identity", device.map(|d| d.identity.clone()).unwrap_or_default()),
+            ("processor", text("cpu_model")),
+            ("agent", agent.unwrap_or_default()),
+            ("runner", short(device.and_then(|d| d.runner_digest))),
+            ("governor", text("governor")),
+            ("number of samples", cell.samples.to_string()),
+            ("evalset", short(self.evalsets.get(&cell.cell).copied())),
+        ]
+    }
 }
 
 /// Compares two records.
 pub fn compare(args: &CompareArgs) -> Result<Exit> {
-    let (before, after) = (summary(&args.before)?, summary(&args.after)?);
-    let rows: Vec<Row> =
-        after.cells.iter().flat_map(|cell| rows(before.cells.iter().find(|c| c.cell == cell.cell), cell)).collect();
-    let gone: Vec<&CellSummary> =
-        before.cells.iter().filter(|c| !after.cells.iter().any(|a| a.cell == c.cell)).collect();
+    let (before, after) = (Seen::read(&args.before)?, Seen::read(&args.after)?);
+    let rows: Vec<Row> = after.summary.cells.iter().flat_map(|cell| rows(before.cell(&cell.cell), cell)).collect();
+    let gone: Vec<&CellSummary> = before.summary.cells.iter().filter(|c| after.cell(&c.cell).is_none()).collect();
     let unlike = unlike(&before, &after);
     if args.json {
         let row = |r: &Row| json!({ "cell": r.cell, "metric": r.what, "before": r.before, "after": r.after });
@@ -41,7 +80,7 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     }
     let mut table = Table::new(&["CELL", "METRIC", "BEFORE", "AFTER", "CHANGE"]);
     for r in &rows {
-        let of = |v: Option<f64>| v.map_or_else(|| "-".into(), r.show);
+        let of = |v: Option<f64>| v.map_or_else(|| "-".into(), |v| amount(v, r.unit));
         let change = match (r.before, r.after) {
             (Some(b), Some(a)) if b != 0.0 && b.is_finite() && a.is_finite() => {
                 format!("{:+.1} %", (a / b - 1.0) * 100.0)
@@ -56,20 +95,13 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     Ok(Exit::Pass)
 }
 
-fn summary(record: &Path) -> Result<Summary> {
-    let opened = open(record)?;
-    let evidence = Evidence { record: &opened.record, files: &opened.files };
-    let judgement = judge(evidence, &opened.record.plan.policy, None)?;
-    Ok(summarize(evidence, &judgement)?)
-}
-
 fn rows(before: Option<&CellSummary>, after: &CellSummary) -> Vec<Row> {
-    let pick = |what, get: fn(&CellSummary) -> Option<f64>, show| Row {
+    let pick = |what, get: fn(&CellSummary) -> Option<f64>, unit| Row {
         cell: after.cell.to_string(),
         what,
         before: before.and_then(get),
         after: get(after),
-        show,
+        unit,
     };
     let task = |c: &CellSummary| c.task.first().and_then(|row| row.candidate);
     let sqnr = |c: &CellSummary| c.drift.and_then(|d| d.total_db);
@@ -77,31 +109,21 @@ fn rows(before: Option<&CellSummary>, after: &CellSummary) -> Vec<Row> {
     let p99 = |c: &CellSummary| c.latency.as_ref().map(|l| l.quantiles[2].value_ns);
     let peak = |c: &CellSummary| c.memory.iter().find(|(name, _)| name == "peak").map(|(_, v)| *v);
     vec![
-        pick("task metric", task, |v| amount(v, "share")),
-        pick("SQNR", sqnr, |v| amount(v, "dB")),
-        pick("latency p50", p50, duration_ns),
-        pick("latency p99", p99, duration_ns),
-        pick("peak memory", peak, bytes),
-        pick("model file", |c| Some(c.model_bytes as f64), bytes),
+        pick("task metric", task, if after.task_unit == "share" { "share" } else { "" }),
+        pick("SQNR", sqnr, "dB"),
+        pick("latency p50", p50, "ns"),
+        pick("latency p99", p99, "ns"),
+        pick("peak memory", peak, "bytes"),
+        pick("model file", |c| Some(c.model_bytes as f64), "bytes"),
     ]
 }
 
-/// What makes the two not quite comparable: another agent, runner, unit or governor.
-fn unlike(before: &Summary, after: &Summary) -> Vec<String> {
+/// What makes the two not quite comparable: another unit, processor, agent, runner, governor, evalset or part of it.
+fn unlike(before: &Seen, after: &Seen) -> Vec<String> {
     let mut lines = Vec::new();
-    for cell in &after.cells {
-        let Some(earlier) = before.cells.iter().find(|c| c.cell == cell.cell) else { continue };
-        let of = |c: &CellSummary| {
-            let device = c.device.as_ref();
-            let governor = c.environment.texts.get("governor").cloned().unwrap_or_default();
-            let runner = device.and_then(|d| d.runner_digest).map(|d| d.short()).unwrap_or_default();
-            [
-                ("identity", device.map(|d| d.identity.clone()).unwrap_or_default()),
-                ("runner", runner),
-                ("governor", governor),
-            ]
-        };
-        for ((what, b), (_, a)) in of(earlier).into_iter().zip(of(cell)) {
+    for cell in &after.summary.cells {
+        let Some(earlier) = before.cell(&cell.cell) else { continue };
+        for ((what, b), (_, a)) in before.circumstances(earlier).into_iter().zip(after.circumstances(cell)) {
             if a != b {
                 lines.push(format!("{}: {what} was '{b}', is '{a}'", cell.cell));
             }

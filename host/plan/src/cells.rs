@@ -69,6 +69,7 @@ pub fn plan(
     let places = wanted.places.iter().map(|p| locate(p, targets, units)).collect::<Result<Vec<_>, _>>()?;
     let places = distinct(places, |(unit, _)| unit.name.clone());
     let asked = asked(wanted, manifests)?;
+    asked.iter().try_for_each(|(manifest, _)| check_tolerances(&manifest.model, targets))?;
     let mut plan =
         Plan { models: BTreeMap::new(), targets: BTreeMap::new(), units: BTreeMap::new(), policy, cells: Vec::new() };
     let host = locate(HOST, targets, units)?;
@@ -124,6 +125,21 @@ pub fn check_places(targets: &BTreeMap<TargetName, Target>, units: &BTreeMap<Uni
 /// The target is somebody's hardware: the inventory says where a unit of it is.
 fn needs_unit(target: &Target) -> bool {
     matches!(target.link, LinkSpec::Ssh) && !matches!(target.power, PowerSpec::Qemu { .. })
+}
+
+/// A limit for a target that does not exist would never be in force, and nobody would notice.
+fn check_tolerances(model: &Model, targets: &BTreeMap<TargetName, Target>) -> Result<(), PlanError> {
+    let named = model.tolerances.iter().filter_map(|t| Some((t, t.target.as_ref()?)));
+    let Some((tolerance, target)) = named.into_iter().find(|(_, target)| !targets.contains_key(*target)) else {
+        return Ok(());
+    };
+    let known = nearest(target.as_str(), targets.keys().map(TargetName::as_str)).join(", ");
+    Err(PlanError::value(
+        &format!("model.toml of '{}'", model.name),
+        format!("target of the [[tolerance]] for {}", tolerance.metric),
+        format!("one of: {known}"),
+        format!("'{target}'"),
+    ))
 }
 
 /// Finds a unit by name, or a target that is its own unit.
@@ -496,5 +512,31 @@ mod tests {
         }
         let error = check_places(&elsewhere, &BTreeMap::new()).unwrap_err().to_string();
         assert!(error.contains("link of target 'host': expected local"), "{error}");
+    }
+
+    fn model_with_tolerance_for(target: &str) -> Model {
+        let text = format!(
+            "name = 'm'\nsummary = ''\nlicence = ''\nprovenance = ''\ninputs = []\noutputs = []\nreference = 'f32'\n\
+             [task]\nkind = 'regression'\n[variants]\n[[tolerances]]\nmetric = 'sqnr_db'\nlimit = 9.0\nreason = 'r'\n\
+             target = '{target}'\n[evalset]\nfile = ''\ndigest = '{}'\nbytes = 1\nsamples = 1\ninputs = []\n\
+             labels = 'labels'\nslices = {{}}\n",
+            "0".repeat(64)
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_tolerance_for_a_target_that_does_not_exist_is_an_error() {
+        let targets: BTreeMap<TargetName, Target> = builtin::TARGETS
+            .iter()
+            .map(|(name, text)| parse_target(name, text).unwrap())
+            .map(|target| (target.name.clone(), target))
+            .collect();
+        // A known target that this run does not visit is none of its business.
+        for target in targets.keys() {
+            check_tolerances(&model_with_tolerance_for(target.as_str()), &targets).unwrap();
+        }
+        let error = check_tolerances(&model_with_tolerance_for("hoost"), &targets).unwrap_err().to_string();
+        assert!(error.contains("sqnr_db") && error.contains("one of: host,") && error.contains("'hoost'"), "{error}");
     }
 }

@@ -506,3 +506,41 @@ pub struct Unit {
     /// Free words.
     pub tags: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(pass: Pass, enough: u32) -> PassPlan {
+        let iterations = if pass == Pass::Latency { 700 } else { 0 };
+        let (batch, warmup, deadline_ms, memory_limit_bytes) = (1, 0, 1000, None);
+        PassPlan { pass, batch, samples: 400, warmup, iterations, enough, deadline_ms, memory_limit_bytes }
+    }
+
+    #[test]
+    fn a_pass_is_whole_with_what_was_planned_or_with_enough() {
+        for (pass, enough, inferences, whole) in [
+            (Pass::Latency, 0, 700, true),
+            (Pass::Latency, 0, 699, false),
+            (Pass::Latency, 0, 0, false),
+            (Pass::Latency, 50, 49, false),
+            (Pass::Latency, 50, 50, true),
+            (Pass::Latency, 50, 700, true),
+            (Pass::Latency, 50, 701, false),
+            (Pass::Accuracy, 0, 400, true),
+            (Pass::Accuracy, 0, 399, false),
+            (Pass::Accuracy, 50, 399, false),
+        ] {
+            assert_eq!(planned(pass, enough).is_whole(inferences), whole, "{pass:?} {enough} {inferences}");
+        }
+    }
+
+    #[test]
+    fn plans_without_an_early_end_are_written_as_ever() {
+        let old = serde_json::to_string(&planned(Pass::Latency, 0)).unwrap();
+        assert!(!old.contains("enough"), "{old}");
+        assert_eq!(serde_json::from_str::<PassPlan>(&old).unwrap(), planned(Pass::Latency, 0));
+        let new = serde_json::to_string(&planned(Pass::Latency, 50)).unwrap();
+        assert_eq!(serde_json::from_str::<PassPlan>(&new).unwrap(), planned(Pass::Latency, 50));
+    }
+}

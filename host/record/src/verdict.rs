@@ -11,6 +11,9 @@ pub struct Judgement {
     pub version: u32,
     /// Name of the policy.
     pub policy: String,
+    /// Outputs that are not finite where the reference's are did not fail: the policy allowed them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_nonfinite_mismatch: bool,
     /// The answer: the worst of all cells.
     pub verdict: Verdict,
     /// One per judged cell, in plan order. Cells that were not measured are here too.

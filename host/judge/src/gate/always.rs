@@ -27,7 +27,8 @@ pub const ALWAYS: [&str; 5] = [RUNS, SELF_CHECK, CLOCK, FINITE, COMPARED_WITH];
 /// The cell ran, the engine agrees with itself, and the unit's clock with the host's. The first result is of [`RUNS`]; without it there are no numbers to look at.
 pub fn ran(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Vec<RuleResult> {
     let plan = |pass: &PassObservation| cell.passes.iter().find(|p| p.pass == pass.pass);
-    let broken = seen.passes.iter().find_map(|pass| broken_pass(pass, plan(pass)));
+    // Of several the worst, of equals the first.
+    let broken = seen.passes.iter().rev().filter_map(|pass| broken_pass(pass, plan(pass))).max_by_key(|r| r.verdict);
     let mut results = vec![match broken.or_else(|| hole(evidence, cell, seen)) {
         Some(result) => result,
         None => own(RUNS, Verdict::Pass, "every pass ran to its end".into()),
@@ -251,7 +252,8 @@ fn too_many(pass: &PassObservation, plan: Option<&PassPlan>, deadline_ms: u32) -
     let all = plan.map_or_else(|| "all".into(), planned);
     let (name, done, s) = (pass_name(pass.pass), pass.inferences, f64::from(deadline_ms) / 1000.0);
     format!(
-        "{done} of {all} inferences of the {name} pass were done within {s} s: raise limits.pass_deadline_s of the target or ask for fewer"
+        "{done} of {all} inferences of the {name} pass were done within {s} s: \
+         raise limits.pass_deadline_s of the target or ask for fewer"
     )
 }
 

@@ -9,7 +9,7 @@ use super::slices::Part;
 use super::timed::exact;
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options, Summary, pair_outputs};
 use crate::evidence::{Evidence, Tensor, Truth};
-use boardproof_record::plan::{Cell, Model, Pass};
+use boardproof_record::plan::{Cell, Model, Pass, Variant};
 use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
@@ -85,10 +85,10 @@ pub enum Known {
 }
 
 /// Does the metric say nothing about this variant? Element by element, a network that was trained anew has no reference.
-pub fn silent(metric: &str, evidence: Evidence<'_>, cell: &Cell) -> bool {
+pub fn silent(metric: &str, variant: &Variant) -> bool {
     let counts = [Metric::NonfiniteMismatch, Metric::NonfiniteReference, Metric::NonfiniteCandidate];
     let elementwise = Metric::from_name(metric).is_some_and(|metric| !counts.contains(&metric));
-    elementwise && !evidence.model(cell).variants[&cell.variant].same_weights
+    elementwise && !variant.same_weights
 }
 
 /// Everything that the rules of one cell look at, opened once.
@@ -332,7 +332,7 @@ impl<'a> Desk<'a> {
 
     /// An elementwise metric of the worst output, over all samples or those of a part.
     pub(super) fn elementwise(&self, rule: &Rule, metric: Metric, part: Option<&Part>) -> Result<Known, GateError> {
-        if silent(&rule.metric, self.evidence, self.cell) {
+        if silent(&rule.metric, &self.model.variants[&self.cell.variant]) {
             return Ok(Known::NotApplicable);
         }
         let other = match self.outputs_to_compare_with(rule)? {

@@ -90,11 +90,12 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
     for rule in &policy.rules {
         let looked = cells.iter().any(|c| c.rules.iter().any(|r| r.rule == rule.id));
         // A cell that has no numbers has its verdict already; that is not the rule's mistake.
-        let could = judged.iter().zip(&cells).any(|(cell, seen)| {
-            applies(rule, evidence, cell) && has_numbers(seen) && !metrics::silent(&rule.metric, evidence, cell)
-        });
+        let could = judged
+            .iter()
+            .zip(&cells)
+            .any(|(cell, seen)| looks_at(rule, &evidence.record.plan, cell) && has_numbers(seen));
         let idle = only_other_tasks(evidence, rule) || slices::has_nothing_to_walk(&evidence.record.plan, rule);
-        let nowhere = judged.iter().all(|cell| !applies(rule, evidence, cell)) && !idle;
+        let nowhere = judged.iter().all(|cell| !applies(rule, &evidence.record.plan, cell)) && !idle;
         if !looked && (could || nowhere) {
             let why = "no judged cell has what it looks at".to_owned();
             return Err(GateError::MatchesNothing { rule: rule.id.clone(), why });
@@ -104,7 +105,9 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
     let hole = evidence.record.outcomes.values().any(|outcome| !matches!(outcome, Outcome::Measured(_)));
     let least = if hole || cells.is_empty() { Verdict::Incomplete } else { Verdict::Pass };
     let verdict = cells.iter().map(|c| c.verdict).fold(least, Verdict::max);
-    Ok(Judgement { version: JUDGEMENT_VERSION, policy: policy.name.clone(), verdict, cells })
+    let allow_nonfinite_mismatch = policy.allow_nonfinite_mismatch;
+    let policy = policy.name.clone();
+    Ok(Judgement { version: JUDGEMENT_VERSION, policy, allow_nonfinite_mismatch, verdict, cells })
 }
 
 /// Can this policy judge a run of this plan? Asked before anything is measured, and again by [`judge`].
@@ -134,7 +137,12 @@ pub fn check_policy(plan: &Plan, policy: &Policy, baseline: bool) -> Result<(), 
         }
         slices::check(plan, rule).or_else(nothing)?;
     }
-    plan.models.values().try_for_each(|model| check_tolerances(model, policy))
+    plan.models.values().try_for_each(|model| check_tolerances(model, policy))?;
+    let unseen = |cell: &&Cell| cell.judged && !policy.rules.iter().any(|rule| looks_at(rule, plan, cell));
+    match plan.cells.iter().find(unseen) {
+        Some(cell) => Err(GateError::NothingLooks { policy: policy.name.clone(), cell: cell.id.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// A limit that a model sets for itself and nothing looks at would be a promise that nobody keeps; one that is not a number would hold for
@@ -191,7 +199,7 @@ fn judge_cell(
     if rules.iter().all(|r| r.rule.as_str() != RUNS || r.verdict == Verdict::Pass) {
         let desk = Desk::new(evidence, baseline, policy, cell)?;
         rules.extend(desk.always()?);
-        for rule in policy.rules.iter().filter(|r| applies(r, evidence, cell)) {
+        for rule in policy.rules.iter().filter(|r| applies(r, &evidence.record.plan, cell)) {
             rules.extend(desk.results(rule)?);
         }
         if rules.iter().all(|r| ALWAYS.contains(&r.rule.as_str())) {
@@ -213,8 +221,15 @@ fn unreadable_on_host<'a>(evidence: Evidence<'a>, cell: &Cell) -> Option<&'a Can
     evidence.observation(&evidence.on_host(cell)?.id)?.unreadable()
 }
 
-fn applies(rule: &Rule, evidence: Evidence<'_>, cell: &Cell) -> bool {
-    is_for(rule, evidence.model(cell)) && (rule.targets.is_empty() || rule.targets.contains(&cell.target))
+fn applies(rule: &Rule, plan: &Plan, cell: &Cell) -> bool {
+    let model = plan.models.get(&cell.model);
+    model.is_some_and(|model| is_for(rule, model)) && (rule.targets.is_empty() || rule.targets.contains(&cell.target))
+}
+
+/// Does the rule apply to the cell, and does its metric say something about the variant?
+fn looks_at(rule: &Rule, plan: &Plan, cell: &Cell) -> bool {
+    let variant = plan.models.get(&cell.model).and_then(|model| model.variants.get(&cell.variant));
+    applies(rule, plan, cell) && variant.is_some_and(|variant| !metrics::silent(&rule.metric, variant))
 }
 
 /// Is the rule for this model? One on a slice is for the models that have it.

@@ -86,7 +86,8 @@ impl Desk<'_> {
             parts.retain(|part| self.too_few(rule, part).is_none());
             if parts.is_empty() {
                 let why = format!(
-                    "every slice has fewer than {} samples or too few of one class, the largest has {largest}: none supports a claim",
+                    "every slice has fewer than {} samples or too few of one class, the largest has {largest}: \
+                     none supports a claim",
                     rule.min_samples
                 );
                 return one(Known::TooFew { samples: largest, samples_more: None, why }, reason);

@@ -51,7 +51,12 @@ pub fn render(summary: &Summary) -> String {
 /// The reason, and what a reader must know besides.
 fn why(cell: &CellSummary) -> String {
     let notes = cell.notes.iter().map(|note| format!("note: {note}"));
-    std::iter::once(cell.reason.clone()).chain(cell.flaky()).chain(notes).collect::<Vec<_>>().join("; ")
+    std::iter::once(cell.reason.clone())
+        .chain(cell.flaky())
+        .chain(cell.unproved())
+        .chain(notes)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn broken(cell: &CellSummary) -> String {

@@ -3,11 +3,11 @@
 use super::amount;
 use crate::compare::dialect::Dialect;
 use crate::compare::latency::{Latencies, LatencySummary};
-use crate::compare::numerics::{self, Metric, Options};
+use crate::compare::numerics::{self, Metric, NonFiniteRule, Options};
 use crate::compare::statistics::Confidence;
 use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError, Tensor};
-use crate::gate::{LOOSER, answers, fit, of_cell, samples_of, slice_samples};
+use crate::gate::{JUDGEMENT_VERSION, LOOSER, answers, fit, of_cell, samples_of, slice_samples};
 use boardproof_record::CellId;
 use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Operator, Outcome, Shipped};
 use boardproof_record::plan::{Cell, Pass, Task};
@@ -97,6 +97,8 @@ pub struct CellSummary {
     pub drift: Option<DriftSplit>,
     /// Task metric, whole and by slice.
     pub task: Vec<TaskRow>,
+    /// Unit of the task metric: `share`, or empty where it is the model's own.
+    pub task_unit: String,
     /// Latency of the cell.
     pub latency: Option<LatencySummary>,
     /// Every latency sample in nanoseconds, sorted; for plots.
@@ -106,11 +108,11 @@ pub struct CellSummary {
     pub latency_reference: Option<LatencySummary>,
     /// Memory by name, in bytes.
     pub memory: Vec<(String, f64)>,
-    /// Error histogram of the first output.
+    /// Error histogram of the output that is furthest from the reference's.
     pub errors: Vec<ErrorBin>,
-    /// Elementwise metrics of the first output against the reference's.
+    /// Elementwise metrics of the same output against the reference's.
     pub metrics: Vec<Figure>,
-    /// Vendors' figures by their own names, of the same outputs.
+    /// Vendors' figures by their own names, of the same output.
     pub dialects: Vec<Figure>,
     /// Operators that ran.
     pub operators: Vec<Operator>,
@@ -135,6 +137,11 @@ impl CellSummary {
         let told = |a: &Attempt| format!("{} ({})", a.action, a.error.as_deref().unwrap_or_default());
         let told: Vec<_> = self.failed_attempts.iter().map(told).collect();
         Some(format!("flaky: repeated after a fault: {}", told.join("; ")))
+    }
+
+    /// What is to be known of a target on which nobody has proved anything yet.
+    pub fn unproved(&self) -> Option<String> {
+        (!self.proved).then(|| format!("target {} is not proved by anybody yet", self.target))
     }
 
     /// Name for people.
@@ -242,11 +249,13 @@ pub struct TaskRow {
     pub candidate: Option<f64>,
 }
 
-/// Gathers a run.
+/// Gathers a run that was judged.
 pub fn summarize(evidence: Evidence<'_>, judgement: &Judgement) -> Result<Summary, EvidenceError> {
     let record = evidence.record;
+    // As the rules saw it: a number that they did not have must not be in the report, nor the other way round.
+    let nonfinite = NonFiniteRule::of(judgement.allow_nonfinite_mismatch);
     let judged: Vec<&Cell> = record.plan.cells.iter().filter(|c| c.judged).collect();
-    let cells = each(&judged, |cell| summarize_cell(evidence, judgement, cell))?;
+    let cells = each(&judged, |cell| summarize_cell(evidence, judgement, cell, nonfinite))?;
     Ok(Summary {
         verdict: judgement.verdict,
         policy: judgement.policy.clone(),
@@ -258,7 +267,25 @@ pub fn summarize(evidence: Evidence<'_>, judgement: &Judgement) -> Result<Summar
     })
 }
 
-fn summarize_cell(evidence: Evidence<'_>, judgement: &Judgement, cell: &Cell) -> Result<CellSummary, EvidenceError> {
+/// Gathers what was measured, without a judgement: for those who only look at the numbers.
+pub fn measured(evidence: Evidence<'_>) -> Result<Summary, EvidenceError> {
+    let policy = &evidence.record.plan.policy;
+    let judgement = Judgement {
+        version: JUDGEMENT_VERSION,
+        policy: policy.name.clone(),
+        allow_nonfinite_mismatch: policy.allow_nonfinite_mismatch,
+        verdict: Verdict::Incomplete,
+        cells: Vec::new(),
+    };
+    summarize(evidence, &judgement)
+}
+
+fn summarize_cell(
+    evidence: Evidence<'_>,
+    judgement: &Judgement,
+    cell: &Cell,
+    nonfinite: NonFiniteRule,
+) -> Result<CellSummary, EvidenceError> {
     let model = evidence.model(cell);
     let variant = &model.variants[&cell.variant];
     let target = &evidence.record.plan.targets[&cell.target];
@@ -270,7 +297,7 @@ fn summarize_cell(evidence: Evidence<'_>, judgement: &Judgement, cell: &Cell) ->
         Some(other) => sorted(evidence.latencies_ns(&other.id)?),
         None => Vec::new(),
     };
-    let compared = Compared::of(evidence, cell)?;
+    let compared = Compared::of(evidence, cell, nonfinite)?;
     Ok(CellSummary {
         cell: cell.id.clone(),
         model: cell.model.to_string(),
@@ -292,6 +319,7 @@ fn summarize_cell(evidence: Evidence<'_>, judgement: &Judgement, cell: &Cell) ->
         rules: judged.map(|j| j.rules.clone()).unwrap_or_default(),
         drift: compared.split,
         task: task_rows(evidence, cell)?,
+        task_unit: if matches!(model.task, Task::Regression) { String::new() } else { "share".into() },
         latency: latency_summary(&latency_ns),
         latency_ns,
         latency_reference: latency_summary(&reference_ns),
@@ -325,12 +353,37 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
             rule.limit_reason
         ));
     }
+    notes.extend(evidence.observation(&cell.id).and_then(throttled));
     if let Some(host) = evidence.on_host(cell).filter(|host| host.id != cell.id)
         && let Err(why) = fit(evidence, host, Pass::Accuracy)
     {
         notes.push(format!("the drift cannot be split into quantization and deployment: {why}"));
     }
     notes
+}
+
+/// Share of its frequency that a core which is to run at full speed may lose before it looks throttled: turbo frequencies come and go.
+const SLOWER_SHARE: f64 = 0.2;
+
+/// Did the unit throttle between the readings before and after the passes? In words what shows it.
+///
+/// A frequency shows it only under a governor that keeps it: with any other it is that of the moment at which it was read.
+fn throttled(seen: &Observation) -> Option<String> {
+    let (before, after) = (&seen.environment_before.numbers, &seen.environment_after.numbers);
+    let both = |word: &'static str| {
+        let of_word = before.iter().filter(move |(key, _)| key.split('[').next() == Some(word));
+        of_word.filter_map(|(key, was)| after.get(key).map(|is| (key, *was, *is)))
+    };
+    if let Some((key, was, is)) = both("throttle_count").find(|(_, was, is)| is > was) {
+        return Some(format!(
+            "the unit throttled while it was measured ({key} was {was}, is {is}): its times are too long"
+        ));
+    }
+    let governor = |key: &str| seen.environment_after.texts.get(&key.replacen("cpu_frequency_hz", "governor", 1));
+    let kept = |key: &str| governor(key).is_some_and(|name| matches!(name.as_str(), "performance" | "userspace"));
+    let slower = |was: u64, is: u64| (is as f64) < was as f64 * (1.0 - SLOWER_SHARE);
+    let (key, was, is) = both("cpu_frequency_hz").find(|(key, was, is)| kept(key) && slower(*was, *is))?;
+    Some(format!("the unit ran slower after the passes than before ({key} was {was}, is {is}): it may have throttled"))
 }
 
 fn sorted(values: Option<Vec<f64>>) -> Vec<f64> {
@@ -396,28 +449,28 @@ struct Compared {
 
 impl Compared {
     /// Of several outputs the one that is furthest from the reference, as the rules see it.
-    fn of(evidence: Evidence<'_>, cell: &Cell) -> Result<Self, EvidenceError> {
+    fn of(evidence: Evidence<'_>, cell: &Cell, nonfinite: NonFiniteRule) -> Result<Self, EvidenceError> {
         let outputs = |other: Option<&Cell>| -> Result<Vec<Tensor<'_>>, EvidenceError> {
             Ok(other.map(|other| evidence.outputs(&other.id)).transpose()?.flatten().unwrap_or_default())
         };
         let (reference, host, own) =
             (outputs(evidence.reference(cell))?, outputs(evidence.on_host(cell))?, outputs(Some(cell))?);
-        let all = own.iter().map(|output| Self::of_output(output, &reference, &host));
+        let all = own.iter().map(|output| Self::of_output(output, &reference, &host, nonfinite));
         // Without a number there is nothing that could be worse.
         let db = |compared: &Self| compared.split.and_then(|split| split.total_db).unwrap_or(f64::NEG_INFINITY);
         let Some(worst) = all.min_by(|a, b| db(a).total_cmp(&db(b))) else { return Ok(Self::default()) };
-        let note = (own.len() > 1)
+        let note = (own.len() > 1 && worst.split.is_some_and(|split| split.total_db.is_some()))
             .then(|| format!("drift and errors are those of output '{}', the worst of {}", worst.output, own.len()));
         Ok(Self { note, ..worst })
     }
 
-    fn of_output(own: &Tensor<'_>, reference: &[Tensor<'_>], host: &[Tensor<'_>]) -> Self {
+    fn of_output(own: &Tensor<'_>, reference: &[Tensor<'_>], host: &[Tensor<'_>], nonfinite: NonFiniteRule) -> Self {
         let same = |others: &'_ [Tensor<'_>]| others.iter().position(|other| other.name == own.name);
         let (reference, host) = (same(reference).map(|i| &reference[i]), same(host).map(|i| &host[i]));
         let compare = |r: Option<&Tensor<'_>>, c: Option<&Tensor<'_>>| {
             numerics::compare(&r?.view(), &c?.view(), Options::default()).ok()
         };
-        let db = |s: Option<&numerics::Summary>| s.and_then(|s| s.value(Metric::SqnrDb).ok());
+        let db = |s: Option<&numerics::Summary>| s.and_then(|s| s.value_under(Metric::SqnrDb, nonfinite).ok());
         let (quantization, deployment, total) =
             (compare(reference, host), compare(host, Some(own)), compare(reference, Some(own)));
         let split = DriftSplit {
@@ -427,7 +480,7 @@ impl Compared {
         };
         let bare = Self { output: own.name.clone(), split: Some(split), ..Self::default() };
         let Some(total) = total else { return bare };
-        let metrics = Metric::ALL.iter().map(|m| Figure::new(m.name(), m.unit(), total.value(*m)));
+        let metrics = Metric::ALL.iter().map(|m| Figure::new(m.name(), m.unit(), total.value_under(*m, nonfinite)));
         let dialects = Dialect::ALL.iter().map(|d| Figure::new(d.name(), "", d.value(&total)));
         Self { errors: error_bins(&total), metrics: metrics.collect(), dialects: dialects.collect(), ..bare }
     }

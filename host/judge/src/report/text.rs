@@ -1,7 +1,7 @@
 //! The verdict for a terminal: a line per cell that a person understands in ten seconds, then the table behind it.
 
 use super::summary::{CellSummary, Summary};
-use super::{amount, bytes, duration_ns};
+use super::{amount, bytes, date, duration_ns};
 use boardproof_record::verdict::{RuleResult, Verdict};
 use std::fmt::Write;
 
@@ -49,6 +49,9 @@ pub fn render(summary: &Summary, paint: Paint) -> String {
         for note in &cell.notes {
             let _ = writeln!(text, "             note: {note}");
         }
+        if let Some(unproved) = cell.unproved() {
+            let _ = writeln!(text, "             {unproved}");
+        }
         if cell.emulated {
             let _ = writeln!(text, "             timings are an emulator's and say nothing about hardware");
         }
@@ -56,6 +59,8 @@ pub fn render(summary: &Summary, paint: Paint) -> String {
     for cell in &summary.cells {
         let _ = write!(text, "\n{}\n", details(cell));
     }
+    let (date, version) = (date(summary.started_unix_s), &summary.boardproof);
+    let _ = writeln!(text, "measured {date} by boardproof {version}");
     let _ = writeln!(text, "{}  {}", painted(summary.verdict, paint), summary.sentence());
     text
 }
@@ -109,15 +114,17 @@ fn rules_table(rules: &[RuleResult]) -> String {
         }
         [r.rule.to_string(), r.slice.clone().unwrap_or_else(|| "-".into()), of(r.observed), interval, limit, verdict]
     };
-    // Slices that pass are many and alike: the table shows those that do not, and the closest one of those that do.
+    // Slices that pass are many and alike: the table shows those that do not, and of each rule the closest one of those that do.
     let shown = |r: &&RuleResult| r.slice.is_none() || r.verdict != Verdict::Pass;
     let mut rows: Vec<[String; 6]> = rules.iter().filter(shown).map(row).collect();
-    let passing = rules.iter().filter(|r| r.slice.is_some() && r.verdict == Verdict::Pass);
-    let worst = passing.clone().max_by(|a, b| a.observed.unwrap_or(0.0).total_cmp(&b.observed.unwrap_or(0.0)));
-    if let Some(worst) = worst {
-        let mut line = row(worst);
-        line[1] = format!("{} (worst of {} that pass)", line[1], passing.count());
-        rows.push(line);
+    let passing: Vec<&RuleResult> = rules.iter().filter(|r| !shown(r)).collect();
+    let to_limit = |r: &&RuleResult| (r.observed.unwrap_or(f64::NAN) - r.limit).abs();
+    for of_rule in passing.chunk_by(|a, b| a.rule == b.rule) {
+        if let Some(worst) = of_rule.iter().min_by(|a, b| to_limit(a).total_cmp(&to_limit(b))) {
+            let mut line = row(worst);
+            line[1] = format!("{} (worst of {} that pass)", line[1], of_rule.len());
+            rows.push(line);
+        }
     }
     align(&heading, &rows)
 }

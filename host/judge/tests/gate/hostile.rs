@@ -6,13 +6,14 @@ use crate::good::{
     Case, DEVICE_REFERENCE, HOST_VARIANT, INFERENCES, JUDGED, Output, REFERENCE, SAMPLES, answers, good, id, label,
     ticks,
 };
+use boardproof_judge::gate::check_policy;
 use boardproof_judge::report::summary::summarize;
 use boardproof_record::observation::{Attempt, Ended, Fault, Outcome, SelfCheck, Shipped};
 use boardproof_record::plan::{Pass, PassPlan, Role, Task, TensorSpec, Tolerance};
 use boardproof_record::policy::{Against, Direction};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::verdict::Verdict;
-use boardproof_record::{Digest, ModelName};
+use boardproof_record::{Digest, ModelName, TargetName};
 use safetensors::Dtype;
 
 type Damage = (&'static str, fn(&mut Case));
@@ -36,6 +37,49 @@ fn with_baseline(case: &mut Case, damage: fn(&mut Case)) {
     for rule in &mut case.policy.rules {
         rule.against = Against::Baseline;
     }
+}
+
+/// A baseline that only times and memory are compared with.
+fn with_timed_baseline(case: &mut Case, damage: fn(&mut Case)) {
+    processor(case, "Cortex-A72", "1");
+    let mut baseline = case.clone();
+    damage(&mut baseline);
+    case.baseline = Some(Box::new(baseline));
+    case.rule("latency").against = Against::Baseline;
+}
+
+fn processor(case: &mut Case, model: &str, identity: &str) {
+    let seen = case.seen(JUDGED);
+    seen.environment_before.texts.insert("cpu_model".into(), model.into());
+    seen.device.identity = identity.into();
+}
+
+fn rename_target(case: &mut Case, name: &str) {
+    let plan = &mut case.record.plan;
+    let (old, new) = (TargetName::new("board").unwrap(), TargetName::new(name).unwrap());
+    let mut target = plan.targets.remove(&old).expect("a target");
+    target.name = new.clone();
+    plan.targets.insert(new.clone(), target);
+    plan.units.values_mut().filter(|u| u.target == old).for_each(|u| u.target = new.clone());
+    plan.cells.iter_mut().filter(|c| c.target == old).for_each(|c| c.target = new.clone());
+}
+
+/// Lets the latency pass of a cell end after `enough` inferences; it did `inferences` and left `ticks` times.
+fn early(case: &mut Case, cell: &str, enough: u32, inferences: usize, left: usize) {
+    let pass = case.planned(cell).passes.iter_mut().find(|p| p.pass == Pass::Latency).expect("a latency pass");
+    pass.enough = enough;
+    case.pass(cell, Pass::Latency).inferences = inferences as u64;
+    let all: Vec<u64> = ticks(12_000).into_iter().cycle().take(left).collect();
+    case.ticks(cell, &all);
+}
+
+fn too_late(case: &mut Case, cell: &str, pass: Pass, inferences: u64) {
+    let seen = case.pass(cell, pass);
+    (seen.ended, seen.inferences) = (Ended::DeadlineExceeded { deadline_ms: 60_000 }, inferences);
+}
+
+fn batch(case: &mut Case, cell: &str, pass: Pass, batch: u32) {
+    case.planned(cell).passes.iter_mut().filter(|p| p.pass == pass).for_each(|p| p.batch = batch);
 }
 
 fn check_of(case: &mut Case, cell: &str) -> SelfCheck {
@@ -134,6 +178,15 @@ const OUTCOMES: &[Damage] = &[
             b.answers(JUDGED, &answers(0.02)[..300]);
         })
     }),
+    ("baseline of another target of the same unit name", |c| with_timed_baseline(c, |b| rename_target(b, "other"))),
+    ("baseline of another processor", |c| with_timed_baseline(c, |b| processor(b, "Cortex-A53", ""))),
+    ("baseline of another specimen", |c| with_timed_baseline(c, |b| processor(b, "Cortex-A72", "2"))),
+    ("baseline of a processor that nobody knows", |c| with_timed_baseline(c, |b| processor(b, "unknown (why)", ""))),
+    ("baseline of an emulator", |c| with_timed_baseline(c, |b| b.seen(JUDGED).emulated = true)),
+    ("memory of a baseline of another processor", |c| {
+        with_timed_baseline(c, |b| processor(b, "Cortex-A53", ""));
+        memory_rule(c, "memory_ratio", "ratio", Against::Baseline);
+    }),
     ("baseline damaged", |c| with_baseline(c, |b| drop(b.record.outcomes.remove(&id(REFERENCE))))),
     ("baseline wanted and none given", |c| c.rule("drift").against = Against::Baseline),
 ];
@@ -168,6 +221,16 @@ const PASSES: &[Damage] = &[
     ("judged cell crashed", |c| c.pass(JUDGED, Pass::Memory).ended = Ended::Signalled { signal: 11 }),
     ("judged cell cannot run", |c| c.pass(JUDGED, Pass::Inspect).ended = Ended::CannotRun),
     ("judged cell cancelled", |c| c.pass(JUDGED, Pass::Latency).ended = Ended::Cancelled),
+    ("accuracy pass not done in time", |c| too_late(c, JUDGED, Pass::Accuracy, 250)),
+    ("latency pass not done in time", |c| too_late(c, JUDGED, Pass::Latency, 1)),
+    ("accuracy pass that did nothing in time", |c| too_late(c, JUDGED, Pass::Accuracy, 0)),
+    ("latency pass that did nothing in time", |c| too_late(c, JUDGED, Pass::Latency, 0)),
+    ("memory pass not done in time", |c| too_late(c, JUDGED, Pass::Memory, 3)),
+    ("latency pass of the device reference not done in time", |c| too_late(c, DEVICE_REFERENCE, Pass::Latency, 3)),
+    ("not done in time, and crashed besides", |c| {
+        too_late(c, JUDGED, Pass::Accuracy, 250);
+        c.pass(JUDGED, Pass::Latency).ended = Ended::Signalled { signal: 4 };
+    }),
     ("judged cell out of memory", |c| c.pass(JUDGED, Pass::Memory).ended = Ended::OutOfMemory { limit_bytes: 0 }),
     ("reference crashed", |c| c.pass(REFERENCE, Pass::Accuracy).ended = Ended::Signalled { signal: 6 }),
     ("device reference out of memory", |c| {
@@ -263,6 +326,20 @@ const TIMES: &[Damage] = &[
         c.ticks(JUDGED, &ticks(12_000)[..100]);
         c.pass(JUDGED, Pass::Latency).inferences = 100;
     }),
+    ("a latency pass that ends before enough", |c| early(c, JUDGED, 100, 99, 99)),
+    ("a latency pass that does more than planned", |c| early(c, JUDGED, 100, 701, 701)),
+    ("an early end with a time too many", |c| early(c, JUDGED, 100, 150, 151)),
+    ("an early end with a time too few", |c| early(c, JUDGED, 100, 150, 149)),
+    ("an early end with all times", |c| early(c, JUDGED, 100, 150, 700)),
+    ("enough is more than all", |c| early(c, JUDGED, 701, 700, 700)),
+    ("an accuracy pass that may end early", |c| {
+        c.planned(JUDGED).passes.iter_mut().filter(|p| p.pass == Pass::Accuracy).for_each(|p| p.enough = 1)
+    }),
+    ("another batch than the device reference", |c| batch(c, JUDGED, Pass::Latency, 4)),
+    ("another batch than the device reference, memory", |c| {
+        memory_rule(c, "memory_ratio", "ratio", Against::Reference);
+        batch(c, DEVICE_REFERENCE, Pass::Memory, 4);
+    }),
     ("a tick count of 0", |c| c.ticks(JUDGED, &[vec![0], ticks(12_000)[1..].to_vec()].concat())),
     ("all tick counts 0", |c| c.ticks(JUDGED, &vec![0; INFERENCES as usize])),
     ("all tick counts of the device reference 0", |c| c.ticks(DEVICE_REFERENCE, &vec![0; INFERENCES as usize])),
@@ -295,6 +372,24 @@ const TIMES: &[Damage] = &[
         memory_rule(c, "memory_ratio", "ratio", Against::Reference);
         c.pass(DEVICE_REFERENCE, Pass::Memory).facts.numbers.clear();
     }),
+    ("memory at the start absent, as a ratio", |c| {
+        memory_rule(c, "memory_ratio", "ratio", Against::Reference);
+        c.pass(JUDGED, Pass::Memory).facts.numbers.remove("rss_start_bytes");
+    }),
+    ("memory that shrank, as a ratio", |c| {
+        memory_rule(c, "memory_ratio", "ratio", Against::Reference);
+        c.pass(JUDGED, Pass::Memory).facts.numbers.insert("rss_start_bytes".into(), 8_000_000);
+    }),
+    ("memory of the device reference that shrank, as a ratio", |c| {
+        memory_rule(c, "memory_ratio", "ratio", Against::Reference);
+        c.pass(DEVICE_REFERENCE, Pass::Memory).facts.numbers.insert("rss_peak_bytes".into(), 5_000_000);
+    }),
+    ("a model that adds ten times what the float model adds", |c| {
+        memory_rule(c, "memory_ratio", "ratio", Against::Reference);
+        c.rule("latency").limit = 2.0;
+        // Float: 9 MB of which 6 MB were the runner's. The whole grew fourfold only.
+        c.pass(JUDGED, Pass::Memory).facts.numbers.insert("rss_peak_bytes".into(), 36_000_000);
+    }),
     ("load time 0", |c| {
         memory_rule(c, "load_ns", "ns", Against::Absolute);
         c.pass(JUDGED, Pass::Latency).facts.numbers.insert("load_ns".into(), 0);
@@ -308,6 +403,30 @@ const TIMES: &[Damage] = &[
 fn slow_clock(case: &mut Case, cell: &str) {
     for pass in &mut case.seen(cell).passes {
         pass.facts.numbers.insert("pass_wall_ns".into(), 450_000_000);
+    }
+}
+
+/// 50 answers of the left side are wrong where the reference's are right: 12.5 points of all samples, 25 of that side.
+fn lose_left(case: &mut Case) {
+    let mut said = answers(0.02);
+    for sample in (0..SAMPLES).filter(|i| i % 2 == 0).take(50) {
+        said[sample * 3..sample * 3 + 3].rotate_left(1);
+    }
+    case.answers(JUDGED, &said);
+    case.policy.rules.retain(|r| r.metric == "task.drop");
+    // Over all samples this loss would pass.
+    case.rule("accuracy-drop").limit = 0.17;
+}
+
+/// The left side drifts; one sample of the right side is so loud that the whole does not show it.
+fn loud_right(case: &mut Case) {
+    for cell in [REFERENCE, JUDGED] {
+        let mut said = answers(0.0);
+        said[3..6].iter_mut().for_each(|v| *v *= 1e4);
+        if cell == JUDGED {
+            said.iter_mut().enumerate().filter(|(i, _)| i / 3 % 2 == 0).for_each(|(i, v)| *v += (i % 3) as f32);
+        }
+        case.answers(cell, &said);
     }
 }
 
@@ -402,6 +521,57 @@ const POLICIES: &[Damage] = &[
     ("a metric that nobody knows", |c| c.rule("drift").metric = "sqnr".into()),
     ("a rule for a model that is not here", |c| c.rule("drift").models = vec![ModelName::new("other").unwrap()]),
     ("a rule for a slice that is not here", |c| c.rule("slice-drop").slice = Some("side=up".into())),
+    ("a rule on a slice that is nearly here", |c| {
+        c.rule("accuracy-drop").slice = Some("side=lefd".into());
+    }),
+    ("a slice rule for a model without slices", |c| {
+        c.model().evalset.slices.clear();
+        c.rule("slice-drop").models = vec![ModelName::new("shapes").unwrap()];
+    }),
+    ("only a slice rule and no slices", |c| {
+        c.model().evalset.slices.clear();
+        c.policy.rules.retain(|r| r.metric == "slice.drop");
+    }),
+    ("latency of a slice", |c| c.rule("latency").slice = Some("side=left".into())),
+    ("memory of a slice", |c| {
+        memory_rule(c, "memory_peak_bytes", "bytes", Against::Absolute);
+        c.rule("latency").slice = Some("side".into());
+    }),
+    ("size of a slice", |c| {
+        memory_rule(c, "model_bytes", "bytes", Against::Absolute);
+        c.rule("latency").slice = Some("side".into());
+    }),
+    ("a loss in one slice, the rule is on it", |c| {
+        lose_left(c);
+        c.rule("accuracy-drop").slice = Some("side=left".into());
+    }),
+    ("a loss in one slice, the rule is on its column", |c| {
+        lose_left(c);
+        c.rule("accuracy-drop").slice = Some("side".into());
+    }),
+    ("accuracy of one slice too low", |c| {
+        lose_left(c);
+        let rule = c.rule("accuracy-drop");
+        (rule.metric, rule.direction, rule.against) = ("task.value".into(), Direction::AtLeast, Against::Absolute);
+        (rule.slice, rule.limit) = (Some("side=left".into()), 0.9);
+    }),
+    ("drift in one slice, the rule is on it", |c| {
+        loud_right(c);
+        c.policy.rules.retain(|r| r.metric == "sqnr_db");
+        c.rule("drift").slice = Some("side=left".into());
+    }),
+    ("a slice that is named and smaller than the rule wants", |c| {
+        c.rule("slice-drop").min_samples = 201;
+        c.rule("slice-drop").slice = Some("side=left".into());
+    }),
+    ("a slice that is named and has no samples", |c| {
+        c.evalset(
+            &(0..SAMPLES).map(label).collect::<Vec<_>>(),
+            &[1; SAMPLES],
+            &(0..SAMPLES as i64).collect::<Vec<_>>(),
+        );
+        c.rule("accuracy-drop").slice = Some("side=left".into());
+    }),
     ("only rules for other tasks", |c| {
         c.policy.rules.iter_mut().for_each(|r| r.tasks = vec!["regression".into()]);
     }),
@@ -522,6 +692,74 @@ fn a_text_that_is_no_record_is_refused() {
         table += &format!("{name}\n    {}\n", why.split(" at line ").next().unwrap_or_default());
     }
     insta::assert_snapshot!("refused_texts", table);
+}
+
+/// What the tables above damage passes while it is whole: each of these is one step from a case that does not.
+#[test]
+fn what_is_allowed_passes() {
+    let allowed: [Damage; 10] = [
+        ("an early end", |c| early(c, JUDGED, 100, 150, 150)),
+        ("an early end of the device reference", |c| early(c, DEVICE_REFERENCE, 100, 100, 100)),
+        ("no early end", |c| early(c, JUDGED, 100, 700, 700)),
+        ("baseline of the same processor", |c| with_timed_baseline(c, |_| {})),
+        ("baseline of a unit without identity", |c| with_timed_baseline(c, |b| processor(b, "Cortex-A72", ""))),
+        ("answers of a baseline of another processor", |c| {
+            with_baseline(c, |b| processor(b, "Cortex-A53", "2"));
+            c.rule("latency").against = Against::Reference;
+        }),
+        ("a loss in one slice, the rule is on the whole", lose_left),
+        ("a loss in one slice, the rule is on the other", |c| {
+            lose_left(c);
+            c.rule("accuracy-drop").slice = Some("side=right".into());
+        }),
+        ("drift in one slice, the rule is on the whole", loud_right_and_whole),
+        ("no slices", |c| {
+            c.model().evalset.slices.clear();
+            c.policy.rules.retain(|r| r.metric != "latency_ratio_p50");
+        }),
+    ];
+    for (name, step) in allowed {
+        let mut case = good();
+        step(&mut case);
+        let (verdict, text) = answer(&case);
+        assert_eq!(verdict, Some(Verdict::Pass), "{name}: {text}");
+    }
+}
+
+fn loud_right_and_whole(case: &mut Case) {
+    loud_right(case);
+    case.policy.rules.retain(|r| r.metric == "sqnr_db");
+}
+
+/// A model without slices has no number for a rule on slices, and a model beside it that has them does.
+#[test]
+fn a_rule_on_slices_has_no_number_where_there_are_none() {
+    let mut case = good();
+    case.model().evalset.slices.clear();
+    let judgement = case.judge().unwrap();
+    assert!(judgement.cells[0].rules.iter().all(|r| r.rule.as_str() != "slice-drop"), "{judgement:?}");
+    let mut alone = case.clone();
+    alone.policy.rules.retain(|r| r.metric == "slice.drop");
+    let unseen = check_policy(&alone.record.plan, &alone.policy, false).unwrap_err().to_string();
+    assert!(unseen.contains("it would pass unseen"), "{unseen}");
+    case.rule("slice-drop").slice = Some("side=left".into());
+    let before = check_policy(&case.record.plan, &case.policy, false).unwrap_err().to_string();
+    assert!(before.contains("side=left") && before.contains("known: none"), "{before}");
+    let mut other = case.model().clone();
+    other.name = ModelName::new("other").unwrap();
+    other.evalset.slices.insert("side".into(), vec!["left".into()]);
+    case.record.plan.models.insert(other.name.clone(), other);
+    check_policy(&case.record.plan, &case.policy, false).unwrap();
+}
+
+/// A ratio of what the model added, not of a process that is mostly the runner.
+#[test]
+fn memory_is_compared_without_the_runner() {
+    let mut case = good();
+    memory_rule(&mut case, "memory_ratio", "ratio", Against::Reference);
+    let judgement = case.judge().unwrap();
+    let rule = judgement.cells[0].rules.iter().find(|r| r.metric == "memory_ratio").unwrap();
+    assert_eq!(rule.observed, Some(2.0 / 3.0), "2 MB of 8 MB against 3 MB of 9 MB");
 }
 
 /// Not a damage: a model may ask for less than the policy. It must be seen.

@@ -4,3 +4,4 @@ mod defects;
 mod errors;
 mod good;
 mod hostile;
+mod reports;

@@ -31,7 +31,7 @@ pub fn render(summary: &Summary) -> String {
         escape(&summary.boardproof)
     );
     if summary.cells.iter().any(|c| c.emulated) {
-        page += "<p class=\"notice\">Some units are emulated. Their timings are the emulator's and say nothing about hardware; answers and memory are real.</p>\n";
+        page += "<p class=\"notice\">Some units are emulated. Their timings are the emulator's and say nothing about hardware; answers are real, and so is memory on an emulated board. Of a program under user-mode emulation memory includes the emulator.</p>\n";
     }
     page += &overview(summary);
     summary.cells.iter().enumerate().for_each(|(i, cell)| page += &section(i, cell));
@@ -215,7 +215,7 @@ fn drift_plot(cell: &CellSummary) -> String {
     if bars.is_empty() {
         return String::new();
     }
-    let limit = cell.rules.iter().find(|r| r.metric == "sqnr_db").map(|r| r.limit);
+    let limit = cell.rules.iter().find(|r| r.metric == "sqnr_db" && r.slice.is_none()).map(|r| r.limit);
     let label = limit.map(|l| format!("limit {}", amount(l, "dB"))).unwrap_or_default();
     let svg = plot::bars("Where the drift comes from", &bars, 80.0, limit.map(|l| (l, label.as_str())));
     figure(&svg, "Signal to quantization noise, longer is better. Infinite means identical answers.")
@@ -232,17 +232,20 @@ fn octave(edge: f64) -> f64 {
     }
 }
 
+/// A change of the task metric, in points where it is a share.
+fn change(value: f64, unit: &str) -> String {
+    if unit == "share" { format!("{:+.2} points", value * 100.0) } else { format!("{value:+.4}") }
+}
+
 fn groups(cell: &CellSummary) -> String {
     if cell.task.is_empty() {
         return String::new();
     }
     let mut text = "<details><summary>Task metric by class and slice</summary><div class=\"scroll\"><table>\n<tr><th>group</th><th class=\"n\">samples</th><th class=\"n\">reference</th><th class=\"n\">candidate</th><th class=\"n\">change</th></tr>\n".to_owned();
     for row in &cell.task {
-        let of = |v: Option<f64>| v.map_or_else(|| "-".into(), |v| amount(v, "share"));
-        let change = row
-            .reference
-            .zip(row.candidate)
-            .map_or_else(|| "-".into(), |(r, c)| format!("{:+.2} points", (c - r) * 100.0));
+        let of = |v: Option<f64>| v.map_or_else(|| "-".into(), |v| amount(v, &cell.task_unit));
+        let change =
+            row.reference.zip(row.candidate).map_or_else(|| "-".into(), |(r, c)| change(c - r, &cell.task_unit));
         let _ = writeln!(
             text,
             "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{change}</td></tr>",

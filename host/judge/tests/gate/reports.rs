@@ -1,0 +1,123 @@
+//! What the reports say besides the verdict, and that they say it in the same words and numbers as the rules.
+
+use crate::good::{Case, HOST_VARIANT, JUDGED, REFERENCE, SAMPLES, answers, good};
+use boardproof_judge::report::html;
+use boardproof_judge::report::markdown;
+use boardproof_judge::report::summary::{CellSummary, Summary, measured, summarize};
+use boardproof_judge::report::text::{Paint, render};
+use boardproof_record::observation::Outcome;
+use boardproof_record::plan::Task;
+use boardproof_record::policy::Against;
+use boardproof_record::verdict::{Judgement, Verdict};
+use safetensors::Dtype;
+
+fn judged(case: &Case) -> (Judgement, Summary) {
+    let judgement = case.judge().unwrap();
+    let summary = summarize(case.evidence(), &judgement).unwrap();
+    (judgement, summary)
+}
+
+fn figure(cell: &CellSummary, name: &str) -> Option<f64> {
+    cell.metrics.iter().find(|f| f.name == name).and_then(|f| f.value)
+}
+
+#[test]
+fn no_output_is_the_worst_where_none_was_compared() {
+    let mut case = good();
+    for cell in [REFERENCE, HOST_VARIANT, JUDGED] {
+        let of = |name: &'static str| {
+            let bytes = answers(0.0).iter().flat_map(|v| v.to_le_bytes()).collect();
+            (name, Dtype::F32, vec![SAMPLES, 3], bytes)
+        };
+        case.outputs(cell, &[of("scores"), of("more")]);
+    }
+    let worst = |case: &Case| judged(case).1.cells[0].notes.iter().any(|note| note.contains("the worst of"));
+    assert!(worst(&case));
+    case.set(REFERENCE, Outcome::NotRun);
+    assert!(!worst(&case));
+}
+
+#[test]
+fn what_the_policy_lets_by_is_left_out_of_the_report_as_of_the_rules() {
+    let mut case = good();
+    let mut said = answers(0.02);
+    said[4] = f32::NAN;
+    case.answers(JUDGED, &said);
+    let (judgement, summary) = judged(&case);
+    assert_eq!(judgement.verdict, Verdict::Fail);
+    assert_eq!(figure(&summary.cells[0], "sqnr_db"), None);
+    case.policy.allow_nonfinite_mismatch = true;
+    case.policy.rules.retain(|rule| rule.metric != "nonfinite_mismatch");
+    let (judgement, summary) = judged(&case);
+    let drift = judgement.cells[0].rules.iter().find(|r| r.metric == "sqnr_db").unwrap();
+    assert!(drift.observed.is_some());
+    assert_eq!(figure(&summary.cells[0], "sqnr_db"), drift.observed);
+    assert_eq!(summary.cells[0].drift.unwrap().total_db, drift.observed);
+}
+
+#[test]
+fn an_error_is_shown_in_the_models_own_unit() {
+    let mut case = good();
+    let share = html::render(&measured(case.evidence()).unwrap());
+    assert!(share.contains("+0.00 points") && share.contains("95.00 %"), "{share}");
+    case.model().task = Task::Regression;
+    let summary = measured(case.evidence()).unwrap();
+    assert_eq!(summary.cells[0].task_unit, "");
+    let page = html::render(&summary);
+    let groups = page.split("Task metric by class and slice").nth(1).and_then(|t| t.split("</details>").next());
+    let groups = groups.unwrap();
+    assert!(!groups.contains('%') && !groups.contains("points"), "{groups}");
+}
+
+#[test]
+fn a_unit_that_throttled_is_named() {
+    type Facts = (&'static str, u64, u64);
+    let said = |governor: &str, facts: &[Facts]| {
+        let mut case = good();
+        let seen = case.seen(JUDGED);
+        seen.environment_after.texts.insert("governor[2]".into(), governor.into());
+        for (key, before, after) in facts {
+            seen.environment_before.numbers.insert((*key).into(), *before);
+            seen.environment_after.numbers.insert((*key).into(), *after);
+        }
+        judged(&case).1.cells[0].notes.join("; ")
+    };
+    assert_eq!(said("performance", &[("throttle_count", 7, 7), ("cpu_frequency_hz[2]", 1_800, 1_700)]), "");
+    let counted = said("ondemand", &[("throttle_count", 0, 0), ("throttle_count[3]", 7, 9)]);
+    assert!(counted.contains("throttle_count[3] was 7, is 9"), "{counted}");
+    let slower = said("performance", &[("cpu_frequency_hz[2]", 1_800, 600)]);
+    assert!(slower.contains("cpu_frequency_hz[2] was 1800, is 600"), "{slower}");
+    // A governor that follows the load lets an idle core rest: that says nothing.
+    assert_eq!(said("ondemand", &[("cpu_frequency_hz[2]", 1_800, 600)]), "");
+}
+
+#[test]
+fn every_report_says_that_a_target_is_not_proved_and_when_it_was_measured() {
+    let mut case = good();
+    let reports = |case: &Case| {
+        let summary = judged(case).1;
+        [render(&summary, Paint::Plain), markdown::render(&summary), html::render(&summary)]
+    };
+    for text in reports(&case) {
+        assert!(text.contains("2023-11-14 22:13 UTC by boardproof 0.0.0"), "{text}");
+        assert!(!text.contains("not proved"), "{text}");
+    }
+    case.record.plan.targets.values_mut().for_each(|target| target.proved = false);
+    for text in reports(&case) {
+        assert!(text.contains("target board") && text.contains("not proved by anybody yet"), "{text}");
+    }
+}
+
+/// The numbers of a record are there whether or not its policy can be applied.
+#[test]
+fn numbers_do_not_need_a_judgement() {
+    let mut case = good();
+    let before = measured(case.evidence()).unwrap();
+    case.policy.rules[0].against = Against::Baseline;
+    case.record.plan.policy = case.policy.clone();
+    assert!(case.judge().is_err(), "there is no baseline");
+    let after = measured(case.evidence()).unwrap();
+    let sqnr = |summary: &Summary| summary.cells[0].drift.and_then(|drift| drift.total_db);
+    assert!(sqnr(&after).is_some() && sqnr(&after) == sqnr(&before));
+    assert_eq!(after.cells[0].task, before.cells[0].task);
+}
