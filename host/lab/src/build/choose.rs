@@ -114,14 +114,7 @@ pub fn choose(triple: &str, wanted: Builder, compiler: Option<&str>, tools: &Too
         if !tools.compilers.iter().any(|found| found == compiler) {
             return Err(format!("cargo: {compiler} was not found"));
         }
-        let (linker, reason) = if is_static(triple) && !links_static(compiler) {
-            (
-                OWN_LINKER,
-                format!("cargo: a static musl program, C by {compiler}, linked by the toolchain's own {OWN_LINKER}"),
-            )
-        } else {
-            (compiler, format!("cargo: standard library and linker {compiler} are installed"))
-        };
+        let (linker, reason) = linker(triple, compiler);
         let (linker, compiler) = (Some(linker.to_owned()), Some(compiler.to_owned()));
         Ok(Choice { linker, compiler, ..pick(Builder::Cargo, &reason) })
     };
@@ -160,6 +153,16 @@ pub fn choose(triple: &str, wanted: Builder, compiler: Option<&str>, tools: &Too
         }
     }
     Err(BuildError::NoBuilder { triple: triple.to_owned(), refusals })
+}
+
+/// What links for a triple when this compiler compiles, and why.
+fn linker<'c>(triple: &str, compiler: &'c str) -> (&'c str, String) {
+    if is_static(triple) && !links_static(compiler) {
+        let reason =
+            format!("cargo: a static musl program, C by {compiler}, linked by the toolchain's own {OWN_LINKER}");
+        return (OWN_LINKER, reason);
+    }
+    (compiler, format!("cargo: standard library and linker {compiler} are installed"))
 }
 
 fn pick(builder: Builder, reason: &str) -> Choice {
