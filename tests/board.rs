@@ -334,12 +334,12 @@ fn a_model_that_hits_its_memory_limit_fails_and_the_agent_lives_on() {
     let mut site = Site::shared();
     let mut bench = site.bench();
     let mut tight = site.cell(FEW);
-    tight.passes.iter_mut().for_each(|pass| pass.memory_limit_bytes = Some(3_000_000));
+    tight.passes.iter_mut().for_each(|pass| pass.memory_limit_bytes = Some(1_200_000));
     let (outcome, elapsed) = site.measure(&mut bench, &tight, |_, _| {});
     assert!(elapsed < SOON, "{elapsed:?}");
     let seen = measured(outcome);
     assert!(
-        seen.passes.iter().any(|p| p.ended == Ended::OutOfMemory { limit_bytes: 3_000_000 }),
+        seen.passes.iter().any(|p| p.ended == Ended::OutOfMemory { limit_bytes: 1_200_000 }),
         "{:?}",
         seen.passes.iter().map(|p| p.ended).collect::<Vec<_>>()
     );
@@ -347,7 +347,7 @@ fn a_model_that_hits_its_memory_limit_fails_and_the_agent_lives_on() {
     let boot = seen.device.boot;
     let judged = site.judged(&tight, Outcome::Measured(Box::new(seen)));
     judged.expect_code(1);
-    assert!(judged.stdout.contains("its limit is 3000000 bytes"), "{}", judged.stdout);
+    assert!(judged.stdout.contains("its limit is 1200000 bytes"), "{}", judged.stdout);
     // The same agent goes on with the next cell.
     let agents = site.running(true);
     let free = site.cell(FEW);

@@ -118,7 +118,7 @@ impl Site {
     pub fn cell(&self, iterations: u32) -> Cell {
         let mut cell = self.plan.cells.iter().find(|c| c.unit.as_str() == TARGET).expect("it was planned").clone();
         let latency = cell.passes.iter_mut().find(|p| p.pass == Pass::Latency).expect("a timed cell");
-        latency.iterations = iterations;
+        (latency.iterations, latency.enough) = (iterations, 0);
         cell
     }
 

@@ -15,7 +15,8 @@ use boardproof_protocol::{
 };
 use std::alloc::{Layout, handle_alloc_error};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Scope;
 use std::time::Duration;
 
 /// Batches that a helper may be ahead of the thread that sends their answers.
@@ -38,8 +39,6 @@ pub enum RunError {
     Threads { found: u32 },
     #[error("options: expected 1 to {limit} accuracy workers, got {found}")]
     Workers { limit: u32, found: u32 },
-    #[error("could not start worker {worker} of the accuracy pass")]
-    Helper { worker: usize, source: std::io::Error },
     #[error("worker {worker} of the accuracy pass ended without an answer")]
     Worker { worker: usize },
     #[error("options name no inputs")]
@@ -304,18 +303,12 @@ impl Job<'_> {
         let mut loaded = self.load(wire, batch)?;
         wire.send(&Event::Phase(Phase::Measuring))?;
         let count = self.run.count as usize;
-        let workers = (self.options.accuracy_workers as usize).min(count.div_ceil(batch));
+        // Copies of the model would count against a limit that is meant for one.
+        let asked = if self.run.memory_limit_bytes > 0 { 1 } else { self.options.accuracy_workers as usize };
         let start = clock::now();
         std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..workers)
-                .map(|worker| {
-                    let (answers, answered) = sync_channel(ANSWERS_AHEAD);
-                    let help = move || self.help(worker, workers, &answers);
-                    let started = std::thread::Builder::new().stack_size(HELPER_STACK_BYTES).spawn_scoped(scope, help);
-                    started.map_err(|source| RunError::Helper { worker, source })?;
-                    Ok(answered)
-                })
-                .collect::<Result<_, RunError>>()?;
+            let helpers = self.helpers(scope, asked.min(count.div_ceil(batch)));
+            let workers = helpers.len() + 1;
             let mut offsets: Vec<u64> = Vec::new();
             for (number, at) in (0..count).step_by(batch).enumerate() {
                 let answers = match number % workers {
@@ -336,6 +329,32 @@ impl Job<'_> {
         })?;
         number(wire, Key::MeasuredWallNs, clock::now() - start)?;
         Ok(())
+    }
+
+    /// Starts all workers but the first. A unit that has no room for another thread does with those that it has.
+    fn helpers<'s>(&'s self, scope: &'s Scope<'s, '_>, wanted: usize) -> Vec<Receiver<Step<Vec<Tensor>>>> {
+        let mut helpers = Vec::new();
+        let mut starts = Vec::new();
+        for worker in 1..wanted {
+            let (answers, answered) = sync_channel(ANSWERS_AHEAD);
+            let (start, started) = sync_channel(1);
+            let help = move || {
+                // How many there are is known when all are there.
+                if let Ok(workers) = started.recv() {
+                    self.help(worker, workers, &answers);
+                }
+            };
+            if std::thread::Builder::new().stack_size(HELPER_STACK_BYTES).spawn_scoped(scope, help).is_err() {
+                break;
+            }
+            helpers.push(answered);
+            starts.push(start);
+        }
+        for start in starts {
+            // A helper that is gone is found out when its answer is due.
+            let _ = start.send(helpers.len() + 1);
+        }
+        helpers
     }
 
     /// Answers every batch whose turn is this worker's, until all are answered or nobody listens.
