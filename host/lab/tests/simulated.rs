@@ -63,14 +63,7 @@ fn attempt(unit: &SimUnit, material: &Material, cache: &Path, epoch: u64) -> Res
     let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
     client.ask("take the lease", &Request::Acquire(wish), |r| matches!(r, Reply::Leased { .. }).then_some(()))?;
     for blob in [&material.model, &material.evalset] {
-        ship(
-            &mut client,
-            &mut Held::new(epoch, "test"),
-            blob,
-            Some(cache),
-            &mut Shipped::default(),
-            &mut |_: Said| {},
-        )?;
+        brought(&mut client, epoch, blob, cache)?;
     }
     let answers = run(&mut client, material, epoch, 1, Pass::Accuracy, Stream::Output(0))?;
     let ticks = run(&mut client, material, epoch, 2, Pass::Latency, Stream::Ticks)?;
@@ -206,6 +199,12 @@ fn an_upload_that_a_reset_cuts_goes_on_where_it_stopped() {
     }
 }
 
+/// Ships a blob under a lease that is held, whatever it takes.
+fn brought<L: Link>(client: &mut Client<L>, epoch: u64, blob: &Blob, cache: &Path) -> Result<(), ShipError> {
+    let (mut held, mut shipped) = (Held::new(epoch, "test"), Shipped::default());
+    ship(client, &mut held, blob, Some(cache), &mut shipped, &mut |_: Said| {})
+}
+
 /// Bytes that went to the device in each try until the blob was there.
 fn shipped(blob: &Blob, plan: FaultPlan, seed: u64, cache: &Path) -> Vec<u64> {
     let unit = SimUnit::behind(SimLink::new(SimDevice::new(1, 1 << 20), plan, seed));
@@ -217,16 +216,7 @@ fn shipped(blob: &Blob, plan: FaultPlan, seed: u64, cache: &Path) -> Vec<u64> {
         let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
         let leased = |r: &Reply<'_>| matches!(r, Reply::Leased { .. }).then_some(());
         let done = client.hello().and_then(|_| client.ask("take the lease", &Request::Acquire(wish), leased));
-        let done = done.is_ok()
-            && ship(
-                &mut client,
-                &mut Held::new(epoch, "test"),
-                blob,
-                Some(cache),
-                &mut Shipped::default(),
-                &mut |_: Said| {},
-            )
-            .is_ok();
+        let done = done.is_ok() && brought(&mut client, epoch, blob, cache).is_ok();
         tries.push(client.traffic().0);
         if done {
             return tries;

@@ -472,7 +472,7 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// Wall time of one pass.
     pub pass_deadline_s: u32,
-    /// How much slower than the host it is expected to be: scales counts and deadlines.
+    /// How many times fewer inferences are timed than on a target as fast as the host, where nobody asks for a number.
     pub slowdown: u32,
     /// Inferences that the accuracy pass has on the way at the same time, each with a copy of the model. Answers do not depend on it.
     #[serde(default = "one")]
