@@ -1,0 +1,1 @@
+//! From quantized ONNX models to models for microcontrollers.

@@ -1,0 +1,1 @@
+//! Firmware that speaks other protocols.

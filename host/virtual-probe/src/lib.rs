@@ -1,0 +1,1 @@
+//! A debug probe for boards in QEMU.
