@@ -1,6 +1,6 @@
 //! What a device must be able to do; everything else about the protocol is [`crate`]'s own business.
 
-use boardproof_protocol::{Acquire, Begin, Chunk, DeviceHello, Digest, Event, RefusalCode, Run};
+use boardproof_protocol::{Acquire, Begin, Chunk, DeviceHello, Digest, Event, Part, RefusalCode, Run};
 
 /// A refusal by the device, before it becomes a message. `detail` is borrowed from the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,4 +94,32 @@ pub trait Device {
     fn clean(&mut self) -> Result<u64, Refusal<'_>>;
     /// A session was opened or closed: cancel jobs of the one before.
     fn reset_session(&mut self);
+    /// The upload that a [`Part`] belongs to: the epoch it was begun under and the content that will result.
+    fn upload(&mut self, name: u32) -> Option<(u64, Digest)> {
+        let _ = name;
+        None
+    }
+    /// Takes a piece like [`Device::chunk`]; `epoch` and `digest` are those of the upload it belongs to.
+    fn part(&mut self, epoch: u64, digest: Digest, part: &Part<'_>) -> Result<u64, Refusal<'_>> {
+        self.chunk(&Chunk { epoch, digest, offset: part.offset, bytes: part.bytes })
+    }
+    /// Address at which the begun upload lies, for a debug probe.
+    fn place(&mut self, digest: Digest) -> Result<u64, Refusal<'_>> {
+        let _ = digest;
+        Err(no_such("this device's memory is its own"))
+    }
+    /// A debug probe has written all bytes of the begun upload below `offset`. Returns the next offset wanted.
+    fn arrived(&mut self, digest: Digest, offset: u64) -> Result<u64, Refusal<'_>> {
+        let _ = (digest, offset);
+        Err(no_such("this device's memory is its own"))
+    }
+    /// Can the link go at this rate? The rate that it will go at once the answer is sent.
+    fn baud(&mut self, rate: u32) -> Result<u32, Refusal<'_>> {
+        let _ = rate;
+        Err(no_such("this link has no rate"))
+    }
+}
+
+fn no_such(detail: &'static str) -> Refusal<'static> {
+    Refusal { code: RefusalCode::Limit, detail, number: 0 }
 }

@@ -3,7 +3,7 @@
 use crate::device::{Device, Lease, Refusal, Step};
 use boardproof_protocol::frame::{DecodeError, Header, decode_request, encode_reply};
 use boardproof_protocol::{
-    DeviceHello, HostHello, RefusalCode, Refused, Reply, Request, SCHEMA, VERSION_CURRENT, VERSION_MIN,
+    DeviceHello, HostHello, Part, RefusalCode, Refused, Reply, Request, SCHEMA, VERSION_CURRENT, VERSION_MIN,
 };
 
 /// What the link should do after a frame.
@@ -97,10 +97,14 @@ impl Session {
             answer.reply(&Reply::Bye);
             return Next::Close;
         }
+        if let Request::Part(part) = request {
+            take_part(device, &part, &mut answer);
+            return Next::Continue;
+        }
         if let Some(epoch) = written_by(&request)
             && !device.holds(epoch)
         {
-            answer.refuse(RefusalCode::NotHolder, "the lease is not held by this epoch", epoch);
+            answer.refuse(RefusalCode::NotHolder, NOT_HELD, epoch);
             return Next::Continue;
         }
         act(device, request, &mut answer);
@@ -132,13 +136,34 @@ impl Session {
     }
 }
 
+const NOT_HELD: &str = "the lease is not held by this epoch";
+
+/// A part belongs to an upload, and that to an epoch.
+fn take_part<D: Device>(device: &mut D, part: &Part<'_>, answer: &mut Answer<'_>) {
+    let Some((epoch, digest)) = device.upload(part.upload) else {
+        return answer.refuse(RefusalCode::Offset, "begin the upload first", 0);
+    };
+    if !device.holds(epoch) {
+        return answer.refuse(RefusalCode::NotHolder, NOT_HELD, epoch);
+    }
+    match device.part(epoch, digest, part) {
+        Ok(offset) => answer.reply(&Reply::Ready { offset }),
+        Err(refusal) => answer.refusal(refusal),
+    }
+}
+
 /// The epoch that a request writes under; reading needs none.
 fn written_by(request: &Request<'_>) -> Option<u64> {
     match request {
         Request::Begin(begin) => Some(begin.epoch),
         Request::Chunk(chunk) => Some(chunk.epoch),
         Request::Run(run) => Some(run.epoch),
-        Request::Finish { epoch, .. } | Request::Clean { epoch } => Some(*epoch),
+        Request::Finish { epoch, .. }
+        | Request::Clean { epoch }
+        | Request::Place { epoch, .. }
+        | Request::Arrived { epoch, .. } => Some(*epoch),
+        // It names no epoch: the one of its upload is looked up.
+        Request::Part(_) => None,
         Request::Hello(_)
         | Request::Acquire(_)
         | Request::Release { .. }
@@ -146,6 +171,7 @@ fn written_by(request: &Request<'_>) -> Option<u64> {
         | Request::Environment { .. }
         | Request::Pull { .. }
         | Request::Cancel { .. }
+        | Request::Baud { .. }
         | Request::Bye => None,
     }
 }
@@ -167,9 +193,14 @@ fn act<D: Device>(device: &mut D, request: Request<'_>, answer: &mut Answer<'_>)
         Request::Environment { job } => device.environment(job).map(|()| Reply::Accepted { job }),
         Request::Cancel { job } => device.cancel(job).map(|()| Reply::Accepted { job }),
         Request::Clean { .. } => device.clean().map(|bytes| Reply::Cleaned { bytes }),
+        Request::Place { digest, .. } => device.place(digest).map(|address| Reply::Placed { address }),
+        Request::Arrived { digest, offset, .. } => {
+            device.arrived(digest, offset).map(|offset| Reply::Ready { offset })
+        }
+        Request::Baud { rate } => device.baud(rate).map(|rate| Reply::Baud { rate }),
         Request::Pull { job, from, credit } => return pull(device, job, from, credit, answer),
         // Handled before a device is asked.
-        Request::Hello(_) | Request::Bye => return,
+        Request::Hello(_) | Request::Bye | Request::Part(_) => return,
     };
     match reply {
         Ok(reply) => answer.reply(&reply),

@@ -11,11 +11,11 @@ pub mod message;
 
 pub use message::*;
 
-/// Oldest protocol version this crate can speak. Version 1 knows no [`Key::PassWallNs`]: a host of it would drop that event and ask for
+/// Oldest protocol version this crate can speak. Older ones do not know every [`Key`]: a host of them would drop such an event and ask for
 /// ever, so it is refused in words instead.
-pub const VERSION_MIN: u16 = 2;
+pub const VERSION_MIN: u16 = 3;
 /// Newest protocol version this crate speaks.
-pub const VERSION_CURRENT: u16 = 2;
+pub const VERSION_CURRENT: u16 = 3;
 
 /// Exit code of a runner that could not do what it was asked for reasons that are not the model's: an evalset that cannot be read, a
 /// request that makes no sense. No engine ends with it, so it is a fault and no verdict.
@@ -23,4 +23,4 @@ pub const RUNNER_FAULT: u8 = 70;
 
 /// Digest of the message table. Host and device print it, so that two builds that differ are told apart; the test
 /// `the_schema_is_that_of_the_golden_bytes` says when it must change.
-pub const SCHEMA: u64 = 0x0210_bff5_9d54_bc1c;
+pub const SCHEMA: u64 = 0xa80d_d887_deda_1470;

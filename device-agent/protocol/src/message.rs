@@ -19,6 +19,10 @@
 //! | `Cancel`      | `Accepted`                      | a cancelled job stays cancelled                           |
 //! | `Clean`       | `Cleaned`                       | an empty cache stays empty                                |
 //! | `Bye`         | `Bye`                           | the session is over either way                            |
+//! | `Part`        | `Ready`                         | bytes below the offset already stored are ignored         |
+//! | `Place`       | `Placed`                        | an upload has one place                                   |
+//! | `Arrived`     | `Ready`                         | what has arrived has arrived                              |
+//! | `Baud`        | `Baud`                          | the same rate again changes nothing                       |
 //!
 //! Any request may be answered by `Refused`.
 
@@ -97,6 +101,30 @@ pub enum Request<'a> {
     },
     /// Ends the session; running jobs are cancelled.
     Bye,
+    /// A piece of the blob that was begun, for links on which every byte counts. Since version 3.
+    Part(Part<'a>),
+    /// Where in the unit's memory do the bytes of the begun upload go? For a debug probe that writes them there. Since version 3.
+    Place {
+        /// Epoch that was acquired.
+        epoch: u64,
+        /// Content that was begun.
+        digest: Digest,
+    },
+    /// All bytes of the begun upload below this offset were written by a debug probe. Since version 3.
+    Arrived {
+        /// Epoch that was acquired.
+        epoch: u64,
+        /// Content that was begun.
+        digest: Digest,
+        /// Coded bytes that are there.
+        offset: u64,
+    },
+    /// From the answer to this on, both sides speak at another rate. A device that understands nothing at the new rate goes back to the
+    /// one it started with. Since version 3.
+    Baud {
+        /// Bits per second.
+        rate: u32,
+    },
 }
 
 /// What the device answers.
@@ -177,6 +205,16 @@ pub enum Reply<'a> {
     Bye,
     /// The request was not carried out.
     Refused(Refused<'a>),
+    /// Where the bytes of the begun upload go. Since version 3.
+    Placed {
+        /// Address of its first byte.
+        address: u64,
+    },
+    /// The rate that is in force after this answer. Since version 3.
+    Baud {
+        /// Bits per second.
+        rate: u32,
+    },
 }
 
 /// The host's side of the greeting.
@@ -276,6 +314,26 @@ pub struct Chunk<'a> {
     pub offset: u64,
     /// The bytes.
     pub bytes: &'a [u8],
+}
+
+/// A piece of the upload that was begun, in its coded form, without what the device knows already. The device checks that the epoch of
+/// `Begin` still holds the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part<'a> {
+    /// The first four bytes of the digest that was begun, little endian.
+    pub upload: u32,
+    /// Where these bytes belong, in coded bytes.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+impl Digest {
+    /// How a [`Part`] names the upload of this content.
+    pub fn upload(&self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_le_bytes([a, b, c, d])
+    }
 }
 
 /// One kind of measurement. Each runs in a fresh process, so that none contaminates another.
@@ -443,6 +501,24 @@ pub enum Key {
     /// Time of the pass by the measuring clock, from the runner's first event to this one. The host holds its own clock against it.
     /// Since version 2.
     PassWallNs,
+    /// Flash of the agent with its engine; `index` 0 is all of it, 1 code, 2 constants, 3 initial values of variables. Since version 3.
+    FlashBytes,
+    /// RAM that the agent takes whatever it runs: variables and buffers, without stack, arena and store. Since version 3.
+    StaticRamBytes,
+    /// Largest extent of the arena that the pass used: activations and scratch of the model. Since version 3.
+    ArenaPeakBytes,
+    /// Room that the arena has. Since version 3.
+    ArenaBytes,
+    /// Largest stack of the pass, by its paint. Since version 3.
+    StackPeakBytes,
+    /// Room that the stack has. Since version 3.
+    StackBytes,
+    /// Size of the model as it lies in flash, constants and tables. Since version 3.
+    ModelBytes,
+    /// Bytes that the receiver of the link lost because nobody took them in time, since boot. Since version 3.
+    LinkOverruns,
+    /// Inferences by their ticks: `index` is a bin of a logarithmic histogram, eight to the octave. Since version 3.
+    TicksHistogram,
 }
 
 /// Names of the texts a device reports.
@@ -470,6 +546,12 @@ pub enum TextKey {
     Stderr,
     /// Build of the runner.
     RunnerBuild,
+    /// What counts the ticks, and how it was found (`DWT CYCCNT`, `SysTick`, a timer by its name). Since version 3.
+    ClockSource,
+    /// Why the unit started last (`power on`, `watchdog`, `pin`, `software`, `fault`). Since version 3.
+    ResetReason,
+    /// What a fault handler kept across the reset: kind of fault and registers. Since version 3.
+    CrashRecord,
 }
 
 /// Element types of tensors.

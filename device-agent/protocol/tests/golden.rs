@@ -2,7 +2,7 @@
 //!
 //! When a test here breaks, a device in the field and this host no longer understand each other. Do one of two things:
 //! - you did not mean to change the wire: undo it (enums grow at the end only, fields never move);
-//! - you did: it is a new version. Raise `VERSION_CURRENT`, keep the old version's bytes, add a file of its own (`v3.txt`), and write the
+//! - you did: it is a new version. Raise `VERSION_CURRENT`, keep the old version's bytes, add a file of its own (`v4.txt`), and write the
 //!   reason into docs/decisions. `BOARDPROOF_GOLDEN=write cargo test -p boardproof-protocol` writes the newest file.
 
 use boardproof_protocol::*;
@@ -127,6 +127,27 @@ fn added_requests() -> Vec<(&'static str, Request<'static>)> {
     vec![("Begin.ZstdArm64", Request::Begin(Begin { epoch: 300, digest: D, size, coded_size, coding, program: true }))]
 }
 
+/// What version 3 added: microcontrollers.
+fn for_microcontrollers() -> (Vec<(&'static str, Request<'static>)>, Vec<(&'static str, Reply<'static>)>) {
+    let requests = vec![
+        ("Part", Request::Part(Part { upload: D.upload(), offset: 128, bytes: &[1, 2, 3] })),
+        ("Place", Request::Place { epoch: 300, digest: D }),
+        ("Arrived", Request::Arrived { epoch: 300, digest: D, offset: 128 }),
+        ("Baud", Request::Baud { rate: 921_600 }),
+    ];
+    let replies =
+        vec![("Placed", Reply::Placed { address: 0x2100_0000 }), ("Baud", Reply::Baud { rate: 921_600 })];
+    (requests, replies)
+}
+
+fn events_for_microcontrollers() -> Vec<(&'static str, Event<'static>)> {
+    vec![
+        ("FlashBytes", Event::Number { key: Key::FlashBytes, index: 0, value: 300 }),
+        ("TicksHistogram", Event::Number { key: Key::TicksHistogram, index: 90, value: 300 }),
+        ("CrashRecord", Event::Text { key: TextKey::CrashRecord, index: 0, value: "hard fault" }),
+    ]
+}
+
 fn version_1() -> String {
     let mut text = String::new();
     requests().iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
@@ -135,10 +156,19 @@ fn version_1() -> String {
     text
 }
 
-fn current() -> String {
+fn version_2() -> String {
     let mut text = version_1();
     added().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
     added_requests().iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
+    text
+}
+
+fn current() -> String {
+    let mut text = version_2();
+    let (requests, replies) = for_microcontrollers();
+    requests.iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
+    replies.iter().for_each(|(name, m)| line(&mut text, &format!("reply.{name}"), m));
+    events_for_microcontrollers().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
     text
 }
 
@@ -152,7 +182,7 @@ fn check(golden: &str, now: &str) {
 
 #[test]
 fn the_wire_is_what_its_newest_version_says() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v2.txt");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v3.txt");
     if std::env::var("BOARDPROOF_GOLDEN").as_deref() == Ok("write") {
         std::fs::write(file, current()).unwrap();
     }
@@ -160,8 +190,9 @@ fn the_wire_is_what_its_newest_version_says() {
 }
 
 #[test]
-fn what_version_1_says_is_said_in_the_same_bytes() {
+fn what_earlier_versions_say_is_said_in_the_same_bytes() {
     check(include_str!("golden/v1.txt"), &version_1());
+    check(include_str!("golden/v2.txt"), &version_2());
 }
 
 #[test]
@@ -171,14 +202,15 @@ fn every_message_comes_back_as_it_went() {
         let (back, rest) = postcard::take_from_bytes::<T>(&buffer[..used]).unwrap();
         assert_eq!((&back, rest.len()), (message, 0));
     }
-    requests().iter().chain(&added_requests()).for_each(|(_, m)| check(m, &mut [0; 512]));
-    replies().iter().for_each(|(_, m)| check(m, &mut [0; 512]));
-    events().iter().chain(&added()).for_each(|(_, m)| check(m, &mut [0; 512]));
+    let (new_requests, new_replies) = for_microcontrollers();
+    requests().iter().chain(&added_requests()).chain(&new_requests).for_each(|(_, m)| check(m, &mut [0; 512]));
+    replies().iter().chain(&new_replies).for_each(|(_, m)| check(m, &mut [0; 512]));
+    events().iter().chain(&added()).chain(&events_for_microcontrollers()).for_each(|(_, m)| check(m, &mut [0; 512]));
 }
 
 #[test]
 fn the_schema_is_that_of_the_golden_bytes() {
-    let bytes = include_bytes!("golden/v2.txt");
+    let bytes = include_bytes!("golden/v3.txt");
     let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     assert_eq!(SCHEMA, fnv, "set SCHEMA to {fnv:#x}");
 }
