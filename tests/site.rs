@@ -146,7 +146,7 @@ impl Site {
         let blob = |what: &str, path: PathBuf, digest| Blob { what: what.into(), path, digest, program: false };
         Job {
             cell,
-            runner: Blob { program: true, ..blob("runner", runner.to_owned(), runner_digest) },
+            runner: Some(Blob { program: true, ..blob("runner", runner.to_owned(), runner_digest) }),
             model: blob("model", (&variant.file).into(), variant.digest),
             evalset: blob("evalset", (&model.evalset.file).into(), model.evalset.digest),
             options: options(model, variant, &self.target().limits, &cell.passes),

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use crate::engine::OperatorFacts;
-use crate::tensor::{DType, Tensor};
+#[cfg(any(feature = "tract", test))]
+use crate::tensor::DType;
+use crate::tensor::Tensor;
 
 /// How far a self-check may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +119,7 @@ fn difference(a: f64, b: f64) -> f64 {
 }
 
 /// The arithmetic that decides how much two correct orders of evaluation may differ.
+#[cfg(any(feature = "tract", test))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arithmetic {
     /// Everything in f32 or f64.
@@ -127,6 +130,7 @@ pub(crate) enum Arithmetic {
     Quantized,
 }
 
+#[cfg(any(feature = "tract", test))]
 impl Arithmetic {
     /// From the datatypes that appear in a graph.
     pub(crate) fn of(dtypes: impl IntoIterator<Item = DType>) -> Self {

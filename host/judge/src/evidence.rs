@@ -2,7 +2,7 @@
 
 use crate::compare::tensor::{DType, TensorError, TensorView};
 use boardproof_record::observation::{Ended, FileRef, Observation, Outcome, PassObservation};
-use boardproof_record::plan::{Cell, Model, Pass, PassPlan, Role, Task};
+use boardproof_record::plan::{Cell, Clock, Model, Pass, PassPlan, Role, Task};
 use boardproof_record::record::Record;
 use boardproof_record::{CellId, Digest};
 use safetensors::SafeTensors;
@@ -60,6 +60,11 @@ impl Tensor<'_> {
         let bytes = rows.clone().flatten().copied().collect();
         let shape = std::iter::once(rows.count()).chain(self.shape.iter().skip(1).copied()).collect();
         Tensor { name: self.name.clone(), dtype: self.dtype, shape, bytes: Cow::Owned(bytes) }
+    }
+
+    /// The same name, element type, shape and bits.
+    pub fn is_bit_for_bit(&self, other: &Tensor<'_>) -> bool {
+        (self.dtype, &self.shape, &self.bytes) == (other.dtype, &other.shape, &other.bytes)
     }
 
     /// All elements, widened.
@@ -171,11 +176,38 @@ impl<'a> Evidence<'a> {
         Ok(Some(outputs))
     }
 
-    /// Latencies of a cell in nanoseconds, one per measured inference; `None` when there are none.
+    /// Latencies of a cell in nanoseconds, one per measured inference; `None` when there are none, also where the unit's clock does not
+    /// count time.
+    pub fn latencies_ns(&self, cell: &CellId) -> Result<Option<Vec<f64>>, EvidenceError> {
+        if !self.clock(cell).is_time() {
+            return Ok(None);
+        }
+        self.clock_ns(cell)
+    }
+
+    /// Instructions of each measured inference on an emulator that counts them; `None` when there are none. Exact to the width of a tick.
+    pub fn instructions(&self, cell: &CellId) -> Result<Option<Vec<f64>>, EvidenceError> {
+        match self.clock(cell) {
+            Clock::Time => Ok(None),
+            Clock::Instructions { ns_each } => {
+                let counts = self.clock_ns(cell)?;
+                Ok(counts.map(|ns| ns.into_iter().map(|ns| (ns / f64::from(ns_each.max(1))).round()).collect()))
+            }
+        }
+    }
+
+    /// What the clock of the cell's unit counts.
+    pub fn clock(&self, cell: &CellId) -> Clock {
+        let plan = &self.record.plan;
+        let cell = plan.cells.iter().find(|c| c.id == *cell);
+        cell.and_then(|cell| plan.targets.get(&cell.target)).map_or(Clock::Time, |target| target.clock)
+    }
+
+    /// What the unit's clock counted in each measured inference, in its own nanoseconds.
     ///
     /// As many as the plan allows and the pass says, no more and no fewer. Times that no clock can have measured are refused: they would
     /// decide a quantile as well as true ones.
-    pub fn latencies_ns(&self, cell: &CellId) -> Result<Option<Vec<f64>>, EvidenceError> {
+    fn clock_ns(&self, cell: &CellId) -> Result<Option<Vec<f64>>, EvidenceError> {
         let Some(seen) = self.observation(cell) else { return Ok(None) };
         let Some(pass) = self.completed(cell, Pass::Latency) else { return Ok(None) };
         let Some(file) = &pass.ticks else { return Ok(None) };

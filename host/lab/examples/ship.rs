@@ -9,13 +9,13 @@ use boardproof_lab::link::UnitLink;
 use boardproof_lab::link::client::Client;
 use boardproof_lab::link::ssh_command;
 use boardproof_lab::power::{QemuBoard, QemuSpec};
-use boardproof_lab::reach::Reach;
+use boardproof_lab::reach::{Destination, Reach};
 use boardproof_lab::ship::{Blob, prepare, ship};
 use boardproof_protocol::{Acquire, Reply, Request};
 use boardproof_record::observation::Shipped;
-use boardproof_record::plan::{BuildSpec, Builder, Limits, LinkSpec, PowerSpec, Target, Unit};
+use boardproof_record::plan::{BuildSpec, Builder, Clock, Limits, LinkSpec, PowerSpec, Target, Unit};
 use boardproof_record::record::Build;
-use boardproof_record::{Digest, TargetName, UnitName};
+use boardproof_record::{Digest, EngineName, TargetName, UnitName};
 use std::error::Error;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -170,6 +170,7 @@ impl Bench {
             identity_file: None,
             identity: None,
             power: None,
+            probe: None,
             tags: Vec::new(),
         };
         let build = BuildSpec {
@@ -178,6 +179,7 @@ impl Bench {
             builder: Builder::Auto,
             linker: None,
             packages: Vec::new(),
+            firmware: None,
         };
         let target = Target {
             name: TargetName::new(name)?,
@@ -189,9 +191,24 @@ impl Bench {
             build,
             link: LinkSpec::Ssh,
             power: PowerSpec::None,
-            limits: Limits { memory_bytes: None, pass_deadline_s: 60, slowdown: 1, accuracy_workers: 1 },
+            limits: Limits {
+                memory_bytes: None,
+                flash_bytes: None,
+                pass_deadline_s: 60,
+                slowdown: 1,
+                accuracy_workers: 1,
+            },
+            engine: EngineName::new("tract")?,
+            clock: Clock::Time,
+            probe: None,
         };
-        Ok(Reach::new(&unit, &target, Some(&self.agent), Path::new("unused"), Some(self.board.destination()))?)
+        Ok(Reach::new(
+            &unit,
+            &target,
+            Some(&self.agent),
+            Path::new("unused"),
+            Some(Destination::Ssh(self.board.destination())),
+        )?)
     }
 }
 

@@ -74,6 +74,16 @@ pub enum ReachError {
         #[source]
         source: std::io::Error,
     },
+    /// It has another firmware than the one that was built.
+    #[error("unit '{unit}' runs another firmware than this one: expected build {expected}, its agent says '{found}'")]
+    Firmware {
+        /// The unit.
+        unit: String,
+        /// Build that was made.
+        expected: String,
+        /// What the unit greeted with.
+        found: String,
+    },
     /// It is another unit.
     #[error("this is not unit '{unit}': expected identity {expected}, got {found}")]
     Identity {
@@ -123,6 +133,7 @@ impl ReachError {
             Self::Identity { .. } => {
                 Some("check address and identity in the inventory: two boards may have been swapped".into())
             }
+            Self::Firmware { .. } => Some("flash it: give the target a [probe] that grants `flash`".into()),
             Self::Incomplete { missing, .. } => Some(format!("add `{missing}` to the unit in the inventory")),
             Self::Bootstrap { what, .. } if what.contains("No space left") => {
                 Some("`boardproof agent clean` frees what boardproof stored; the agent itself needs 1 MB".into())
@@ -150,7 +161,27 @@ enum Way {
     Local { agent: PathBuf, store: PathBuf },
     Emulated { agent: PathBuf, store: PathBuf, emulator: String, sysroot: String },
     Ssh { destination: SshDestination, agent: PathBuf, name: String },
+    Line(Line),
     Sim(SimUnit),
+}
+
+/// A line for bytes to a firmware.
+#[derive(Debug, Clone)]
+struct Line {
+    address: String,
+    baud: u32,
+    faster: Vec<u32>,
+    /// Build that the firmware must greet with.
+    build: String,
+}
+
+/// Where a unit is that boardproof has switched on itself.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    /// Behind SSH.
+    Ssh(SshDestination),
+    /// At the other end of a line, by its address (`unix:/path`).
+    Line(String),
 }
 
 /// Folder of the agent on a board, as a shell there works it out. The same rule as in the agent. A folder in /tmp must be one's own: what
@@ -164,14 +195,14 @@ fn posix(script: &str) -> String {
 }
 
 impl Reach {
-    /// Works out how this unit is reached. `destination` is where a board that boardproof boots itself listens; `stores` is a folder
-    /// of this machine for the stores of units that are on it. Only a simulated unit needs no agent.
+    /// Works out how this unit is reached. `destination` is where a board that boardproof switched on itself listens; `stores` is a folder
+    /// of this machine for the stores of units that are on it. Only a simulated unit needs no agent; a firmware is one.
     pub fn new(
         unit: &Unit,
         target: &Target,
         agent: Option<&Artifact>,
         stores: &Path,
-        destination: Option<SshDestination>,
+        destination: Option<Destination>,
     ) -> Result<Self, ReachError> {
         let store = stores.join(unit.name.as_str());
         let agent = || agent.expect("every unit that is not simulated has an agent");
@@ -192,11 +223,20 @@ impl Reach {
             },
             LinkSpec::Ssh => {
                 let destination = match destination {
-                    Some(destination) => destination,
-                    None => inventory_destination(unit)?,
+                    Some(Destination::Ssh(destination)) => destination,
+                    _ => inventory_destination(unit)?,
                 };
                 let agent = agent();
                 Way::Ssh { destination, agent: agent.path.clone(), name: format!("agent-{}", agent.build.digest) }
+            }
+            LinkSpec::Serial { baud, faster } => {
+                let missing = || ReachError::Incomplete { unit: unit.name.to_string(), missing: "address" };
+                let address = match destination {
+                    Some(Destination::Line(address)) => address,
+                    _ => unit.address.clone().ok_or_else(missing)?,
+                };
+                let build = agent().build.source.short();
+                Way::Line(Line { address, baud: *baud, faster: faster.clone(), build })
             }
         };
         Ok(Self {
@@ -249,6 +289,7 @@ impl Reach {
     fn link(&self) -> Result<UnitLink, ReachError> {
         let command = match &self.way {
             Way::Sim(device) => return Ok(Box::new(device.connect())),
+            Way::Line(line) => return self.line(line),
             Way::Local { agent, store } => {
                 let mut command = Command::new(agent);
                 command.arg("serve").arg("--store").arg(store);
@@ -269,6 +310,11 @@ impl Reach {
         Ok(Box::new(link))
     }
 
+    fn line(&self, line: &Line) -> Result<UnitLink, ReachError> {
+        let source = LinkError::Closed { unit: self.unit.clone(), status: line.address.clone(), stderr: String::new() };
+        Err(ReachError::Link { unit: self.unit.clone(), source })
+    }
+
     /// Bytes that go there take time: it is not a process of this machine, or plays that it is not.
     pub fn is_far(&self) -> bool {
         !matches!(self.way, Way::Local { .. } | Way::Emulated { .. })
@@ -278,6 +324,12 @@ impl Reach {
         if greeting.architecture != self.architecture {
             let (expected, found) = (self.architecture.clone(), greeting.architecture.clone());
             return Err(ReachError::Architecture { unit: self.unit.clone(), expected, found });
+        }
+        if let Way::Line(Line { build, .. }) = &self.way
+            && !greeting.build.split_whitespace().any(|word| word == build)
+        {
+            let (expected, found) = (build.clone(), greeting.build.clone());
+            return Err(ReachError::Firmware { unit: self.unit.clone(), expected, found });
         }
         match &self.identity {
             Some(expected) if *expected != greeting.identity => {
@@ -294,6 +346,9 @@ impl Reach {
         let mut command = match &self.way {
             // What a run that was killed has left in its folder went when this device took it over.
             Way::Sim(_) => return Ok("nothing is kept: a simulated device forgets everything with its run".into()),
+            Way::Line(_) => {
+                return Ok("nothing is kept: a microcontroller forgets models and samples without power".into());
+            }
             Way::Local { agent, store } => {
                 let mut command = Command::new(agent);
                 command.arg("clean").arg("--store").arg(store);

@@ -21,12 +21,12 @@ fn place(cache: &Path, job: &Job<'_>) -> Option<PathBuf> {
     if !(only_answers && on_this_machine && of_this_target) {
         return None;
     }
-    let agent = job.agent_digest?;
+    let (agent, runner) = (job.agent_digest?, job.runner.as_ref()?.digest);
     let passes = serde_json::to_string(&job.cell.passes).ok()?;
     let parts = [
         job.model.digest.to_string(),
         job.evalset.digest.to_string(),
-        job.runner.digest.to_string(),
+        runner.to_string(),
         agent.to_string(),
         job.cell.engine.to_string(),
         job.options.usual.clone(),
@@ -115,7 +115,7 @@ mod tests {
         };
         Job {
             cell,
-            runner: blob("runner"),
+            runner: Some(blob("runner")),
             model: blob("model"),
             evalset: blob("evalset"),
             options: "{}".into(),

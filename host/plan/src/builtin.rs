@@ -12,6 +12,9 @@ pub const TARGETS: &[(&str, &str)] = &[
     ("raspberry-pi-5", include_str!("../../../targets/raspberry-pi-5.toml")),
     ("jetson-orin-nano", include_str!("../../../targets/jetson-orin-nano.toml")),
     ("imx8m-plus", include_str!("../../../targets/imx8m-plus.toml")),
+    ("mps2-an385", include_str!("../../../targets/mps2-an385.toml")),
+    ("mps2-an386", include_str!("../../../targets/mps2-an386.toml")),
+    ("mps2-an500", include_str!("../../../targets/mps2-an500.toml")),
     ("beaglev-ahead", include_str!("../../../targets/beaglev-ahead.toml")),
 ];
 

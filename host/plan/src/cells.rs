@@ -3,7 +3,7 @@
 use crate::error::{PlanError, nearest};
 use crate::model::{Manifest, Purpose};
 use boardproof_record::plan::{
-    Cell, HOST, LinkSpec, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit, Variant,
+    Cell, HOST, LinkSpec, MICRO, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit, Variant,
 };
 use boardproof_record::policy::Policy;
 use boardproof_record::{CellId, EngineName, ModelName, TargetName, UnitName, VariantName};
@@ -21,7 +21,7 @@ pub struct Wanted {
     pub variants: Vec<String>,
     /// Targets or units, in the order in which they are to be visited.
     pub places: Vec<String>,
-    /// Engine of every cell.
+    /// Engine of the reference. Every other cell runs on its target's own.
     pub engine: EngineName,
     /// How much to measure.
     pub counts: Counts,
@@ -82,9 +82,17 @@ pub fn plan(
     }
     let by_place: Vec<_> = std::iter::once(&host).chain(places.iter().filter(|(u, _)| u.name != host.0.name)).collect();
     let host_judged = places.iter().any(|(u, _)| u.name == host.0.name);
+    // Every engine that runs on some unit runs the variants on the host too, so that drift can be told from the engine's own.
+    let engines = places.iter().map(|(_, target)| &target.engine).filter(|engine| **engine != wanted.engine);
+    let others: Vec<&EngineName> = distinct(engines, |engine| engine.as_str());
     for (unit, target) in by_place {
         for (manifest, variants) in &asked {
-            plan.cells.extend(Site { wanted, model: &manifest.model, unit, target, host_judged }.cells(variants));
+            let on_host = unit.name.as_str() == HOST;
+            let engine = if on_host { &wanted.engine } else { &target.engine };
+            let site = Site { wanted, model: &manifest.model, unit, target, engine, host_judged };
+            plan.cells.extend(site.cells(variants));
+            let others = others.iter().filter(|_| on_host);
+            plan.cells.extend(others.flat_map(|engine| Site { engine, ..site }.host_variants(variants)));
         }
     }
     if !plan.cells.iter().any(|c| c.judged) {
@@ -124,7 +132,8 @@ pub fn check_places(targets: &BTreeMap<TargetName, Target>, units: &BTreeMap<Uni
 
 /// The target is somebody's hardware: the inventory says where a unit of it is.
 fn needs_unit(target: &Target) -> bool {
-    matches!(target.link, LinkSpec::Ssh) && !matches!(target.power, PowerSpec::Qemu { .. })
+    let far = matches!(target.link, LinkSpec::Ssh | LinkSpec::Serial { .. });
+    far && !matches!(target.power, PowerSpec::Qemu { .. } | PowerSpec::Machine { .. })
 }
 
 /// A limit for a target that does not exist would never be in force, and nobody would notice.
@@ -186,6 +195,7 @@ pub fn locate(
         identity_file: None,
         identity: None,
         power: None,
+        probe: None,
         tags: Vec::new(),
     };
     Ok((unit, target.clone()))
@@ -301,11 +311,13 @@ fn with_variants(model: &Model, asked: &[&Variant]) -> Model {
 }
 
 /// One model on one unit.
+#[derive(Clone, Copy)]
 struct Site<'a> {
     wanted: &'a Wanted,
     model: &'a Model,
     unit: &'a Unit,
     target: &'a Target,
+    engine: &'a EngineName,
     host_judged: bool,
 }
 
@@ -323,9 +335,18 @@ impl Site<'_> {
         };
         let variant_role = if judged { Role::Device } else { Role::HostVariant };
         let others = asked.iter().filter(|v| v.name != reference.name);
+        // An engine for integers has no float model on its unit, unless somebody asks for it to hear why.
+        let has_reference = self.engine.as_str() != MICRO || reference_asked;
         std::iter::once(self.cell(reference, reference_role, judged && reference_asked))
+            .filter(|_| has_reference)
             .chain(others.map(|v| self.cell(v, variant_role, judged)))
             .collect()
+    }
+
+    /// The variants by an engine that is not the reference's own: never judged, and not timed.
+    fn host_variants(&self, asked: &[&Variant]) -> Vec<Cell> {
+        let site = Site { host_judged: false, ..*self };
+        asked.iter().map(|v| site.cell(v, Role::HostVariant, false)).collect()
     }
 
     fn cell(&self, variant: &Variant, role: Role, judged: bool) -> Cell {
@@ -341,7 +362,7 @@ impl Site<'_> {
             passes.push(self.pass(Pass::Latency, variant));
             passes.push(self.pass(Pass::Memory, variant));
         }
-        let engine = self.wanted.engine.clone();
+        let engine = self.engine.clone();
         Cell {
             id: CellId::new(&self.model.name, &variant.name, &self.unit.name, &engine),
             model: self.model.name.clone(),
@@ -355,6 +376,16 @@ impl Site<'_> {
         }
     }
 
+    /// Batch, samples, warm-up and iterations on a microcontroller.
+    fn micro_pass(&self, pass: Pass, samples: u64, iterations: u32) -> (u32, u64, u32, u32) {
+        match pass {
+            Pass::Inspect => (1, samples.min(8), 0, 0),
+            Pass::Accuracy => (1, samples, 0, 0),
+            Pass::Latency => (1, samples, self.wanted.counts.latency_warmup.min(MICRO_WARMUP), iterations),
+            Pass::Memory => (1, samples.min(8), 0, 8),
+        }
+    }
+
     fn pass(&self, pass: Pass, variant: &Variant) -> PassPlan {
         let counts = &self.wanted.counts;
         let all = self.model.evalset.samples;
@@ -365,6 +396,9 @@ impl Site<'_> {
         // A file that fixes its batch runs with that one and no other.
         let single = variant.batch.unwrap_or(1);
         let (batch, samples, warmup, iterations) = match pass {
+            // On a microcontroller samples cross a slow line: all passes make do with those of the accuracy pass. One at a time is all
+            // that its engine does, whatever batch the file fixes.
+            _ if self.engine.as_str() == MICRO => self.micro_pass(pass, samples, iterations),
             Pass::Inspect => (single, all.min(8), 0, 0),
             Pass::Accuracy => (variant.batch.unwrap_or(ACCURACY_BATCH), samples, 0, 0),
             Pass::Latency => (single, all, counts.latency_warmup, iterations),
@@ -383,8 +417,16 @@ impl Site<'_> {
     }
 }
 
+/// Inferences before the measured ones on a microcontroller: there is little that could warm up.
+const MICRO_WARMUP: u32 = 10;
+/// Inferences of a latency pass that counts instructions: each sample takes the same number every time.
+const INSTRUCTION_ITERATIONS: u32 = 200;
+
 /// Inferences of a latency pass that nobody asked a number of, and how many are enough when they take long (0: all of them).
 fn usual_iterations(target: &Target) -> (u32, u32) {
+    if !target.clock.is_time() {
+        return (INSTRUCTION_ITERATIONS, 0);
+    }
     let iterations = (LATENCY_ITERATIONS / target.limits.slowdown.max(1)).max(LATENCY_ITERATIONS_MIN);
     (iterations, if target.emulated { LATENCY_ENOUGH_EMULATED } else { 0 })
 }

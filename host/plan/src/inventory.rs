@@ -25,6 +25,7 @@ struct RawUnit {
     identity_file: Option<String>,
     identity: Option<String>,
     power: Option<PowerSpec>,
+    probe: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
 }
@@ -47,6 +48,7 @@ pub fn parse_inventory(file: &str, text: &str) -> Result<BTreeMap<UnitName, Unit
             identity_file: u.identity_file,
             identity: u.identity,
             power: u.power,
+            probe: u.probe,
             tags: u.tags,
         };
         if units.insert(name.clone(), unit).is_some() {

@@ -1,10 +1,14 @@
 //! `targets/NAME.toml`: a kind of hardware.
 
 use crate::error::{PlanError, check_schema, from_toml};
-use boardproof_record::TargetName;
-use boardproof_record::plan::{BuildSpec, Builder, Limits, LinkSpec, PowerSpec, SimFaults, Target};
+use boardproof_record::plan::{
+    BuildSpec, Builder, Clock, Firmware, Limits, LinkSpec, MICRO, PowerSpec, Probe, SimFaults, TRACT, Target,
+};
+use boardproof_record::{EngineName, TargetName};
 use serde::Deserialize;
 
+/// QEMU's own limit on `-icount shift=`.
+const SHIFT_MAX: u8 = 10;
 /// The runner takes no more.
 const ACCURACY_WORKERS_MAX: u32 = 64;
 
@@ -17,6 +21,9 @@ struct RawFile {
     link: LinkSpec,
     #[serde(default = "no_power")]
     power: PowerSpec,
+    probe: Option<Probe>,
+    #[serde(default)]
+    clock: Clock,
     limits: RawLimits,
 }
 
@@ -33,13 +40,20 @@ struct RawTarget {
     proved: bool,
     proved_note: String,
     emulated: bool,
+    #[serde(default = "tract")]
+    engine: String,
+}
+
+fn tract() -> String {
+    TRACT.into()
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawBuild {
-    runner_triple: String,
+    runner_triple: Option<String>,
     agent_triple: String,
+    firmware: Option<Firmware>,
     #[serde(default = "auto")]
     builder: Builder,
     linker: Option<String>,
@@ -55,6 +69,7 @@ fn auto() -> Builder {
 #[serde(deny_unknown_fields)]
 struct RawLimits {
     memory_bytes: Option<u64>,
+    flash_bytes: Option<u64>,
     pass_deadline_s: u32,
     #[serde(default = "one")]
     slowdown: u32,
@@ -70,6 +85,8 @@ fn one() -> u32 {
 pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
     let raw: RawFile = from_toml(file, text)?;
     check_schema(file, raw.schema)?;
+    check_firmware(file, &raw)?;
+    check_clock(file, &raw)?;
     let name = TargetName::new(raw.target.name).map_err(|source| PlanError::Name { file: file.into(), source })?;
     if raw.limits.pass_deadline_s == 0 {
         return Err(PlanError::value(file, "limits.pass_deadline_s", "one second or more", 0));
@@ -87,6 +104,7 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
     if let LinkSpec::Sim { faults, .. } = &raw.link {
         check_faults(file, faults)?;
     }
+    let engine = EngineName::new(raw.target.engine).map_err(|source| PlanError::Name { file: file.into(), source })?;
     Ok(Target {
         name,
         summary: raw.target.summary,
@@ -95,21 +113,72 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
         proved_note: raw.target.proved_note,
         emulated: raw.target.emulated,
         build: BuildSpec {
-            runner_triple: raw.build.runner_triple,
+            runner_triple: raw.build.runner_triple.unwrap_or_else(|| raw.build.agent_triple.clone()),
             agent_triple: raw.build.agent_triple,
             builder: raw.build.builder,
             linker: raw.build.linker,
             packages: raw.build.packages,
+            firmware: raw.build.firmware,
         },
         link: raw.link,
         power: raw.power,
         limits: Limits {
             memory_bytes: raw.limits.memory_bytes,
+            flash_bytes: raw.limits.flash_bytes,
             pass_deadline_s: raw.limits.pass_deadline_s,
             slowdown: raw.limits.slowdown,
             accuracy_workers: raw.limits.accuracy_workers,
         },
+        engine,
+        clock: raw.clock,
+        probe: raw.probe,
     })
+}
+
+/// A microcontroller runs a firmware, which brings its engine and needs a line for bytes; everything else runs a runner.
+fn check_firmware(file: &str, raw: &RawFile) -> Result<(), PlanError> {
+    let serial = matches!(raw.link, LinkSpec::Serial { .. });
+    let micro = raw.target.engine == MICRO;
+    match (&raw.build.firmware, &raw.build.runner_triple) {
+        (Some(_), Some(triple)) => Err(PlanError::value(
+            file,
+            "build.runner_triple",
+            "none beside build.firmware, which brings its engine",
+            triple,
+        )),
+        (None, None) => Err(PlanError::value(file, "build.runner_triple", "a Rust target triple", "nothing")),
+        (Some(_), None) if !serial => Err(PlanError::value(file, "link.kind", "serial, for a firmware", "another")),
+        (Some(_), None) if !micro => {
+            Err(PlanError::value(file, "target.engine", format!("{MICRO}, for a firmware"), &raw.target.engine))
+        }
+        (None, Some(_)) if serial => {
+            Err(PlanError::value(file, "build.firmware", "a firmware, for a serial link", "nothing"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Instructions are counted by an emulator whose clock goes by them, and nowhere else.
+fn check_clock(file: &str, raw: &RawFile) -> Result<(), PlanError> {
+    match (raw.clock, &raw.power) {
+        (Clock::Time, PowerSpec::Machine { .. }) => {
+            let expected = "counts = \"instructions\": a machine in QEMU has no clock of its own";
+            Err(PlanError::value(file, "clock", expected, "time"))
+        }
+        (Clock::Instructions { ns_each }, PowerSpec::Machine { instruction_shift, .. }) => {
+            match 1_u32.checked_shl(u32::from(*instruction_shift)) {
+                Some(ns) if ns == ns_each && *instruction_shift <= SHIFT_MAX => Ok(()),
+                _ => {
+                    let expected = format!("two to the power of power.instruction_shift (at most {SHIFT_MAX})");
+                    Err(PlanError::value(file, "clock.ns_each", expected, ns_each))
+                }
+            }
+        }
+        (Clock::Instructions { .. }, _) => {
+            Err(PlanError::value(file, "clock.counts", "time, on anything but a machine in QEMU", "instructions"))
+        }
+        (Clock::Time, _) => Ok(()),
+    }
 }
 
 fn check_faults(file: &str, faults: &SimFaults) -> Result<(), PlanError> {

@@ -26,6 +26,10 @@ pub struct Plan {
 
 /// Name of the unit and of the target that is this machine.
 pub const HOST: &str = "host";
+/// Engine of the reference, and of every target that names none.
+pub const TRACT: &str = "tract";
+/// Engine of microcontrollers. It runs integers only: no float model, so there is none on the unit to compare with.
+pub const MICRO: &str = "micro";
 
 impl Plan {
     /// The same variant by the same engine on this machine; the cell itself when this machine is its unit.
@@ -57,6 +61,13 @@ pub struct Cell {
     pub judged: bool,
     /// Passes to run, in order.
     pub passes: Vec<PassPlan>,
+}
+
+impl Cell {
+    /// Can the cell's engine run the float model, so that there is one on its unit to compare with?
+    pub fn has_float_engine(&self) -> bool {
+        self.engine.as_str() != MICRO
+    }
 }
 
 /// What a cell is for. The drift of a judged cell is split along these.
@@ -317,6 +328,69 @@ pub struct Target {
     pub power: PowerSpec,
     /// Its limits.
     pub limits: Limits,
+    /// Engine of its cells.
+    #[serde(default = "tract", skip_serializing_if = "is_tract")]
+    pub engine: EngineName,
+    /// What the ticks of its clock are.
+    #[serde(default, skip_serializing_if = "Clock::is_time")]
+    pub clock: Clock,
+    /// The debug probe that it is flashed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+}
+
+fn tract() -> EngineName {
+    EngineName::new(TRACT).expect("a name of this file")
+}
+
+fn is_tract(engine: &EngineName) -> bool {
+    engine.as_str() == TRACT
+}
+
+/// What a target's clock counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "counts", rename_all = "snake_case")]
+pub enum Clock {
+    /// Time.
+    #[default]
+    Time,
+    /// Instructions of an emulated processor: its clock goes on by so many nanoseconds with each of them, whatever it is. Says nothing
+    /// about time: no wait states, no caches, no instruction that takes longer than another.
+    Instructions {
+        /// Nanoseconds of the emulated clock per instruction.
+        ns_each: u32,
+    },
+}
+
+impl Clock {
+    /// It counts time.
+    pub fn is_time(&self) -> bool {
+        matches!(self, Self::Time)
+    }
+}
+
+/// A debug probe, and what may be done with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// Name of the chip, as probe-rs knows it.
+    pub chip: String,
+    /// Destructive steps that are allowed; none by default.
+    #[serde(default)]
+    pub grants: Vec<Grant>,
+}
+
+/// A destructive step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Grant {
+    /// Write the agent into the chip's flash, over what is there.
+    Flash,
+    /// Erase the whole chip.
+    Erase,
 }
 
 /// How the programs for a target are built.
@@ -333,6 +407,23 @@ pub struct BuildSpec {
     pub linker: Option<String>,
     /// Debian packages that give this compiler and the C library.
     pub packages: Vec<String>,
+    /// The firmware that is agent and engine in one, for a target without an operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Firmware>,
+}
+
+/// A firmware of `device-agent/firmware`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Firmware {
+    /// Cargo package.
+    pub package: String,
+    /// Binary of it.
+    pub binary: String,
+    /// Cargo features, on top of the package's own.
+    #[serde(default)]
+    pub features: Vec<String>,
 }
 
 /// Which tool builds.
@@ -366,6 +457,15 @@ pub enum LinkSpec {
     },
     /// An SSH session; where to comes from the unit.
     Ssh,
+    /// A line for bytes: a serial port, a socket, a debug probe's RTT. Which one comes from the unit's address
+    /// (`serial:/dev/ttyACM0`, `tcp:host:port`, `unix:/path`).
+    Serial {
+        /// Bits per second at which the device starts.
+        baud: u32,
+        /// Faster rates to be tried, best first; the line stays at `baud` where none works.
+        #[serde(default)]
+        faster: Vec<u32>,
+    },
     /// The simulated device, in this process.
     Sim {
         /// Seed of its faults.
@@ -462,14 +562,24 @@ pub enum PowerSpec {
         /// Processors of the board.
         cpus: u32,
     },
+    /// A microcontroller board in QEMU that boardproof starts, blank, with a debug probe and a serial line.
+    Machine {
+        /// QEMU's name of it (`mps2-an386`).
+        machine: String,
+        /// The emulated clock goes on by two to the power of this nanoseconds with each instruction.
+        instruction_shift: u8,
+    },
 }
 
 /// What a target allows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
-    /// Memory a cell may use; `None` for the unit's own.
+    /// Memory a cell may use; `None` for the unit's own. On a microcontroller: its RAM, all that the firmware takes included.
     pub memory_bytes: Option<u64>,
+    /// Flash that firmware and model may take together; `None` where there is no such thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flash_bytes: Option<u64>,
     /// Wall time of one pass.
     pub pass_deadline_s: u32,
     /// How many times fewer inferences are timed than on a target as fast as the host, where nobody asks for a number.
@@ -503,6 +613,9 @@ pub struct Unit {
     pub identity: Option<String>,
     /// Power commands of this unit, when they differ from the target's.
     pub power: Option<PowerSpec>,
+    /// Debug probe of this unit, as `vendor:product:serial`; needed where several are plugged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
     /// Free words.
     pub tags: Vec<String>,
 }

@@ -173,7 +173,7 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
     let blob = || Blob { what: "none".into(), path: "none".into(), digest: Digest([0; 32]), program: false };
     let job = Job {
         cell: &cell,
-        runner: blob(),
+        runner: Some(blob()),
         model: blob(),
         evalset: blob(),
         options: "{}".into(),

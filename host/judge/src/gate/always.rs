@@ -7,7 +7,7 @@ use super::clock;
 use super::sense::sense;
 use crate::evidence::{Evidence, EvidenceError, Truth};
 use boardproof_record::observation::{Ended, Observation, Outcome, PassObservation};
-use boardproof_record::plan::{Cell, LinkSpec, Pass, PassPlan};
+use boardproof_record::plan::{Cell, HOST, LinkSpec, Pass, PassPlan};
 use boardproof_record::verdict::{RuleResult, Verdict};
 use boardproof_record::{Digest, RuleId};
 
@@ -21,8 +21,14 @@ pub const CLOCK: &str = "clock";
 pub const FINITE: &str = "finite";
 /// Rule that what a cell is compared with must have been measured and be fit for it.
 pub const COMPARED_WITH: &str = "compared-with";
+/// Rule that a microcontroller must answer bit for bit what its engine answers on the host.
+pub const SAME_AS_HOST: &str = "same-as-host";
+/// Rule that firmware and model must fit into the flash of a product.
+pub const FLASH: &str = "flash-budget";
+/// Rule that all that runs must fit into the RAM of a product.
+pub const RAM: &str = "ram-budget";
 /// All of them.
-pub const ALWAYS: [&str; 5] = [RUNS, SELF_CHECK, CLOCK, FINITE, COMPARED_WITH];
+pub const ALWAYS: [&str; 8] = [RUNS, SELF_CHECK, CLOCK, FINITE, COMPARED_WITH, SAME_AS_HOST, FLASH, RAM];
 
 /// The cell ran, the engine agrees with itself, and the unit's clock with the host's. The first result is of [`RUNS`]; without it there are no numbers to look at.
 pub fn ran(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Vec<RuleResult> {
@@ -37,10 +43,67 @@ pub fn ran(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Vec<RuleR
         results.push(self_check(seen));
     }
     if cell.passes.iter().any(|p| p.pass == Pass::Latency) && results[0].verdict == Verdict::Pass {
-        let (verdict, words) = clock::check(seen);
+        let (verdict, words) = clock::check(seen, evidence.clock(&cell.id));
         results.push(own(CLOCK, verdict, words));
     }
+    if results[0].verdict == Verdict::Pass {
+        results.extend(budgets(evidence, cell));
+    }
     results
+}
+
+/// What a microcontroller takes of the flash and the RAM that its target grants. A number that is missing is no room.
+fn budgets(evidence: Evidence<'_>, cell: &Cell) -> Vec<RuleResult> {
+    let Some(target) = evidence.record.plan.targets.get(&cell.target) else { return Vec::new() };
+    if target.build.firmware.is_none() || !cell.passes.iter().any(|p| p.pass == Pass::Memory) {
+        return Vec::new();
+    }
+    let held = |rule: &str, what: &str, parts: &[(&str, &str)], limit: Option<u64>| {
+        let limit = limit?;
+        let of = |key: &str| super::timed::number_of(evidence, cell, Pass::Memory, key);
+        let known: Option<Vec<(f64, &str)>> = parts.iter().map(|(key, name)| Some((of(key)?, *name))).collect();
+        let Some(known) = known else {
+            return Some(own(rule, Verdict::Incomplete, format!("what is taken of the {what} was not measured")));
+        };
+        let sum: f64 = known.iter().map(|(bytes, _)| bytes).sum();
+        let words: Vec<String> = known.iter().map(|(bytes, name)| format!("{bytes} {name}")).collect();
+        let fits = sum <= limit as f64;
+        let of_limit = if fits { "of" } else { "do not fit into" };
+        let detail = format!("{sum} bytes {of_limit} {limit} of {what} ({})", words.join(" + "));
+        let verdict = if fits { Verdict::Pass } else { Verdict::Fail };
+        let mut result = own(rule, verdict, detail);
+        (result.observed, result.limit, result.unit) = (Some(sum), limit as f64, "bytes".into());
+        result.limit_reason = "limits of the target".into();
+        Some(result)
+    };
+    let flash = [("flash_bytes", "firmware"), ("model_bytes", "model")];
+    let ram = [("static_ram_bytes", "static"), ("arena_peak_bytes", "arena"), ("stack_peak_bytes", "stack")];
+    let results =
+        [held(FLASH, "flash", &flash, target.limits.flash_bytes), held(RAM, "RAM", &ram, target.limits.memory_bytes)];
+    results.into_iter().flatten().collect()
+}
+
+/// On a microcontroller the engine is the one of the host, in integers: any other answer is damage done on the way or on the board.
+pub fn same_as_host(evidence: Evidence<'_>, cell: &Cell) -> Result<Option<RuleResult>, EvidenceError> {
+    if cell.has_float_engine() || cell.unit.as_str() == HOST || !cell.passes.iter().any(|p| p.pass == Pass::Accuracy) {
+        return Ok(None);
+    }
+    let missing = |why: String| Ok(Some(own(SAME_AS_HOST, Verdict::Incomplete, why)));
+    let Some(host) = evidence.on_host(cell) else { return missing("its engine was not run on the host".into()) };
+    if let Err(why) = fit(evidence, host, Pass::Accuracy) {
+        return missing(why);
+    }
+    let (Some(here), Some(there)) = (evidence.outputs(&cell.id)?, evidence.outputs(&host.id)?) else {
+        return missing("there are no answers to compare".into());
+    };
+    let samples = here.first().and_then(|output| output.shape.first()).copied().unwrap_or(0);
+    let same = here.len() == there.len() && here.iter().zip(&there).all(|(a, b)| a.is_bit_for_bit(b));
+    Ok(Some(if same {
+        own(SAME_AS_HOST, Verdict::Pass, format!("bit for bit the host's answers to {samples} samples"))
+    } else {
+        let words = "the unit's answers are not those of the same engine on the host: something is damaged";
+        own(SAME_AS_HOST, Verdict::Fail, words.into())
+    }))
 }
 
 /// Something that a whole observation has and this one lacks.
@@ -76,10 +139,13 @@ fn planned(plan: &PassPlan) -> String {
 fn stranger(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Option<String> {
     let record = evidence.record;
     let simulated = record.plan.targets.get(&cell.target).is_some_and(|t| matches!(t.link, LinkSpec::Sim { .. }));
+    let firmware = record.plan.targets.get(&cell.target).is_some_and(|t| t.build.firmware.is_some());
     let unknown = |(program, digest): &(&str, Option<Digest>)| {
         let made = record.builds.iter().any(|b| b.program == *program && Some(b.digest) == *digest);
         let in_process = simulated && *program == "agent";
-        !(made || in_process)
+        // A firmware is agent and runner in one.
+        let in_firmware = firmware && *program == "runner" && digest.is_none();
+        !(made || in_process || in_firmware)
     };
     let programs = [("runner", seen.device.runner_digest), ("agent", seen.device.agent_digest)];
     let (program, digest) = programs.into_iter().find(unknown)?;
@@ -104,7 +170,7 @@ pub fn fit(evidence: Evidence<'_>, cell: &Cell, pass: Pass) -> Result<(), String
     if let Some(why) = hole_of_pass(plan, seen).or_else(|| stranger(evidence, cell, seen)) {
         return no(why);
     }
-    if let (Pass::Latency, (Verdict::Incomplete, why)) = (pass, clock::check(seen)) {
+    if let (Pass::Latency, (Verdict::Incomplete, why)) = (pass, clock::check(seen, evidence.clock(&cell.id))) {
         return no(why);
     }
     let inspected = cell.passes.iter().any(|p| p.pass == Pass::Inspect);

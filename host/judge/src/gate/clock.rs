@@ -4,7 +4,7 @@
 //! whose number lies outside of the bounds, with room for what a busy machine does, is not believed.
 
 use boardproof_record::observation::{Ended, Observation, PassObservation};
-use boardproof_record::plan::Pass;
+use boardproof_record::plan::{Clock, Pass};
 use boardproof_record::verdict::Verdict;
 
 /// Two clocks may differ by this share. Good ones differ by a ten-thousandth, but a time daemon that corrects a date may run a host's
@@ -55,7 +55,10 @@ impl Window {
 /// May the unit's timings be believed? In words why, or why not.
 ///
 /// The latency pass is looked at by itself, and all passes together: one pass of a fast model is too short for a slow clock to show.
-pub fn check(seen: &Observation) -> (Verdict, String) {
+pub fn check(seen: &Observation, clock: Clock) -> (Verdict, String) {
+    if let Clock::Instructions { .. } = clock {
+        return (Verdict::Pass, "not checked: the unit counts instructions and no time".into());
+    }
     if seen.device.protocol < TOLD_SINCE {
         let version = seen.device.protocol;
         let text = format!("not checked: a unit of protocol version {version} does not tell how long a pass took");
@@ -125,6 +128,10 @@ mod tests {
         }
     }
 
+    fn check(seen: &Observation) -> (Verdict, String) {
+        super::check(seen, Clock::Time)
+    }
+
     #[track_caller]
     fn check_latency(unit: u64, host_min: u64, host_max: u64, expected: Verdict) {
         let (verdict, words) = check(&seen(2, vec![timed(Pass::Latency, unit, host_min, host_max)]));
@@ -175,5 +182,14 @@ mod tests {
         let (verdict, words) = check(&seen(1, vec![pass(Pass::Latency, &[])]));
         assert_eq!(verdict, Verdict::Pass);
         assert!(words.contains("not checked"), "{words}");
+    }
+
+    #[test]
+    fn instructions_are_not_held_against_a_clock() {
+        let slow = seen(3, vec![timed(Pass::Latency, 20 * S, S, S)]);
+        assert_eq!(check(&slow).0, Verdict::Incomplete);
+        let (verdict, words) = super::check(&slow, Clock::Instructions { ns_each: 32 });
+        assert_eq!(verdict, Verdict::Pass);
+        assert!(words.contains("counts instructions"), "{words}");
     }
 }

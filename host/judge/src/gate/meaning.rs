@@ -60,7 +60,8 @@ fn unit(metric: &str, tasks: &[&Task]) -> Option<&'static str> {
             shares.then_some("share")
         }
         "latency_ratio_p50" | "memory_ratio" => Some("ratio"),
-        "memory_peak_bytes" | "model_bytes" => Some("bytes"),
+        "memory_peak_bytes" | "model_bytes" | "flash_bytes" | "arena_bytes" => Some("bytes"),
+        "instructions_p50" | "instructions_max" => Some("instructions"),
         _ => Some("ns"),
     }
 }

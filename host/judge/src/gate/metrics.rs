@@ -1,7 +1,7 @@
 //! The numbers that rules ask for, by name, for one cell.
 
 use super::GateError;
-use super::always::{compared_with, finite, trusted};
+use super::always::{compared_with, finite, same_as_host, trusted};
 use super::answers::{Answers, Drop, Value, answers, samples_of};
 use super::clock;
 use super::decide::{Number, decide};
@@ -14,7 +14,7 @@ use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
 /// Metrics that are not elementwise.
-const OWN: [&str; 14] = [
+const OWN: [&str; 18] = [
     "task.value",
     "task.drop",
     SLICE_DROP,
@@ -29,6 +29,10 @@ const OWN: [&str; 14] = [
     "model_bytes",
     "first_inference_ns",
     "load_ns",
+    "instructions_p50",
+    "instructions_max",
+    "flash_bytes",
+    "arena_bytes",
 ];
 
 /// The metric that looks at slices without being told which.
@@ -82,6 +86,12 @@ pub enum Known {
     Missing(String),
     /// The rule says nothing about this cell.
     NotApplicable,
+}
+
+/// Does the rule compare with a float model that the cell's engine cannot run, so that there is none on its unit?
+pub fn has_nothing_on_unit(rule: &Rule, cell: &Cell) -> bool {
+    let on_unit = [LATENCY_RATIO, "memory_ratio"].contains(&rule.metric.as_str()) && rule.against == Against::Reference;
+    on_unit && !cell.has_float_engine()
 }
 
 /// Does the metric say nothing about this variant? Element by element, a network that was trained anew has no reference.
@@ -143,6 +153,7 @@ impl<'a> Desk<'a> {
         let allowed = self.policy.allow_nonfinite_mismatch;
         let mut results: Vec<RuleResult> = finite(self.evidence, self.cell, allowed)?.into_iter().collect();
         results.push(compared_with(self.evidence, self.cell, trusted));
+        results.extend(same_as_host(self.evidence, self.cell)?);
         Ok(results)
     }
 
@@ -259,7 +270,7 @@ impl<'a> Desk<'a> {
 
     /// Why the timings of this cell cannot be believed, if they cannot. Those of what it is compared with are asked about there.
     fn clock_is_off(&self) -> Option<String> {
-        let (verdict, _) = clock::check(self.evidence.observation(&self.cell.id)?);
+        let (verdict, _) = clock::check(self.evidence.observation(&self.cell.id)?, self.evidence.clock(&self.cell.id));
         (verdict != Verdict::Pass).then(|| "the timings are not judged".into())
     }
 
@@ -280,8 +291,12 @@ impl<'a> Desk<'a> {
                 bytes => exact(bytes as f64, "model file", "bytes"),
             },
             "memory_peak_bytes" => self.fact(Pass::Memory, "rss_peak_bytes", "peak memory", "bytes"),
-            "first_inference_ns" => self.fact(Pass::Latency, "first_inference_ns", "first inference", "ns"),
-            "load_ns" => self.fact(Pass::Latency, "load_ns", "loading", "ns"),
+            "first_inference_ns" => self.time("first_inference_ns", "first inference"),
+            "load_ns" => self.time("load_ns", "loading"),
+            "instructions_p50" => self.instructions(Some(0.5))?,
+            "instructions_max" => self.instructions(None)?,
+            "flash_bytes" => self.fact(Pass::Memory, "flash_bytes", "firmware", "bytes"),
+            "arena_bytes" => self.fact(Pass::Memory, "arena_peak_bytes", "arena", "bytes"),
             "memory_ratio" => self.memory_ratio(rule),
             LATENCY_RATIO => self.latency_ratio(rule, limit)?,
             "latency_ns_p50" => self.latency(rule, Some(0.5), limit)?,

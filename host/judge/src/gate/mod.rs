@@ -13,7 +13,7 @@ mod sense;
 mod slices;
 mod timed;
 
-pub use always::{ALWAYS, CLOCK, COMPARED_WITH, FINITE, RUNS, SELF_CHECK, fit, pass_name};
+pub use always::{ALWAYS, CLOCK, COMPARED_WITH, FINITE, FLASH, RAM, RUNS, SAME_AS_HOST, SELF_CHECK, fit, pass_name};
 pub use answers::{Answers, Drop, Value, answers, samples_of, slice_samples};
 pub use decide::{Number, decide};
 pub use metrics::{Known, LOOSER, known_metrics};
@@ -94,7 +94,9 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
             .iter()
             .zip(&cells)
             .any(|(cell, seen)| looks_at(rule, &evidence.record.plan, cell) && has_numbers(seen));
-        let idle = only_other_tasks(evidence, rule) || slices::has_nothing_to_walk(&evidence.record.plan, rule);
+        let no_float = judged.iter().any(|cell| metrics::has_nothing_on_unit(rule, cell));
+        let idle =
+            only_other_tasks(evidence, rule) || slices::has_nothing_to_walk(&evidence.record.plan, rule) || no_float;
         let nowhere = judged.iter().all(|cell| !applies(rule, &evidence.record.plan, cell)) && !idle;
         if !looked && (could || nowhere) {
             let why = "no judged cell has what it looks at".to_owned();
@@ -223,7 +225,9 @@ fn unreadable_on_host<'a>(evidence: Evidence<'a>, cell: &Cell) -> Option<&'a Can
 
 fn applies(rule: &Rule, plan: &Plan, cell: &Cell) -> bool {
     let model = plan.models.get(&cell.model);
-    model.is_some_and(|model| is_for(rule, model)) && (rule.targets.is_empty() || rule.targets.contains(&cell.target))
+    model.is_some_and(|model| is_for(rule, model))
+        && (rule.targets.is_empty() || rule.targets.contains(&cell.target))
+        && !metrics::has_nothing_on_unit(rule, cell)
 }
 
 /// Does the rule apply to the cell, and does its metric say something about the variant?

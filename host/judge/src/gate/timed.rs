@@ -20,6 +20,14 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// A time that was told as one number.
+    pub(super) fn time(&self, key: &str, what: &str) -> Known {
+        match self.evidence.clock(&self.cell.id).is_time() {
+            true => self.fact(Pass::Latency, key, what, "ns"),
+            false => Known::Missing(format!("{} counts instructions and no time", self.cell.unit)),
+        }
+    }
+
     /// The cell that latency and memory are compared with, if its pass can be relied on and was done in the same way.
     fn timed_reference(&self, rule: &Rule, pass: Pass) -> Result<(Evidence<'a>, &'a Cell), String> {
         let (evidence, cell) = match rule.against {
@@ -61,8 +69,29 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// Instructions of an inference at this quantile (`None`: the most of all). Exact: an emulator that counts them counts the same in every
+    /// run of the same samples.
+    pub(super) fn instructions(&self, p: Option<f64>) -> Result<Known, GateError> {
+        let Some(counts) = self.evidence.instructions(&self.cell.id)? else {
+            return Ok(Known::Missing("this unit does not count instructions: only an emulated processor does".into()));
+        };
+        let counts = match Latencies::from_ns(counts) {
+            Ok(counts) => counts,
+            Err(why) => return Ok(Known::Missing(why.to_string())),
+        };
+        let value = match p {
+            Some(p) => counts.quantile(p, Confidence::P95).value_ns,
+            None => counts.sorted_ns().last().copied().unwrap_or(f64::NAN),
+        };
+        Ok(exact(value, "an inference took", "instructions"))
+    }
+
     /// Latencies of a cell, or why there are none that a limit could be held against.
     fn latencies(&self, evidence: Evidence<'_>, cell: &Cell) -> Result<Result<Latencies, String>, GateError> {
+        if !evidence.clock(&cell.id).is_time() {
+            let why = format!("{} counts instructions and no time: name a metric of instructions", cell.unit);
+            return Ok(Err(why));
+        }
         let Some(ns) = evidence.latencies_ns(&cell.id)? else {
             return Ok(Err(format!("the {} pass of {} has no times", pass_name(Pass::Latency), cell.id)));
         };
@@ -142,7 +171,7 @@ fn more_by_width(value: f64, (lower, upper): (f64, f64), limit: f64, samples: u6
 }
 
 /// A fact of a completed pass. Nothing that was measured is 0: no memory and no time mean that it was not.
-fn number_of(evidence: Evidence<'_>, cell: &Cell, pass: Pass, key: &str) -> Option<f64> {
+pub(super) fn number_of(evidence: Evidence<'_>, cell: &Cell, pass: Pass, key: &str) -> Option<f64> {
     let value = *evidence.completed(&cell.id, pass)?.facts.numbers.get(key)?;
     (value > 0).then_some(value as f64)
 }

@@ -15,10 +15,21 @@ pub fn amount(value: f64, unit: &str) -> String {
         "dB" if value == f64::INFINITY => "infinite (identical)".into(),
         "dB" => format!("{value:.1} dB"),
         "ratio" => format!("{value:.2}"),
+        "instructions" => instructions(value),
         "count" | "step" => format!("{value:.0}"),
         "bytes" => bytes(value),
         "ns" => duration_ns(value),
         _ => format!("{value:.4}"),
+    }
+}
+
+/// A number of instructions of an emulated processor, in the largest unit that leaves a number above 1.
+pub fn instructions(value: f64) -> String {
+    match value {
+        v if v >= 1e9 => format!("{:.3} G instructions", v / 1e9),
+        v if v >= 1e6 => format!("{:.3} M instructions", v / 1e6),
+        v if v >= 1e3 => format!("{:.2} k instructions", v / 1e3),
+        v => format!("{v:.0} instructions"),
     }
 }
 

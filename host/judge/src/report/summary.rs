@@ -104,6 +104,8 @@ pub struct CellSummary {
     /// Every latency sample in nanoseconds, sorted; for plots.
     #[serde(skip)]
     pub latency_ns: Vec<f64>,
+    /// Instructions per inference, on an emulator that counts them in the place of time.
+    pub instructions: Option<Counts>,
     /// Latency of the float model on the same unit.
     pub latency_reference: Option<LatencySummary>,
     /// Memory by name, in bytes.
@@ -147,6 +149,28 @@ impl CellSummary {
     /// Name for people.
     pub fn title(&self) -> String {
         format!("{} {} on {}", self.model, self.variant, self.unit)
+    }
+}
+
+/// Instructions per inference. The same model and sample take the same number in every run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Counts {
+    /// Inferences.
+    pub samples: u64,
+    /// Fewest.
+    pub min: f64,
+    /// Median, by nearest rank.
+    pub median: f64,
+    /// Most.
+    pub max: f64,
+}
+
+impl Counts {
+    fn of(sorted: &[f64]) -> Option<Self> {
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let median = sorted[(sorted.len() - 1) / 2];
+        Some(Self { samples: sorted.len() as u64, min, median, max })
     }
 }
 
@@ -321,6 +345,7 @@ fn summarize_cell(
         task: task_rows(evidence, cell)?,
         task_unit: if matches!(model.task, Task::Regression) { String::new() } else { "share".into() },
         latency: latency_summary(&latency_ns),
+        instructions: Counts::of(&sorted(evidence.instructions(&cell.id)?)),
         latency_ns,
         latency_reference: latency_summary(&reference_ns),
         memory: seen.map(memory).unwrap_or_default(),
@@ -354,6 +379,12 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
         ));
     }
     notes.extend(evidence.observation(&cell.id).and_then(throttled));
+    if !cell.has_float_engine() {
+        let engine = &cell.engine;
+        notes.push(format!(
+            "engine {engine} runs integers only: no float model on the unit to compare latency and memory with"
+        ));
+    }
     if let Some(host) = evidence.on_host(cell).filter(|host| host.id != cell.id)
         && let Err(why) = fit(evidence, host, Pass::Accuracy)
     {
@@ -397,12 +428,17 @@ fn latency_summary(ns: &[f64]) -> Option<LatencySummary> {
 }
 
 fn memory(seen: &Observation) -> Vec<(String, f64)> {
-    const NAMES: [(&str, &str); 5] = [
+    const NAMES: [(&str, &str); 10] = [
         ("at start", "rss_start_bytes"),
         ("after loading", "rss_after_load_bytes"),
         ("after first inference", "rss_after_first_bytes"),
         ("peak", "rss_peak_bytes"),
         ("heap peak of model and engine", "alloc_peak_bytes"),
+        ("flash of the firmware", "flash_bytes"),
+        ("flash of the model", "model_bytes"),
+        ("static RAM", "static_ram_bytes"),
+        ("arena", "arena_peak_bytes"),
+        ("stack", "stack_peak_bytes"),
     ];
     let Some(pass) = seen.pass(Pass::Memory) else { return Vec::new() };
     NAMES.iter().filter_map(|(name, key)| Some(((*name).to_owned(), *pass.facts.numbers.get(*key)? as f64))).collect()

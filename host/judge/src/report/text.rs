@@ -1,6 +1,6 @@
 //! The verdict for a terminal: a line per cell that a person understands in ten seconds, then the table behind it.
 
-use super::summary::{CellSummary, Summary};
+use super::summary::{CellSummary, Counts, Summary};
 use super::{amount, bytes, date, duration_ns};
 use boardproof_record::verdict::{RuleResult, Verdict};
 use std::fmt::Write;
@@ -53,7 +53,7 @@ pub fn render(summary: &Summary, paint: Paint) -> String {
             let _ = writeln!(text, "             {unproved}");
         }
         if cell.emulated {
-            let _ = writeln!(text, "             timings are an emulator's and say nothing about hardware");
+            let _ = writeln!(text, "             {}", emulated(cell));
         }
     }
     for cell in &summary.cells {
@@ -63,6 +63,14 @@ pub fn render(summary: &Summary, paint: Paint) -> String {
     let _ = writeln!(text, "measured {date} by boardproof {version}");
     let _ = writeln!(text, "{}  {}", painted(summary.verdict, paint), summary.sentence());
     text
+}
+
+/// What is to be known of numbers that an emulator counted.
+pub(super) fn emulated(cell: &CellSummary) -> &'static str {
+    match cell.instructions {
+        Some(_) => "instructions are counted by an emulator: they are no cycles and no time",
+        None => "timings are an emulator's and say nothing about hardware",
+    }
 }
 
 fn details(cell: &CellSummary) -> String {
@@ -91,6 +99,21 @@ fn details(cell: &CellSummary) -> String {
             duration_ns(l.max_ns),
             l.samples
         );
+    }
+    if let Some(counts) = &cell.instructions {
+        let show = super::instructions;
+        let Counts { samples, min, median, max } = *counts;
+        let range = format!("{} to {}", show(min), show(max));
+        let _ = writeln!(text, "  per inference {} ({range}, {samples} inferences, emulated)", show(median));
+    }
+    let on_chip = ["flash of the firmware", "flash of the model", "static RAM", "arena", "stack"];
+    let parts: Vec<String> = on_chip
+        .iter()
+        .filter_map(|part| cell.memory.iter().find(|(name, _)| name == part))
+        .map(|(name, value)| format!("{name} {}", bytes(*value)))
+        .collect();
+    if !parts.is_empty() {
+        let _ = writeln!(text, "  memory  {}", parts.join(", "));
     }
     if let Some(peak) = cell.memory.iter().find(|(name, _)| name == "peak") {
         let _ = writeln!(text, "  memory  peak {}, model file {}", bytes(peak.1), bytes(cell.model_bytes as f64));

@@ -7,8 +7,8 @@ use boardproof_record::observation::{
     Device, Ended, Facts, FileRef, Observation, Outcome, PassObservation, SelfCheck, Shipped,
 };
 use boardproof_record::plan::{
-    BuildSpec, Builder, Cell, Evalset, Limits, LinkSpec, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target, Task,
-    TensorSpec, Unit, Variant,
+    BuildSpec, Builder, Cell, Clock, Evalset, Limits, LinkSpec, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target,
+    Task, TensorSpec, Unit, Variant,
 };
 use boardproof_record::policy::{Policy, Rule};
 use boardproof_record::record::{Build, Record, RunEnded};
@@ -253,6 +253,7 @@ fn plan(policy: Policy) -> Plan {
         identity_file: None,
         identity: None,
         power: None,
+        probe: None,
         tags: Vec::new(),
     };
     Plan {
@@ -320,10 +321,14 @@ fn target(name: &str) -> Target {
             builder: Builder::Auto,
             linker: None,
             packages: Vec::new(),
+            firmware: None,
         },
         link: LinkSpec::Local,
         power: PowerSpec::None,
-        limits: Limits { memory_bytes: None, pass_deadline_s: 60, slowdown: 1, accuracy_workers: 1 },
+        limits: Limits { memory_bytes: None, flash_bytes: None, pass_deadline_s: 60, slowdown: 1, accuracy_workers: 1 },
+        engine: EngineName::new("tract").unwrap(),
+        clock: Clock::Time,
+        probe: None,
     }
 }
 

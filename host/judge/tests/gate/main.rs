@@ -4,4 +4,5 @@ mod defects;
 mod errors;
 mod good;
 mod hostile;
+mod microcontroller;
 mod reports;

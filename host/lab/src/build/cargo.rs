@@ -108,13 +108,14 @@ impl Workshop {
     ) -> Result<Artifact, BuildError> {
         let (triple, compiler) = needs(program, spec);
         let choice = choose(triple, spec.builder, compiler, &Tools::detect(&self.root, compiler))?;
-        let source = self.digest(triple, &choice)?;
-        let kept =
-            self.root.join("target/device/kept").join(format!("{}-{triple}-{}", program.package(), source.short()));
+        let source = self.digest(program, spec, &choice)?;
+        let name = format!("{}{}", program.binary(spec), if program == Program::MicroRunner { "-micro" } else { "" });
+        let kept = self.root.join("target/device/kept").join(format!("{name}-{triple}-{}", source.short()));
         let cached = kept.is_file();
         if !cached {
             say(&format!("building {} for {triple} ({})", program.name(), choice.reason));
-            let made = self.build(program, triple, &choice, say)?;
+            let job = Made { program, spec, triple, choice: &choice, source };
+            let made = self.build(&job, say)?;
             keep(&made, &kept)?;
         }
         let bytes = std::fs::read(&kept).map_err(|source| BuildError::Keep { path: kept.clone(), source })?;
@@ -130,11 +131,14 @@ impl Workshop {
         Ok(Artifact { path: kept, build })
     }
 
-    /// Digest of everything that decides what is built for a triple.
-    fn digest(&self, triple: &str, choice: &Choice) -> Result<Digest, SourceError> {
+    /// Digest of everything that decides what is built.
+    fn digest(&self, program: Program, spec: &BuildSpec, choice: &Choice) -> Result<Digest, SourceError> {
+        let (triple, _) = needs(program, spec);
         let mut flags = vec![
             RECIPE.to_owned(),
             triple.to_owned(),
+            format!("{} {}", program.package(spec), program.binary(spec)),
+            program.features(spec).join(" "),
             tool_name(choice.builder).to_owned(),
             choice.linker.clone().unwrap_or_default(),
             choice.compiler.clone().unwrap_or_default(),
@@ -145,18 +149,14 @@ impl Workshop {
         let variables = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
         flags.extend(of_the_build(variables));
-        source_digest(&self.root, &flags.iter().map(String::as_str).collect::<Vec<_>>())
+        source_digest(&self.root, program.folders(), &flags.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    fn build(
-        &self,
-        program: Program,
-        triple: &str,
-        choice: &Choice,
-        say: &mut dyn FnMut(&str),
-    ) -> Result<PathBuf, BuildError> {
-        let mut command = command_line(program, triple, choice, &self.profile, &channel(&self.root));
-        command.current_dir(&self.root);
+    fn build(&self, made: &Made<'_>, say: &mut dyn FnMut(&str)) -> Result<PathBuf, BuildError> {
+        let Made { program, spec, triple, choice, .. } = made;
+        let folder = self.root.join(folder(*program, choice.builder));
+        let mut command = command_line(made, &self.profile, &channel(&self.root), &folder);
+        command.current_dir(self.root.join(program.workspace()));
         let line = format!("{command:?}");
         let start = |source| BuildError::Start { program: tool_name(choice.builder).into(), source };
         let mut child =
@@ -172,8 +172,18 @@ impl Workshop {
             let tail = log.len().saturating_sub(40);
             return Err(BuildError::Failed { command: line, status: status.to_string(), log: log[tail..].join("\n") });
         }
-        Ok(self.root.join(folder(choice.builder)).join(triple).join(&self.profile).join(program.package()))
+        Ok(folder.join(triple).join(&self.profile).join(program.binary(spec)))
     }
+}
+
+/// A program that is to be made.
+struct Made<'a> {
+    program: Program,
+    spec: &'a BuildSpec,
+    triple: &'a str,
+    choice: &'a Choice,
+    /// Digest of all that decides what it will be.
+    source: Digest,
 }
 
 /// What the C compiler says first of itself; the agent holds C. Nothing where the builder brings a compiler of its own.
@@ -204,9 +214,13 @@ fn of_the_build(variables: impl Iterator<Item = (String, String)>) -> Vec<String
     found
 }
 
+/// Variable that tells a firmware which build it is: it cannot read its own digest, and says this in its greeting.
+const BUILD_VARIABLE: &str = "BOARDPROOF_BUILD";
+
 /// `cargo rustc` (or the same through zigbuild or cross). Only the last step strips, so that the dependencies are those of every other
-/// build in this profile.
-fn command_line(program: Program, triple: &str, choice: &Choice, profile: &str, channel: &str) -> Command {
+/// build in this profile. A firmware keeps its symbols, which are not flashed: by them a crash is found.
+fn command_line(made: &Made<'_>, profile: &str, channel: &str, folder: &Path) -> Command {
+    let Made { program, spec, triple, choice, source } = made;
     let mut command = Command::new(tool_name(choice.builder));
     if choice.builder == Builder::Cross {
         // cross 0.2.5 misreads the word "active" that newer rustup prints behind the default toolchain, and then tries to install it:
@@ -214,9 +228,15 @@ fn command_line(program: Program, triple: &str, choice: &Choice, profile: &str, 
         command.arg(format!("+{channel}"));
     }
     command.arg("rustc");
-    command.args(["--locked", "--profile", profile, "--package", program.package(), "--bin", program.package()]);
-    command.args(["--target", triple, "--target-dir", folder(choice.builder), "--", "-C", "strip=symbols"]);
-    if program == Program::Runner && triple.contains("-gnu") {
+    command.args(["--locked", "--profile", profile, "--package", program.package(spec), "--bin", program.binary(spec)]);
+    command.args(program.features(spec));
+    command.args(["--target", triple, "--target-dir"]).arg(folder);
+    if *program == Program::Firmware {
+        command.env(BUILD_VARIABLE, source.short());
+        return command;
+    }
+    command.args(["--", "-C", "strip=symbols"]);
+    if program.name() == "runner" && triple.contains("-gnu") {
         // A program at a fixed address needs no relocations: 7 % smaller, see docs/decisions/0003-runner-size.md.
         command.args(["-C", "link-arg=-no-pie"]);
     }
@@ -248,12 +268,14 @@ fn keep(made: &Path, kept: &Path) -> Result<(), BuildError> {
 }
 
 /// Where a builder works. Each has its own: cargo does not link again because another linker is asked for, and what a container has
-/// built for itself does not run outside of it.
-fn folder(builder: Builder) -> &'static str {
-    match builder {
-        Builder::Cargo | Builder::Auto => "target/device",
-        Builder::Cross => "target/device/cross",
-        Builder::Zig => "target/device/zig",
+/// built for itself does not run outside of it. So has each set of features: their programs have one name.
+fn folder(program: Program, builder: Builder) -> &'static str {
+    match (program, builder) {
+        (Program::Firmware, _) => "target/device/firmware",
+        (Program::MicroRunner, _) => "target/device/micro",
+        (_, Builder::Cargo | Builder::Auto) => "target/device",
+        (_, Builder::Cross) => "target/device/cross",
+        (_, Builder::Zig) => "target/device/zig",
     }
 }
 
@@ -268,6 +290,7 @@ fn tool_name(builder: Builder) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use boardproof_record::plan::Firmware;
 
     fn choice(builder: Builder) -> Choice {
         Choice { builder, linker: None, compiler: None, engine: None, reason: "a test".into() }
@@ -275,11 +298,31 @@ mod tests {
 
     #[track_caller]
     fn check(program: Program, triple: &str, choice: &Choice, begins: &str, ends: &str) {
-        let command = command_line(program, triple, choice, "release", "1.95.0");
+        let command = command_of(program, triple, choice);
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         assert!(line.starts_with(begins) && line.ends_with(ends), "{line}");
-        assert!(line.contains(&format!(" --locked --profile release --package {} ", program.package())), "{line}");
+        assert!(
+            line.contains(&format!(" --locked --profile release --package {} ", program.package(&spec()))),
+            "{line}"
+        );
+    }
+
+    fn spec() -> BuildSpec {
+        let firmware = Firmware { package: "fw".into(), binary: "board".into(), features: vec!["x".into()] };
+        BuildSpec {
+            runner_triple: String::new(),
+            agent_triple: String::new(),
+            builder: Builder::Auto,
+            linker: None,
+            packages: Vec::new(),
+            firmware: Some(firmware),
+        }
+    }
+
+    fn command_of(program: Program, triple: &str, choice: &Choice) -> Command {
+        let made = Made { program, spec: &spec(), triple, choice, source: Digest::of(b"") };
+        command_line(&made, "release", "1.95.0", Path::new(folder(program, choice.builder)))
     }
 
     #[test]
@@ -330,9 +373,21 @@ mod tests {
     }
 
     #[test]
+    fn a_runner_for_microcontrollers_has_their_engine_alone_and_a_firmware_keeps_its_symbols_and_knows_its_build() {
+        let cargo = choice(Builder::Cargo);
+        let ends = "--target-dir target/device/micro -- -C strip=symbols -C link-arg=-no-pie";
+        check(Program::MicroRunner, "x86_64-unknown-linux-gnu", &cargo, "cargo", ends);
+        let ends = "--bin board --features=x --target thumbv7em-none-eabihf --target-dir target/device/firmware";
+        check(Program::Firmware, "thumbv7em-none-eabihf", &cargo, "cargo", ends);
+        let command = command_of(Program::Firmware, "thumbv7em-none-eabihf", &cargo);
+        let build = Digest::of(b"").short();
+        assert!(command.get_envs().any(|(name, value)| name == BUILD_VARIABLE && value == Some(build.as_ref())));
+    }
+
+    #[test]
     fn linker_and_container_engine_are_those_of_the_choice() {
         let variables = |choice: &Choice| -> Vec<String> {
-            let command = command_line(Program::Agent, "armv7-unknown-linux-gnueabihf", choice, "release", "1.95.0");
+            let command = command_of(Program::Agent, "armv7-unknown-linux-gnueabihf", choice);
             let text = |word: Option<&std::ffi::OsStr>| word.unwrap_or_default().to_string_lossy().into_owned();
             command.get_envs().map(|(name, value)| format!("{}={}", text(Some(name)), text(value))).collect()
         };

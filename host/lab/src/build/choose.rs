@@ -72,8 +72,8 @@ pub(super) fn channel(root: &Path) -> String {
 /// Triple of a program for a target, and the C compiler that the target names for it.
 pub fn needs(program: Program, spec: &BuildSpec) -> (&str, Option<&str>) {
     let triple = match program {
-        Program::Agent => &spec.agent_triple,
-        Program::Runner => &spec.runner_triple,
+        Program::Agent | Program::Firmware => &spec.agent_triple,
+        Program::Runner | Program::MicroRunner => &spec.runner_triple,
     };
     (triple, spec.linker.as_deref())
 }

@@ -6,33 +6,95 @@ mod cargo;
 mod choose;
 mod source;
 
+use boardproof_record::plan::{BuildSpec, LinkSpec, Target};
+
 pub use cargo::{Artifact, BuildError, Workshop};
 pub use choose::{Choice, OWN_COMPILER, Tools, choose, in_path, is_static, needs};
 pub use source::{SourceError, find_source, source_digest};
 
-/// One of the two programs on a board.
+/// The programs of a target's own cells. A simulated device is its own agent, a firmware has its engine with it.
+pub fn programs(target: &Target) -> &'static [Program] {
+    match (&target.link, &target.build.firmware) {
+        (_, Some(_)) => &[Program::Firmware],
+        (LinkSpec::Sim { .. }, None) => &[Program::Runner],
+        (_, None) => &[Program::Agent, Program::Runner],
+    }
+}
+
+/// A program that is made for a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
     /// The small static program that speaks the protocol.
     Agent,
-    /// The program with the engine.
+    /// The program with the engine that runs float and quantized models.
     Runner,
+    /// The program with the engine of microcontrollers: on this machine their answers are worked out, too.
+    MicroRunner,
+    /// Agent and engine of a microcontroller in one.
+    Firmware,
 }
 
 impl Program {
-    /// Cargo package and binary name.
-    pub fn package(self) -> &'static str {
-        match self {
-            Self::Agent => "boardproof-agent",
-            Self::Runner => "boardproof-runner",
+    /// Cargo package of it; a firmware's is the target's to say.
+    pub fn package<'s>(self, spec: &'s BuildSpec) -> &'s str {
+        match (self, &spec.firmware) {
+            (Self::Firmware, Some(firmware)) => &firmware.package,
+            (Self::Agent | Self::Firmware, _) => "boardproof-agent",
+            (Self::Runner | Self::MicroRunner, _) => "boardproof-runner",
         }
     }
 
-    /// Short name, as in the record.
+    /// Name of the file that cargo makes.
+    pub fn binary<'s>(self, spec: &'s BuildSpec) -> &'s str {
+        match (self, &spec.firmware) {
+            (Self::Firmware, Some(firmware)) => &firmware.binary,
+            _ => self.package(spec),
+        }
+    }
+
+    /// Short name, as in the record: what it does for the run, whatever it is made of.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Agent => "agent",
-            Self::Runner => "runner",
+            Self::Agent | Self::Firmware => "agent",
+            Self::Runner | Self::MicroRunner => "runner",
+        }
+    }
+
+    /// Features that cargo is asked for.
+    fn features(self, spec: &BuildSpec) -> Vec<String> {
+        match (self, &spec.firmware) {
+            (Self::MicroRunner, _) => vec!["--no-default-features".into(), "--features=micro".into()],
+            (Self::Firmware, Some(firmware)) if !firmware.features.is_empty() => {
+                vec![format!("--features={}", firmware.features.join(","))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The workspace that it belongs to, below the source. Bare metal has one of its own: other profiles, another lock file.
+    fn workspace(self) -> &'static str {
+        if self == Self::Firmware { "device-agent/firmware" } else { "." }
+    }
+
+    /// Folders whose files decide what it is.
+    fn folders(self) -> &'static [&'static str] {
+        match self {
+            Self::Agent => &["device-agent/protocol", "device-agent/core", "device-agent/agent"],
+            Self::Runner => &["device-agent/protocol", "device-agent/engines", "device-agent/runner"],
+            Self::MicroRunner => &[
+                "device-agent/protocol",
+                "device-agent/engines",
+                "device-agent/runner",
+                "device-agent/micro",
+                "host/compile",
+            ],
+            Self::Firmware => &[
+                "device-agent/protocol",
+                "device-agent/core",
+                "device-agent/micro",
+                "device-agent/tiny",
+                "device-agent/firmware",
+            ],
         }
     }
 }

@@ -38,17 +38,14 @@ pub fn find_source() -> Result<PathBuf, SourceError> {
     Err(SourceError::NotFound { looked })
 }
 
-/// Folders whose files decide what the two programs are.
-const FOLDERS: [&str; 5] =
-    ["device-agent/protocol", "device-agent/core", "device-agent/engines", "device-agent/agent", "device-agent/runner"];
-/// Single files that do.
+/// Single files that decide what every program is.
 const FILES: [&str; 5] = ["Cargo.lock", "Cargo.toml", "rust-toolchain.toml", ".cargo/config.toml", ".cargo/config"];
 
-/// Digest over path and content of every file that decides what the programs are, and over `flags` (triple, tool, toolchain).
+/// Digest over path and content of every file that decides what a program is, and over `flags` (triple, tool, toolchain).
 /// Tests, benches and examples do not count: changing one must not cost a rebuild.
-pub fn source_digest(root: &Path, flags: &[&str]) -> Result<Digest, SourceError> {
+pub fn source_digest(root: &Path, folders: &[&str], flags: &[&str]) -> Result<Digest, SourceError> {
     let mut files: Vec<PathBuf> = FILES.iter().map(|f| root.join(f)).filter(|f| f.is_file()).collect();
-    for folder in FOLDERS {
+    for folder in folders {
         walk(&root.join(folder), &mut files)?;
     }
     files.sort();
@@ -64,6 +61,9 @@ pub fn source_digest(root: &Path, flags: &[&str]) -> Result<Digest, SourceError>
     Ok(Digest::of(text.as_bytes()))
 }
 
+/// What programs are made of: Rust, cargo's files, linker scripts, C, assembly.
+const KINDS: [&str; 8] = [".rs", ".toml", ".lock", ".x", ".ld", ".c", ".h", ".s"];
+
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), SourceError> {
     let read = |source| SourceError::Read { path: folder.to_path_buf(), source };
     for entry in std::fs::read_dir(folder).map_err(read)? {
@@ -71,7 +71,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), SourceError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() && !matches!(name.as_str(), "tests" | "benches" | "examples" | "target" | "golden") {
             walk(&path, files)?;
-        } else if path.is_file() && (name.ends_with(".rs") || name.ends_with(".toml")) {
+        } else if path.is_file() && KINDS.iter().any(|kind| name.ends_with(kind)) {
             files.push(path);
         }
     }
@@ -82,6 +82,8 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), SourceError> {
 mod tests {
     use super::*;
 
+    const FOLDERS: [&str; 2] = ["device-agent/core", "device-agent/agent"];
+
     #[test]
     fn a_changed_source_file_or_flag_changes_the_digest_and_a_test_does_not() {
         let root = tempfile::tempdir().unwrap();
@@ -90,9 +92,12 @@ mod tests {
             std::fs::create_dir_all(root.path().join(folder).join("tests")).unwrap();
             std::fs::write(root.path().join(folder).join("src/lib.rs"), "// one").unwrap();
         }
-        let digest = |flags: &[&str]| source_digest(root.path(), flags).unwrap();
+        let digest = |flags: &[&str]| source_digest(root.path(), &FOLDERS, flags).unwrap();
         let first = digest(&["a"]);
         std::fs::write(root.path().join("device-agent/core/tests/x.rs"), "// test").unwrap();
+        assert_eq!(digest(&["a"]), first);
+        std::fs::create_dir_all(root.path().join("device-agent/engines")).unwrap();
+        std::fs::write(root.path().join("device-agent/engines/lib.rs"), "// of another program").unwrap();
         assert_eq!(digest(&["a"]), first);
         assert_ne!(digest(&["b"]), first);
         std::fs::create_dir(root.path().join(".cargo")).unwrap();

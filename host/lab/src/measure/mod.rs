@@ -35,11 +35,11 @@ use std::time::{Duration, Instant};
 pub struct Job<'a> {
     /// The cell.
     pub cell: &'a Cell,
-    /// The runner, the model and the evalset.
-    pub runner: Blob,
-    /// The model.
+    /// The runner; `None` where the agent has the engine itself.
+    pub runner: Option<Blob>,
+    /// The model, in the form that the engine reads.
     pub model: Blob,
-    /// The evalset.
+    /// The evalset, in the form that the engine reads.
     pub evalset: Blob,
     /// Options of the runner.
     pub options: JobOptions,
@@ -170,8 +170,8 @@ impl Bench {
     ) -> Result<Observation, BenchError> {
         let before = self.attempts("prepare the unit", work, |bench, work| {
             let (_, greeting) = bench.session()?;
-            fit::check(&job.runner, greeting)?;
-            for blob in [&job.runner, &job.model, &job.evalset] {
+            job.runner.as_ref().map_or(Ok(()), |runner| fit::check(runner, greeting))?;
+            for blob in job.runner.iter().chain([&job.model, &job.evalset]) {
                 bench.ship(blob, &mut work.shipped, events)?;
             }
             bench.environment()
@@ -419,7 +419,7 @@ fn device(greeting: &Greeting, job: &Job<'_>) -> Device {
         protocol: greeting.version,
         agent_build: greeting.build.clone(),
         agent_digest: job.agent_digest,
-        runner_digest: Some(job.runner.digest),
+        runner_digest: job.runner.as_ref().map(|runner| runner.digest),
         architecture: greeting.architecture.clone(),
         system: greeting.system.clone(),
         identity: greeting.identity.clone(),

@@ -59,7 +59,7 @@ pub fn run<L: Link>(
     let run = Run {
         epoch: asked.epoch,
         job: asked.number,
-        runner: digest(asked.job.runner.digest),
+        runner: asked.job.runner.as_ref().map_or(wire::Digest([0; 32]), |runner| digest(runner.digest)),
         model: digest(asked.job.model.digest),
         evalset: digest(asked.job.evalset.digest),
         engine: asked.job.cell.engine.as_str(),

@@ -4,11 +4,13 @@
 
 mod command;
 mod keys;
+mod machine;
 mod qemu;
 mod qmp;
 mod run_folder;
 
 pub use command::{CommandError, CommandPower, run_command};
+pub use machine::{Machine, MachineSpec};
 pub use qemu::{KeptBoard, QemuBoard, QemuError, QemuSpec};
 pub use qmp::{Qmp, QmpError};
 

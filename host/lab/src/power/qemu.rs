@@ -327,15 +327,15 @@ impl Drop for QemuBoard {
 
 /// QEMU, and the thread that started it.
 #[derive(Debug)]
-struct Running {
-    child: Child,
+pub(super) struct Running {
+    pub(super) child: Child,
     // The kernel ends QEMU with the thread that started it, not with the process: that thread must not be a caller's, which may end
     // sooner. It waits for this to be dropped.
     _starter: Sender<()>,
 }
 
 impl Running {
-    fn start(mut command: Command) -> io::Result<Self> {
+    pub(super) fn start(mut command: Command) -> io::Result<Self> {
         let (hand_over, started) = channel();
         let (starter, dropped) = channel::<()>();
         std::thread::Builder::new().name("qemu starter".into()).spawn(move || {
@@ -373,7 +373,7 @@ fn command(spec: &QemuSpec, image: &Path, life: Life) -> Command {
 
 /// `setpriv` has the kernel end the program when this process ends, however that happens; the shell makes sure that it has not ended
 /// before that was arranged.
-fn ends_with_us(program: &str) -> Command {
+pub(super) fn ends_with_us(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "sh", "-c", r#"[ "$PPID" = "$0" ] && exec "$@""#]);
     command.arg(std::process::id().to_string()).arg(program);
@@ -387,7 +387,7 @@ fn forwarded_port(table: &str) -> Result<u16, QemuError> {
     port.ok_or_else(|| QmpError::Garbage { action: "info usernet".into(), found: table.trim().to_owned() }.into())
 }
 
-fn not_there_yet(error: &io::Error) -> bool {
+pub(super) fn not_there_yet(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
 }
 
@@ -396,12 +396,12 @@ fn last_lines(console: &str) -> String {
     tail.into_iter().rev().collect::<Vec<_>>().join(" / ")
 }
 
-fn on_path(program: &str) -> bool {
+pub(super) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-fn failed(action: &'static str) -> impl Fn(io::Error) -> QemuError {
+pub(super) fn failed(action: &'static str) -> impl Fn(io::Error) -> QemuError {
     move |source| QemuError::Io { action, source }
 }
 
