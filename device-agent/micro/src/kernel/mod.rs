@@ -1,0 +1,114 @@
+//! The kernels. Each works on slices that [`crate::run`] has cut out of the arena and the model, and knows nothing of either.
+
+pub mod conv;
+pub mod depthwise;
+mod dot;
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+mod dsp;
+pub mod elementwise;
+pub mod layout;
+pub mod pool;
+
+use crate::format::{Kind, Model, Operator};
+use crate::requant::Multiplier;
+
+/// Bytes of one output channel's weights: its elements, filled up with zeros to a multiple of four.
+pub fn row_bytes(elements: usize) -> usize {
+    elements.div_ceil(4) * 4
+}
+
+/// Bytes of depthwise weights: groups of four channels, each with its taps.
+pub fn depthwise_weight_bytes(channels: usize, taps: usize) -> usize {
+    channels.div_ceil(4) * 4 * taps
+}
+
+/// Bytes of scratch that an operator needs. `row` is the number of weights of an output channel for `Conv2d` and `FullyConnected`, and the
+/// number of channels for `DepthwiseConv2d`.
+pub fn scratch_bytes(kind: Kind, row: usize) -> usize {
+    match kind {
+        // Two columns of 16-bit values.
+        Kind::Conv2d | Kind::FullyConnected => 4 * row_bytes(row),
+        // One row of padding.
+        Kind::DepthwiseConv2d => row_bytes(row),
+        _ => 0,
+    }
+}
+
+pub(crate) fn scratch_of(model: &Model<'_>, operator: &Operator) -> usize {
+    let input = model.tensor(operator.inputs[0].into());
+    let (kh, kw) = operator.pair(4);
+    let row = match operator.kind {
+        Kind::Conv2d => kh * kw * input.image().2,
+        Kind::FullyConnected => input.elements(),
+        Kind::DepthwiseConv2d => input.image().2,
+        _ => 0,
+    };
+    scratch_bytes(operator.kind, row)
+}
+
+/// Biases and multipliers of output channels.
+#[derive(Clone, Copy)]
+pub struct Channels<'m> {
+    /// i32 per channel.
+    pub biases: &'m [u8],
+    /// i32 per channel.
+    pub factors: &'m [u8],
+    /// i8 per channel.
+    pub shifts: &'m [u8],
+    /// Zero point of the output.
+    pub zero_point: i32,
+    /// Ends of the output's values.
+    pub clamp: (i32, i32),
+}
+
+impl Channels<'_> {
+    /// Bias of a channel.
+    #[inline(always)]
+    pub fn bias(&self, channel: usize) -> i32 {
+        word(self.biases, channel)
+    }
+
+    /// The value of a channel's accumulator.
+    #[inline(always)]
+    pub fn value(&self, channel: usize, acc: i32) -> u8 {
+        let shift = self.shifts.get(channel).copied().unwrap_or(0) as i8;
+        let by = Multiplier { factor: word(self.factors, channel), shift };
+        crate::requant::requantize(acc, by, self.zero_point, self.clamp)
+    }
+}
+
+/// The i32 with this number.
+#[inline(always)]
+pub fn word(bytes: &[u8], index: usize) -> i32 {
+    match bytes.get(4 * index..4 * index + 4) {
+        Some(b) => i32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+        None => 0,
+    }
+}
+
+/// Where a window lies on the input.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Input: height, width, channels.
+    pub input: (usize, usize, usize),
+    /// Output: height, width.
+    pub output: (usize, usize),
+    /// Kernel: height, width.
+    pub kernel: (usize, usize),
+    /// Strides: height, width.
+    pub strides: (usize, usize),
+    /// Padding above and left of the input.
+    pub padding: (usize, usize),
+    /// Dilations: height, width.
+    pub dilations: (usize, usize),
+}
+
+impl Window {
+    /// The input's pixel under a tap of the window at an output's pixel; `None` in the padding.
+    #[inline(always)]
+    pub fn pixel(&self, (y, x): (usize, usize), (ky, kx): (usize, usize)) -> Option<usize> {
+        let row = (y * self.strides.0 + ky * self.dilations.0).checked_sub(self.padding.0)?;
+        let column = (x * self.strides.1 + kx * self.dilations.1).checked_sub(self.padding.1)?;
+        (row < self.input.0 && column < self.input.1).then(|| row * self.input.1 + column)
+    }
+}

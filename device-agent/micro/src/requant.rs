@@ -1,0 +1,153 @@
+//! From accumulators to 8-bit values and back to numbers.
+
+/// A real multiplier as `factor / 2^(32 + shift)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Multiplier {
+    /// In `[2^30, 2^31)`, or 0.
+    pub factor: i32,
+    /// Right shift beyond 32; negative for multipliers of a quarter and more.
+    pub shift: i8,
+}
+
+/// Largest right shift beyond 32: smaller multipliers make 0 of every accumulator.
+pub const SHIFT_MAX: i8 = 30;
+/// Largest left shift: larger multipliers have no place in a model for 8-bit values.
+pub const SHIFT_MIN: i8 = -24;
+
+impl Multiplier {
+    /// The nearest multiplier; `None` when it is negative, no number, or larger than `2^22`.
+    pub fn from_real(real: f64) -> Option<Self> {
+        if !(0.0..=4_194_304.0).contains(&real) {
+            return None;
+        }
+        if real == 0.0 {
+            return Some(Self { factor: 0, shift: 0 });
+        }
+        // Bring `real` into [1/4, 1/2), which is the factor's range over 2^32.
+        let (mut scaled, mut shift) = (real, 0_i32);
+        while scaled >= 0.5 {
+            scaled /= 2.0;
+            shift -= 1;
+        }
+        while scaled < 0.25 {
+            scaled *= 2.0;
+            shift += 1;
+        }
+        // To nearest; the number is positive.
+        let mut factor = (scaled * 4_294_967_296.0 + 0.5) as i64;
+        if factor == 1 << 31 {
+            (factor, shift) = (1 << 30, shift - 1);
+        }
+        match i8::try_from(shift) {
+            Ok(shift) if shift <= SHIFT_MAX => Some(Self { factor: factor as i32, shift }),
+            _ => Some(Self { factor: 0, shift: 0 }),
+        }
+    }
+
+    /// Is this one that [`Self::apply`] may be asked with?
+    pub(crate) fn is_valid(self) -> bool {
+        self.factor >= 0 && (SHIFT_MIN..=SHIFT_MAX).contains(&self.shift)
+    }
+
+    /// `floor(acc * factor / 2^(32 + shift) + 1/2)`, saturated to `i32`.
+    #[inline(always)]
+    pub fn apply(self, acc: i32) -> i32 {
+        let product = i64::from(acc) * i64::from(self.factor);
+        if self.shift >= 1 {
+            // What is below 2^32 cannot change the result: the half that is added is a multiple of it.
+            let high = (product >> 32) as i32;
+            let half = 1_i32 << (self.shift - 1);
+            return high.wrapping_add(half) >> self.shift;
+        }
+        let right = 32 + i32::from(self.shift);
+        let rounded = (product + (1_i64 << (right - 1))) >> right;
+        rounded.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+    }
+}
+
+/// A value of a real number: `clamp(round_half_even(x / scale) + zero_point)`, as onnxruntime's QuantizeLinear computes it in `f32`. What
+/// is no number becomes the zero point.
+#[inline]
+pub fn quantize(x: f32, scale: f32, zero_point: i32) -> i8 {
+    let ratio = x / scale;
+    if ratio.is_nan() {
+        return zero_point.clamp(-128, 127) as i8;
+    }
+    let near = round_half_even(ratio.clamp(-1024.0, 1024.0));
+    (near + zero_point).clamp(-128, 127) as i8
+}
+
+/// To nearest, halves to even; without the standard library, which has it only where there is one.
+#[inline]
+fn round_half_even(x: f32) -> i32 {
+    // In [2^23, 2^24) the spacing of f32 is 1, and additions round halves to even.
+    const MAGIC: f32 = 12_582_912.0;
+    ((x + MAGIC) - MAGIC) as i32
+}
+
+/// The real number of a value: `(q - zero_point) * scale`.
+#[inline]
+pub fn dequantize(q: i8, scale: f32, zero_point: i32) -> f32 {
+    (i32::from(q) - zero_point) as f32 * scale
+}
+
+/// An accumulator as an 8-bit value.
+#[inline(always)]
+pub(crate) fn requantize(acc: i32, by: Multiplier, zero_point: i32, (low, high): (i32, i32)) -> u8 {
+    let value = by.apply(acc).saturating_add(zero_point);
+    value.max(low).min(high) as i8 as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn halves_go_up() {
+        let half = Multiplier::from_real(0.5).unwrap();
+        for (acc, expected) in [(0, 0), (1, 1), (2, 1), (3, 2), (-1, 0), (-2, -1), (-3, -1), (-5, -2)] {
+            assert_eq!(half.apply(acc), expected, "{acc}");
+        }
+        let eighth = Multiplier::from_real(0.125).unwrap();
+        for (acc, expected) in [(3, 0), (4, 1), (11, 1), (12, 2), (-3, 0), (-4, 0), (-5, -1), (-12, -1), (-13, -2)] {
+            assert_eq!(eighth.apply(acc), expected, "{acc}");
+        }
+    }
+
+    #[test]
+    fn the_ends_are_held() {
+        assert_eq!(Multiplier::from_real(-1.0), None);
+        assert_eq!(Multiplier::from_real(f64::NAN), None);
+        assert_eq!(Multiplier::from_real(f64::INFINITY), None);
+        assert_eq!(Multiplier::from_real(1e-12).map(|m| m.apply(i32::MAX)), Some(0));
+        assert_eq!(Multiplier::from_real(4e6).map(|m| m.apply(i32::MIN)), Some(i32::MIN));
+        assert_eq!(Multiplier::from_real(1.0).map(|m| m.apply(-7)), Some(-7));
+    }
+
+    #[test]
+    fn numbers_enter_half_to_even_and_what_is_none_as_zero() {
+        for (x, expected) in
+            [(0.5, 0), (1.5, 2), (2.5, 2), (-0.5, 0), (-1.5, -2), (1e30, 127), (-1e30, -128), (f32::INFINITY, 127)]
+        {
+            assert_eq!(quantize(x, 1.0, 0), expected, "{x}");
+        }
+        assert_eq!(quantize(f32::NAN, 1.0, -5), -5);
+        assert_eq!(quantize(1.0, 0.25, -128), -124);
+    }
+
+    proptest! {
+        #[test]
+        fn one_rounding_of_the_exact_product(real in 1e-9_f64..1e6, acc in any::<i32>()) {
+            let m = Multiplier::from_real(real).unwrap();
+            prop_assert!(m.is_valid());
+            // In 128 bit, without any shortcut.
+            let right = 32 + i32::from(m.shift);
+            let exact = ((i128::from(acc) * i128::from(m.factor)) + (1_i128 << (right - 1))) >> right;
+            let expected = exact.clamp(i128::from(i32::MIN), i128::from(i32::MAX)) as i32;
+            prop_assert_eq!(m.apply(acc), expected);
+            let error = (f64::from(m.factor) / 2_f64.powi(right) / real - 1.0).abs();
+            prop_assert!(m.factor == 0 || error < 1e-9, "{}", error);
+        }
+    }
+}

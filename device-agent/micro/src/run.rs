@@ -1,0 +1,201 @@
+//! Running a model that was checked: operator by operator, in an arena that the caller owns.
+
+use crate::format::{Kind, Model, Operator, Tensor};
+use crate::kernel::conv::{conv, dense};
+use crate::kernel::depthwise::depthwise;
+use crate::kernel::{Channels, Window, elementwise, layout, pool, scratch_of};
+use crate::requant::Multiplier;
+
+/// A model that could not be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunError {
+    /// The arena is too small.
+    Arena {
+        /// Bytes that the model needs.
+        needed: usize,
+        /// Bytes that there are.
+        found: usize,
+    },
+    /// An operator's places are not apart. No model that was checked has one.
+    Operator {
+        /// Its number.
+        index: usize,
+    },
+}
+
+impl core::fmt::Display for RunError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Arena { needed, found } => write!(f, "the model needs an arena of {needed} bytes, there are {found}"),
+            Self::Operator { index } => write!(f, "operator {index} was changed after it was checked"),
+        }
+    }
+}
+
+impl core::error::Error for RunError {}
+
+impl Window {
+    pub(crate) fn of(operator: &Operator, input: &Tensor, output: &Tensor) -> Self {
+        let (height, width, _) = output.image();
+        let dilations = match operator.kind {
+            Kind::MaxPool | Kind::AveragePool => (1, 1),
+            _ => operator.pair(7),
+        };
+        Self {
+            input: input.image(),
+            output: (height, width),
+            kernel: operator.pair(4),
+            strides: operator.pair(5),
+            padding: operator.pair(6),
+            dilations,
+        }
+    }
+}
+
+impl<'m> Model<'m> {
+    /// Runs all operators once. Inputs lie in the arena where their tensors say, and stay there; so do the outputs.
+    ///
+    /// # Errors
+    /// [`RunError::Arena`] when the arena is too small.
+    pub fn run(&self, arena: &mut [u8]) -> Result<(), RunError> {
+        (0..self.operator_count()).try_for_each(|index| self.run_operator(index, arena))
+    }
+
+    /// Runs one operator. One past the last does nothing.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_operator(&self, index: usize, arena: &mut [u8]) -> Result<(), RunError> {
+        let (needed, found) = (self.arena_bytes(), arena.len());
+        if found < needed {
+            return Err(RunError::Arena { needed, found });
+        }
+        match self.operator(index) {
+            Some(operator) => self.act(&operator, arena).ok_or(RunError::Operator { index }),
+            None => Ok(()),
+        }
+    }
+
+    fn constant(&self, operator: &Operator, parameter: usize) -> &'m [u8] {
+        self.bytes.get(operator.at(parameter)..).unwrap_or_default()
+    }
+
+    fn channels(&self, operator: &Operator, count: usize, output: &Tensor) -> Option<Channels<'m>> {
+        Some(Channels {
+            biases: self.constant(operator, 1).get(..4 * count).unwrap_or_default(),
+            factors: self.constant(operator, 2).get(..4 * count)?,
+            shifts: self.constant(operator, 3).get(..count)?,
+            zero_point: output.zero_point,
+            clamp: operator.clamp(),
+        })
+    }
+
+    fn act(&self, operator: &Operator, arena: &mut [u8]) -> Option<()> {
+        let (input, output) = (self.tensor(operator.inputs[0].into()), self.tensor(operator.output.into()));
+        if operator.kind.inputs() == 2 {
+            return self.act_on_two(operator, (&input, &output), arena);
+        }
+        let from = operator.at(9);
+        let scratch = from..from + scratch_of(self, operator);
+        let [from, to, scratch] = if scratch.is_empty() {
+            let [from, to] = arena.get_disjoint_mut([input.range(), output.range()]).ok()?;
+            [from, to, &mut []]
+        } else {
+            arena.get_disjoint_mut([input.range(), output.range(), scratch]).ok()?
+        };
+        let (dims_in, dims_out) = (input.dims, output.dims);
+        let four = || core::array::from_fn(|i| operator.at(i));
+        let by = Multiplier { factor: operator.parameters[0], shift: operator.parameters[1] as i8 };
+        let zeros = (input.zero_point, output.zero_point);
+        match operator.kind {
+            Kind::Conv2d | Kind::DepthwiseConv2d | Kind::FullyConnected => {
+                return self.convolve(operator, (&input, &output), from, to, scratch);
+            }
+            Kind::MaxPool => pool::max(&Window::of(operator, &input, &output), from, to),
+            Kind::AveragePool => {
+                let window = Window::of(operator, &input, &output);
+                let by_count = self.channels(operator, window.kernel.0 * window.kernel.1, &output)?;
+                pool::average(&window, &by_count, input.zero_point, from, to);
+            }
+            Kind::GlobalAveragePool => pool::global_average(by, zeros, operator.clamp(), from, to),
+            Kind::Pad => layout::pad(four(), input.zero_point as u8, (dims_in, from), dims_out, to),
+            Kind::Transpose => layout::transpose(four(), (dims_in, from), dims_out, to),
+            Kind::Copy => to.copy_from_slice(from.get(..to.len())?),
+            Kind::Softmax => {
+                let (exponentials, inverse) = (self.constant(operator, 0), operator.parameters[1]);
+                let width = dims_in[input.rank.saturating_sub(1)];
+                elementwise::softmax(exponentials, inverse, zeros.1, operator.clamp(), (width, from), to);
+            }
+            Kind::Table => elementwise::table(self.constant(operator, 0).first_chunk()?, from, to),
+            Kind::Quantize => elementwise::from_numbers(output.scale, output.zero_point, from, to),
+            Kind::Dequantize => {
+                let last = dims_in[input.rank.saturating_sub(1)];
+                let add = (operator.parameters[0] != -1).then(|| self.constant(operator, 0));
+                let add = add.and_then(|add| add.get(..4 * last));
+                elementwise::to_numbers(input.scale, input.zero_point, add, from, to);
+            }
+            Kind::Add | Kind::Mul | Kind::Concat => return None,
+        }
+        Some(())
+    }
+
+    fn convolve(
+        &self,
+        operator: &Operator,
+        (input, output): (&Tensor, &Tensor),
+        from: &[u8],
+        to: &mut [u8],
+        scratch: &mut [u8],
+    ) -> Option<()> {
+        let window = Window::of(operator, input, output);
+        let weights = self.constant(operator, 0);
+        let taps = window.kernel.0 * window.kernel.1;
+        let zero_point = input.zero_point;
+        match operator.kind {
+            Kind::Conv2d => {
+                let count = output.image().2;
+                let weights = weights.get(..crate::kernel::row_bytes(taps * window.input.2) * count)?;
+                let channels = self.channels(operator, count, output)?;
+                conv(&window, &channels, zero_point, (from, weights), to, scratch);
+            }
+            Kind::DepthwiseConv2d => {
+                let count = window.input.2;
+                let weights = weights.get(..crate::kernel::depthwise_weight_bytes(count, taps))?;
+                let channels = self.channels(operator, count, output)?;
+                depthwise(&window, &channels, zero_point, (from, weights), to, scratch);
+            }
+            _ => {
+                let weights = weights.get(..crate::kernel::row_bytes(from.len()) * to.len())?;
+                dense(&self.channels(operator, to.len(), output)?, (from, weights), to, scratch);
+            }
+        }
+        Some(())
+    }
+
+    fn act_on_two(&self, operator: &Operator, (input, output): (&Tensor, &Tensor), arena: &mut [u8]) -> Option<()> {
+        let second = self.tensor(operator.inputs[1].into());
+        // A tensor with itself is one range, which cannot be cut out twice.
+        let itself = operator.inputs[0] == operator.inputs[1];
+        let [one, two, to]: [&mut [u8]; 3] = if itself {
+            let [one, to] = arena.get_disjoint_mut([input.range(), output.range()]).ok()?;
+            [one, &mut [], to]
+        } else {
+            arena.get_disjoint_mut([input.range(), second.range(), output.range()]).ok()?
+        };
+        let inputs: [&[u8]; 2] = if itself { [one, one] } else { [one, two] };
+        let zeros = ([input.zero_point, second.zero_point], output.zero_point);
+        let [first, next, shift] = [0, 1, 2].map(|i| operator.parameters[i]);
+        match operator.kind {
+            Kind::Add => elementwise::add(([first, next], shift as u32), zeros, operator.clamp(), inputs, to),
+            Kind::Mul => {
+                let by = Multiplier { factor: first, shift: next as i8 };
+                elementwise::mul(by, zeros, operator.clamp(), inputs, to);
+            }
+            _ => {
+                let block = |tensor: &Tensor| tensor.dims.iter().skip(operator.at(0)).product();
+                layout::concat([block(input), block(&second)], inputs, to);
+            }
+        }
+        Some(())
+    }
+}
