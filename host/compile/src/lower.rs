@@ -1,0 +1,560 @@
+//! From a graph to integer operators: node by node, numbers are kept as what they were made of until something quantizes them.
+
+use crate::constant::{Constant, ElementType};
+use crate::graph::{Graph, Input, Node};
+use crate::value::{ALL, Body, Clamp, Layout, Operator, Quant, Real, RealSums, Sums, Tensor, Value, Window};
+use crate::{CompileError, Edges, Unsupported};
+use boardproof_micro::{Dtype, Kind, Multiplier};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// What a graph becomes.
+#[derive(Debug, Default)]
+pub struct Program {
+    pub tensors: Vec<Tensor>,
+    pub operators: Vec<Operator>,
+    pub inputs: Vec<usize>,
+    pub outputs: Vec<usize>,
+}
+
+/// Scale and zero point of a quantization, the latter of values from -128 to 127.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Steps {
+    pub scale: f64,
+    pub zero_point: i32,
+}
+
+/// Why something cannot be lowered.
+pub type Why = String;
+
+/// A graph that is being lowered.
+pub struct Lowering<'g> {
+    pub graph: &'g Graph,
+    pub program: Program,
+    pub values: BTreeMap<String, Value>,
+    edges: Edges,
+    /// Inputs whose values are quantized: with what.
+    quantized: BTreeMap<usize, (Steps, usize)>,
+    /// Tensors that were put into another order, by theirs.
+    images: BTreeMap<usize, usize>,
+}
+
+/// Lowers a graph.
+pub fn lower(graph: &Graph, edges: Edges) -> Result<Program, CompileError> {
+    let values = graph.constants.iter().map(|(n, c)| (n.clone(), Value::Constant(Rc::new(c.clone()))));
+    let mut lowering = Lowering {
+        graph,
+        program: Program::default(),
+        values: values.collect(),
+        edges,
+        quantized: BTreeMap::new(),
+        images: BTreeMap::new(),
+    };
+    for (i, input) in graph.inputs.iter().enumerate() {
+        let value = lowering.input(i, input);
+        lowering.values.insert(input.name.clone(), value);
+    }
+    let mut refused: Vec<Unsupported> = graph.nodes.iter().filter_map(unknown).collect();
+    if !refused.is_empty() {
+        return Err(CompileError::Unsupported(refused));
+    }
+    for node in &graph.nodes {
+        let made = lowering.node(node).unwrap_or_else(|reason| {
+            refused.push(Unsupported { operator: node.op.clone(), node: node.name.clone(), reason });
+            vec![Value::Refused; node.outputs.len()]
+        });
+        let named = node.outputs.iter().cloned().zip(made);
+        lowering.values.extend(named.filter(|(name, _)| !name.is_empty()));
+    }
+    for name in &graph.outputs {
+        if let Err(reason) = lowering.output(name) {
+            let maker = graph.nodes.iter().find(|n| n.outputs.contains(name));
+            let (operator, node) = maker.map_or(("output".into(), name.clone()), |n| (n.op.clone(), n.name.clone()));
+            refused.push(Unsupported { operator, node, reason });
+        }
+    }
+    if refused.is_empty() { Ok(lowering.program) } else { Err(CompileError::Unsupported(refused)) }
+}
+
+/// A node that nothing here knows, whatever stands before it.
+fn unknown(node: &Node) -> Option<Unsupported> {
+    let reason = "it is none of the operators that a microcontroller runs (docs/micro.md lists them)".to_owned();
+    let known = crate::operators::KNOWN.contains(&node.op.as_str());
+    (!known).then(|| Unsupported { operator: node.op.clone(), node: node.name.clone(), reason })
+}
+
+impl Lowering<'_> {
+    fn input(&mut self, index: usize, input: &Input) -> Value {
+        if input.element.is_byte() {
+            // Its quantization stands in the node that reads it; until then one step is worth 1.
+            let zero_point = if input.element == ElementType::U8 { -128 } else { 0 };
+            let tensor = self.tensor(&input.name, Dtype::I8, &input.dims, Steps { scale: 1.0, zero_point });
+            self.program.inputs.push(tensor);
+            return Value::Quant(Quant { tensor, dims: input.dims.clone(), layout: Layout::Plain });
+        }
+        Value::Input(index)
+    }
+
+    pub fn tensor(&mut self, name: &str, dtype: Dtype, dims: &[usize], steps: Steps) -> usize {
+        let (scale, zero_point) = (steps.scale as f32, steps.zero_point);
+        self.program.tensors.push(Tensor { name: name.into(), dtype, dims: dims.to_vec(), scale, zero_point });
+        self.program.tensors.len() - 1
+    }
+
+    pub fn steps(&self, tensor: usize) -> Steps {
+        let tensor = &self.program.tensors[tensor];
+        Steps { scale: f64::from(tensor.scale), zero_point: tensor.zero_point }
+    }
+
+    pub fn push(&mut self, name: &str, kind: Kind, inputs: &[usize], output: usize, body: Body) {
+        let (name, inputs) = (name.to_owned(), inputs.to_vec());
+        self.program.operators.push(Operator { name, kind, inputs, output, body });
+    }
+
+    /// Quantizes an input of numbers: its values become the input of the result, or the result's first operator makes them.
+    pub fn quantize_input(&mut self, index: usize, steps: Steps, name: &str) -> Result<Quant, Why> {
+        let input = &self.graph.inputs[index];
+        let quant = |tensor| Quant { tensor, dims: input.dims.clone(), layout: Layout::Plain };
+        if let Some((known, tensor)) = self.quantized.get(&index) {
+            return match *known == steps {
+                true => Ok(quant(*tensor)),
+                false => Err(format!("input '{}' is quantized in two ways", input.name)),
+            };
+        }
+        let tensor = match self.edges {
+            Edges::HostQuantizes => {
+                let tensor = self.tensor(&input.name, Dtype::I8, &input.dims, steps);
+                self.program.inputs.push(tensor);
+                tensor
+            }
+            Edges::DeviceQuantizes => {
+                let numbers = self.tensor(&input.name, Dtype::F32, &input.dims, Steps { scale: 1.0, zero_point: 0 });
+                self.program.inputs.push(numbers);
+                let tensor = self.tensor(name, Dtype::I8, &input.dims, steps);
+                self.push(name, Kind::Quantize, &[numbers], tensor, Body::Numbers([0; 4], ALL));
+                tensor
+            }
+        };
+        self.quantized.insert(index, (steps, tensor));
+        Ok(quant(tensor))
+    }
+
+    /// The same values with channels last, in memory.
+    pub fn image(&mut self, of: &Quant) -> Result<Quant, Why> {
+        let (channels, height, width) = as_image(&of.dims)?;
+        let image = |tensor| Quant { tensor, dims: of.dims.clone(), layout: Layout::Image };
+        match of.layout {
+            Layout::Image => return Ok(of.clone()),
+            Layout::Flat { .. } => return Err("a flattened image cannot be an image again".into()),
+            Layout::Plain => {}
+        }
+        if let Some(known) = self.images.get(&of.tensor) {
+            return Ok(image(*known));
+        }
+        if channels == 1 || height * width == 1 {
+            // The same order of elements.
+            self.program.tensors[of.tensor].dims = vec![height, width, channels];
+            return Ok(image(of.tensor));
+        }
+        let (name, steps) = (format!("{} channels last", self.program.tensors[of.tensor].name), self.steps(of.tensor));
+        let from = self.program.tensors[of.tensor].dims.clone();
+        let order: Vec<i32> = if from.len() == 2 { vec![1, 0, 2, 3] } else { vec![1, 2, 0, 3] };
+        let dims: Vec<usize> = if from.len() == 2 { vec![width, channels] } else { vec![height, width, channels] };
+        let tensor = self.tensor(&name, Dtype::I8, &dims, steps);
+        let order = [order[0], order[1], order[2], order[3]];
+        self.push(&name, Kind::Transpose, &[of.tensor], tensor, Body::Numbers(order, ALL));
+        self.images.insert(of.tensor, tensor);
+        Ok(image(tensor))
+    }
+
+    /// The same values in the order of the ONNX model, in memory.
+    pub fn plain(&mut self, of: &Quant) -> Result<Quant, Why> {
+        let (channels, pixels) = match of.layout {
+            Layout::Plain => return Ok(of.clone()),
+            Layout::Flat { channels, pixels } => (channels, pixels),
+            Layout::Image => {
+                let (channels, height, width) = as_image(&of.dims)?;
+                (channels, height * width)
+            }
+        };
+        let plain = |tensor| Quant { tensor, dims: of.dims.clone(), layout: Layout::Plain };
+        if channels == 1 || pixels == 1 {
+            return Ok(plain(of.tensor));
+        }
+        let steps = self.steps(of.tensor);
+        let name = format!("{} channels first", self.program.tensors[of.tensor].name);
+        // As rows of pixels first: two dimensions say it all.
+        let rows = self.tensor(&name, Dtype::I8, &[pixels, channels], steps);
+        self.push(&name, Kind::Copy, &[of.tensor], rows, Body::Numbers([0; 4], ALL));
+        let tensor = self.tensor(&name, Dtype::I8, &[channels, pixels], steps);
+        self.push(&name, Kind::Transpose, &[rows], tensor, Body::Numbers([1, 0, 2, 3], ALL));
+        Ok(plain(tensor))
+    }
+
+    /// Works numbers out and makes 8-bit values of them.
+    pub fn quantize(&mut self, real: &Real, steps: Steps, node: &str, name: &str) -> Result<Quant, Why> {
+        match real {
+            Real::Of(of) if self.steps(of.tensor) == steps => Ok(of.clone()),
+            Real::Of(of) => {
+                let own = self.steps(of.tensor);
+                let table: Vec<f64> = (-128..=127).map(|q| f64::from(q - own.zero_point) * own.scale).collect();
+                self.table(of, &table, steps, node, name)
+            }
+            Real::Function { of, table } => self.table(of, table, steps, node, name),
+            Real::Sums(sums) => self.sums(sums, steps, node, name),
+            Real::Affine { of, factors, offsets, ends } => {
+                let sums = self.affine(of, factors, offsets, *ends)?;
+                self.sums(&sums, steps, node, name)
+            }
+            Real::Both { kind, of, ends } => self.both(*kind, of, steps, clamp_of(*ends, steps), (node, name)),
+            Real::Pool { kind, of, window, dims, ends } => {
+                let clamp = clamp_of(*ends, steps);
+                let pool = Pool { kind: *kind, window: *window, dims: dims.clone(), clamp };
+                self.pool(&pool, of, steps, (node, name))
+            }
+            Real::Softmax(of) => self.softmax(of, steps, node, name),
+            Real::Concat { of, axis } => self.concat(of, *axis, steps, (node, name)),
+            Real::Pad { of, before, dims } => self.pad(of, before, dims, steps, (node, name)),
+        }
+    }
+
+    fn table(&mut self, of: &Quant, numbers: &[f64], steps: Steps, node: &str, name: &str) -> Result<Quant, Why> {
+        let mut table = Box::new([0_i8; 256]);
+        for (value, number) in table.iter_mut().zip(numbers) {
+            // In f32, as the model would have it.
+            *value = boardproof_micro::quantize(*number as f32, steps.scale as f32, steps.zero_point);
+        }
+        let dims = self.program.tensors[of.tensor].dims.clone();
+        let tensor = self.tensor(name, Dtype::I8, &dims, steps);
+        self.push(node, Kind::Table, &[of.tensor], tensor, Body::Table(table));
+        Ok(Quant { tensor, ..of.clone() })
+    }
+
+    /// A number per channel times the value, and one more: a depthwise convolution with a window of one.
+    fn affine(&mut self, of: &Quant, factors: &[f64], offsets: &[f64], ends: (f64, f64)) -> Result<Rc<RealSums>, Why> {
+        let of = if of.dims.len() == 1 { of.clone() } else { self.image(of)? };
+        let own = self.steps(of.tensor);
+        // One step of the sum is a fraction of a step of the output, so that the offset is not rounded to whole ones.
+        let weights: Vec<i32> = factors.iter().map(|f| if *f < 0.0 { -AFFINE } else { AFFINE }).collect();
+        let steps: Vec<f64> = factors.iter().map(|f| own.scale * f.abs().max(1e-30) / f64::from(AFFINE)).collect();
+        Ok(Rc::new(RealSums {
+            kind: Kind::DepthwiseConv2d,
+            weights,
+            steps,
+            biases: offsets.to_vec(),
+            window: Window::ONE,
+            dims: of.dims.clone(),
+            layout: of.layout,
+            ends,
+            of,
+        }))
+    }
+
+    fn sums(&mut self, sums: &RealSums, steps: Steps, node: &str, name: &str) -> Result<Quant, Why> {
+        let input = self.steps(sums.of.tensor);
+        let row = sums.weights.len() / sums.steps.len().max(1);
+        let narrow = |w: &i32| {
+            i8::try_from(*w).map_err(|_| format!("a weight of {w} without its zero point has no place in 8 bit"))
+        };
+        let weights: Vec<i8> = sums.weights.iter().map(narrow).collect::<Result<_, _>>()?;
+        let mut biases = Vec::new();
+        let mut multipliers = Vec::new();
+        for (channel, (step, bias)) in sums.steps.iter().zip(&sums.biases).enumerate() {
+            let folded: i64 = sums.weights[channel * row..(channel + 1) * row].iter().map(|w| i64::from(*w)).sum();
+            let whole = (bias / step).round() - (folded * i64::from(input.zero_point)) as f64;
+            if !(whole.abs() <= BIAS_MAX) {
+                return Err(format!(
+                    "the bias {bias} of channel {channel} is {whole:.0} steps of its sum, which have no place"
+                ));
+            }
+            biases.push(whole as i32);
+            let by = Multiplier::from_real(step / steps.scale);
+            multipliers.push(by.ok_or_else(|| format!("the scale of channel {channel} cannot be: {step}"))?);
+        }
+        let clamp = clamp_of(sums.ends, steps);
+        let dims = self.stored(&sums.dims, sums.layout)?;
+        let tensor = self.tensor(name, Dtype::I8, &dims, steps);
+        let body = Body::Sums(Sums { weights, biases, multipliers, window: sums.window, clamp });
+        self.push(node, sums.kind, &[sums.of.tensor], tensor, body);
+        Ok(Quant { tensor, dims: sums.dims.clone(), layout: sums.layout })
+    }
+
+    /// Dimensions in memory.
+    fn stored(&self, dims: &[usize], layout: Layout) -> Result<Vec<usize>, Why> {
+        Ok(match layout {
+            Layout::Plain => dims.to_vec(),
+            Layout::Flat { channels, pixels } => vec![pixels, channels],
+            Layout::Image => {
+                let (channels, height, width) = as_image(dims)?;
+                vec![height, width, channels]
+            }
+        })
+    }
+
+    /// Two tensors in one order in memory.
+    fn alike(&mut self, of: &[Quant]) -> Result<Vec<Quant>, Why> {
+        if of.iter().all(|q| q.layout == of[0].layout) {
+            return Ok(of.to_vec());
+        }
+        if of.iter().any(|q| q.layout == Layout::Image) && of.iter().all(|q| as_image(&q.dims).is_ok()) {
+            return of.iter().map(|q| self.image(q)).collect();
+        }
+        of.iter().map(|q| self.plain(q)).collect()
+    }
+
+    fn both(
+        &mut self,
+        kind: Kind,
+        of: &[Quant; 2],
+        to: Steps,
+        clamp: Clamp,
+        names: (&str, &str),
+    ) -> Result<Quant, Why> {
+        if of[0].dims != of[1].dims {
+            return Err(format!("shapes {:?} and {:?} differ", of[0].dims, of[1].dims));
+        }
+        let alike = self.alike(of)?;
+        let [one, two] = [self.steps(alike[0].tensor), self.steps(alike[1].tensor)];
+        let numbers = if kind == Kind::Add {
+            sum_factors(one.scale / to.scale, two.scale / to.scale)?
+        } else {
+            let by = Multiplier::from_real(one.scale * two.scale / to.scale).ok_or("the scales cannot be")?;
+            [by.factor, by.shift.into(), 0, 0]
+        };
+        let dims = self.program.tensors[alike[0].tensor].dims.clone();
+        // Both are one block of memory; an image that lies there as another shape has the same order.
+        if self.program.tensors[alike[1].tensor].dims != dims {
+            return Err("the two tensors lie in memory in different shapes".into());
+        }
+        let tensor = self.tensor(names.1, Dtype::I8, &dims, to);
+        self.push(names.0, kind, &[alike[0].tensor, alike[1].tensor], tensor, Body::Numbers(numbers, clamp));
+        Ok(Quant { tensor, ..alike[0].clone() })
+    }
+
+    fn pool(&mut self, pool: &Pool, of: &Quant, to: Steps, (node, name): (&str, &str)) -> Result<Quant, Why> {
+        let own = self.steps(of.tensor);
+        let image = self.image(of)?;
+        let (channels, height, width) = as_image(&of.dims)?;
+        let by = |count: usize| {
+            Multiplier::from_real(own.scale / to.scale / count as f64).ok_or_else(|| "the scales cannot be".to_owned())
+        };
+        if pool.kind == Kind::GlobalAveragePool {
+            let by = by(height * width)?;
+            let layout = if pool.dims.len() == 1 { Layout::Plain } else { Layout::Image };
+            let dims = if pool.dims.len() == 1 { vec![channels] } else { vec![1, 1, channels] };
+            let tensor = self.tensor(name, Dtype::I8, &dims, to);
+            let numbers = Body::Numbers([by.factor, by.shift.into(), 0, 0], pool.clamp);
+            self.push(node, pool.kind, &[image.tensor], tensor, numbers);
+            return Ok(Quant { tensor, dims: pool.dims.clone(), layout });
+        }
+        let (_, height, width) = as_image(&pool.dims)?;
+        // The largest value needs no arithmetic: another scale, or an end, is looked up behind it.
+        let looked_up = pool.kind == Kind::MaxPool && (own != to || pool.clamp != ALL);
+        let steps = if pool.kind == Kind::MaxPool { own } else { to };
+        let tensor = self.tensor(name, Dtype::I8, &[height, width, channels], steps);
+        let taps = pool.window.kernel.0 * pool.window.kernel.1;
+        let by_count =
+            if pool.kind == Kind::AveragePool { (1..=taps).map(by).collect::<Result<_, _>>()? } else { Vec::new() };
+        let body = Body::Pool { window: pool.window, by_count, clamp: pool.clamp };
+        self.push(node, pool.kind, &[image.tensor], tensor, body);
+        let pooled = Quant { tensor, dims: pool.dims.clone(), layout: Layout::Image };
+        if !looked_up {
+            return Ok(pooled);
+        }
+        let ends = (number_of(pool.clamp.0, to), number_of(pool.clamp.1, to));
+        let numbers: Vec<f64> = (-128..=127).map(|q| number_of(q, own).clamp(ends.0, ends.1)).collect();
+        self.table(&pooled, &numbers, to, node, name)
+    }
+
+    fn softmax(&mut self, of: &Quant, to: Steps, node: &str, name: &str) -> Result<Quant, Why> {
+        let of = self.plain(of)?;
+        let own = self.steps(of.tensor);
+        let exponentials = (0..256).map(|i| ((own.scale * f64::from(i - 255)).exp() * 8_388_608.0).round() as i32);
+        let inverse = (65_536.0 / to.scale).round();
+        if !(1.0..=2_147_483_647.0).contains(&inverse) {
+            return Err(format!("the scale {} of its output cannot be", to.scale));
+        }
+        let body = Body::Softmax { exponentials: exponentials.collect(), inverse: inverse as i32 };
+        self.program.tensors[of.tensor].dims.clone_from(&of.dims);
+        let tensor = self.tensor(name, Dtype::I8, &of.dims, to);
+        self.push(node, Kind::Softmax, &[of.tensor], tensor, body);
+        Ok(Quant { tensor, ..of })
+    }
+
+    fn concat(&mut self, of: &[Quant], axis: usize, to: Steps, (node, name): (&str, &str)) -> Result<Quant, Why> {
+        let alike = self.alike(of)?;
+        let mut all = Vec::new();
+        for one in &alike {
+            // Each in the steps of the whole first.
+            all.push(self.quantize(&Real::Of(one.clone()), to, node, name)?);
+        }
+        let along = match (alike[0].layout, axis, alike[0].dims.len()) {
+            (Layout::Image, 0, _) => 2,
+            (Layout::Image, 1, 3) => 0,
+            (Layout::Image, _, _) => 1,
+            (Layout::Plain, axis, _) => axis,
+            (Layout::Flat { .. }, ..) => return Err("flattened images cannot be put together".into()),
+        };
+        let mut rest = all.into_iter();
+        let mut whole = rest.next().ok_or("it has no inputs")?;
+        for next in rest {
+            let mut dims = self.program.tensors[whole.tensor].dims.clone();
+            let more = self.program.tensors[next.tensor].dims.clone();
+            if dims.len() != more.len() || along >= dims.len() {
+                return Err("its inputs lie in memory in different shapes".into());
+            }
+            dims[along] += more[along];
+            let tensor = self.tensor(name, Dtype::I8, &dims, to);
+            self.push(
+                node,
+                Kind::Concat,
+                &[whole.tensor, next.tensor],
+                tensor,
+                Body::Numbers([along as i32, 0, 0, 0], ALL),
+            );
+            let mut onnx = whole.dims.clone();
+            onnx[axis] += next.dims[axis];
+            whole = Quant { tensor, dims: onnx, layout: whole.layout };
+        }
+        Ok(whole)
+    }
+
+    fn pad(
+        &mut self,
+        of: &Quant,
+        before: &[usize],
+        dims: &[usize],
+        to: Steps,
+        (node, name): (&str, &str),
+    ) -> Result<Quant, Why> {
+        let own = self.steps(of.tensor);
+        let stored = self.stored(dims, of.layout)?;
+        let before = match (of.layout, before) {
+            (Layout::Image, [c, h, w]) => vec![*h, *w, *c],
+            (Layout::Image, [c, w]) => vec![0, *w, *c],
+            (Layout::Plain, before) => before.to_vec(),
+            _ => return Err("a flattened image cannot be padded".into()),
+        };
+        let tensor = self.tensor(name, Dtype::I8, &stored, own);
+        let numbers = std::array::from_fn(|i| before.get(i).copied().unwrap_or(0) as i32);
+        self.push(node, Kind::Pad, &[of.tensor], tensor, Body::Numbers(numbers, ALL));
+        let padded = Quant { tensor, dims: dims.to_vec(), layout: of.layout };
+        self.quantize(&Real::Of(padded), to, node, name)
+    }
+
+    /// Gives the result an output: numbers, or the values as they are where the model says so.
+    fn output(&mut self, name: &str) -> Result<(), Why> {
+        let value = self.values.get(name).cloned().ok_or("nothing makes it")?;
+        let numbers = Steps { scale: 1.0, zero_point: 0 };
+        let (quant, add) = match value {
+            Value::Refused => return Ok(()),
+            Value::Quant(quant) => {
+                let quant = self.plain(&quant)?;
+                let dims = quant.dims.clone();
+                let steps = self.steps(quant.tensor);
+                let tensor = self.tensor(name, Dtype::I8, &dims, steps);
+                self.push(name, Kind::Copy, &[quant.tensor], tensor, Body::Numbers([0; 4], ALL));
+                self.program.outputs.push(tensor);
+                return Ok(());
+            }
+            Value::Real(Real::Of(quant)) => (quant, None),
+            Value::Real(Real::Affine { of, factors, offsets, ends })
+                if factors.iter().all(|f| *f == 1.0) && ends == crate::value::ENDS && of.dims.len() == 1 =>
+            {
+                (of, Some(offsets.iter().map(|o| *o as f32).collect()))
+            }
+            Value::Real(real @ (Real::Softmax(_) | Real::Function { .. })) => {
+                let steps = own_steps(&real);
+                (self.quantize(&real, steps, name, &format!("{name} quantized"))?, None)
+            }
+            Value::Real(_) => return Err("its numbers are an output and nothing quantizes them".into()),
+            Value::Input(_) | Value::Constant(_) | Value::Weights(_) => {
+                return Err("an output is made of no operator".into());
+            }
+        };
+        let quant = self.plain(&quant)?;
+        let tensor = self.tensor(name, Dtype::F32, &quant.dims, numbers);
+        self.push(name, Kind::Dequantize, &[quant.tensor], tensor, Body::Add(add));
+        self.program.outputs.push(tensor);
+        Ok(())
+    }
+
+    fn node(&mut self, node: &Node) -> Result<Vec<Value>, Why> {
+        let refused = |name: &String| matches!(self.values.get(name), Some(Value::Refused));
+        if node.inputs.iter().any(refused) {
+            return Ok(vec![Value::Refused; node.outputs.len()]);
+        }
+        if node.op == "Constant" {
+            let constant = node.constant().ok_or("it has no value that is read here")?.map_err(|e| e.to_string())?;
+            return Ok(vec![Value::Constant(Rc::new(constant))]);
+        }
+        crate::operators::lower(self, node).map(|value| vec![value])
+    }
+
+    /// A constant input.
+    pub fn constant(&self, node: &Node, index: usize) -> Option<Rc<Constant>> {
+        match self.values.get(node.inputs.get(index)?) {
+            Some(Value::Constant(constant)) => Some(constant.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// A pool without what it is of.
+struct Pool {
+    kind: Kind,
+    window: Window,
+    dims: Vec<usize>,
+    clamp: Clamp,
+}
+
+/// Weight of a channel that is only scaled: large, so that its offset is fine.
+const AFFINE: i32 = 64;
+/// Largest bias, as the format has it.
+const BIAS_MAX: f64 = 1_073_741_824.0;
+
+/// Channels, height and width of an ONNX image without the sample.
+pub fn as_image(dims: &[usize]) -> Result<(usize, usize, usize), Why> {
+    match dims {
+        [c] => Ok((*c, 1, 1)),
+        [c, w] => Ok((*c, 1, *w)),
+        [c, h, w] => Ok((*c, *h, *w)),
+        _ => Err(format!("shape {dims:?} is no image: expected channels, height and width")),
+    }
+}
+
+fn number_of(value: i32, steps: Steps) -> f64 {
+    f64::from(value - steps.zero_point) * steps.scale
+}
+
+/// Values between which the numbers between two ends lie.
+pub fn clamp_of((low, high): (f64, f64), steps: Steps) -> Clamp {
+    let value = |number: f64, end: i32| match number.is_finite() {
+        true => i32::from(boardproof_micro::quantize(number as f32, steps.scale as f32, steps.zero_point)),
+        false => end,
+    };
+    (value(low, -128), value(high, 127))
+}
+
+/// Factors and shift of a sum: as large as the format allows.
+fn sum_factors(one: f64, two: f64) -> Result<[i32; 4], Why> {
+    let largest = one.abs().max(two.abs());
+    if !(largest > 0.0 && largest < 4_194_304.0) {
+        return Err(format!("scales of {one} and {two} of the output's cannot be added"));
+    }
+    let shift = (0..=30).rev().find(|shift| largest * 2_f64.powi(*shift) < 4_194_303.0).unwrap_or(0);
+    if shift == 0 {
+        return Err(format!("a scale of {largest} of the output's cannot be added"));
+    }
+    let factor = |real: f64| (real * 2_f64.powi(shift)).round() as i32;
+    Ok([factor(one), factor(two), shift, 0])
+}
+
+/// Steps for an output that the model leaves in numbers: shares have 256, anything else the range of its table.
+fn own_steps(real: &Real) -> Steps {
+    let Real::Function { table, .. } = real else { return Steps { scale: 1.0 / 256.0, zero_point: -128 } };
+    let low = table.iter().copied().fold(0.0, f64::min);
+    let high = table.iter().copied().fold(0.0, f64::max);
+    let scale = f64::from(((high - low) / 255.0).max(1e-30) as f32);
+    Steps { scale, zero_point: (-128.0 - low / scale).round() as i32 }
+}
