@@ -259,10 +259,12 @@ pub enum RunFailure {
 /// Names of the engines in this build.
 #[must_use]
 pub fn engine_names() -> &'static [&'static str] {
-    #[cfg(feature = "tract")]
-    return &["tract"];
-    #[cfg(not(feature = "tract"))]
-    return &[];
+    &[
+        #[cfg(feature = "tract")]
+        "tract",
+        #[cfg(feature = "micro")]
+        "micro",
+    ]
 }
 
 /// The engine with this name, when this build has it.
@@ -271,6 +273,8 @@ pub fn engine_by_name(name: &str) -> Option<Box<dyn Engine>> {
     match name {
         #[cfg(feature = "tract")]
         "tract" => Some(Box::new(crate::tract::TractEngine)),
+        #[cfg(feature = "micro")]
+        "micro" => Some(Box::new(crate::micro::MicroEngine)),
         _ => None,
     }
 }

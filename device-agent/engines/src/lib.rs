@@ -4,6 +4,8 @@
 //! comparing an engine with itself. Refuses to: open files, read clocks for a measurement, print, or decide whether a number is good.
 
 mod engine;
+#[cfg(feature = "micro-values")]
+mod micro;
 mod preprocess;
 mod self_check;
 mod tensor;
@@ -14,6 +16,10 @@ pub use engine::{
     Dim, Engine, LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts, engine_by_name,
     engine_names,
 };
+#[cfg(feature = "micro")]
+pub use micro::MicroEngine;
+#[cfg(feature = "micro-values")]
+pub use micro::values;
 pub use preprocess::Preprocess;
 pub use self_check::{Parting, SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};
 pub use tensor::{DType, Tensor, TensorError, TensorView};

@@ -10,12 +10,25 @@ use boardproof_micro::{Kind, Model, scratch_bytes};
 /// What a compiled model is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// Inputs as the ONNX model declares them, in its order.
+    pub inputs: Vec<InputReport>,
     /// Operators in order: name of the node, kind, multiply-accumulate steps.
     pub operators: Vec<(String, &'static str, u64)>,
     /// Bytes of the arena.
     pub arena_bytes: usize,
     /// Fewest bytes of any arena for these operators.
     pub arena_bytes_least: usize,
+}
+
+/// An input of the ONNX model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputReport {
+    /// Its name.
+    pub name: String,
+    /// Element type as safetensors names it (`F32`, `U8`, `I8`).
+    pub dtype: String,
+    /// Shape without the sample.
+    pub dims: Vec<usize>,
 }
 
 impl Report {
@@ -59,7 +72,7 @@ pub fn emit(program: &Program) -> Result<Compiled, CompileError> {
     let bytes = writer.finish(inputs, outputs, arena_bytes);
     let model = Model::check(&bytes).map_err(CompileError::Invalid)?;
     let operators = model.operators().map(|o| (model.operator_name(&o).to_owned(), o.kind.name(), model.macs(&o)));
-    let report = Report { operators: operators.collect(), arena_bytes, arena_bytes_least: least(&blocks) };
+    let report = Report { inputs: Vec::new(), operators: operators.collect(), arena_bytes, arena_bytes_least: least(&blocks) };
     Ok(Compiled { bytes, report })
 }
 

@@ -21,6 +21,12 @@ pub struct Input {
     pub dims: Vec<usize>,
 }
 
+impl Input {
+    pub fn report(&self) -> crate::InputReport {
+        crate::InputReport { name: self.name.clone(), dtype: format!("{:?}", self.element), dims: self.dims.clone() }
+    }
+}
+
 /// A node.
 pub struct Node {
     pub op: String,

@@ -14,7 +14,7 @@ mod onnx;
 mod operators;
 mod value;
 
-pub use emit::Report;
+pub use emit::{InputReport, Report};
 
 use boardproof_micro::Model;
 
@@ -85,7 +85,8 @@ fn in_words(all: &[Unsupported]) -> String {
 pub fn compile(onnx: &[u8], edges: Edges) -> Result<Compiled, CompileError> {
     let graph = graph::read(onnx)?;
     let program = lower::lower(&graph, edges)?;
-    let compiled = emit::emit(&program)?;
+    let mut compiled = emit::emit(&program)?;
     Model::check(&compiled.bytes).map_err(CompileError::Invalid)?;
+    compiled.report.inputs = graph.inputs.iter().map(graph::Input::report).collect();
     Ok(compiled)
 }

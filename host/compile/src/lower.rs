@@ -33,6 +33,8 @@ pub struct Lowering<'g> {
     pub program: Program,
     pub values: BTreeMap<String, Value>,
     edges: Edges,
+    /// Number of the tensor of each input that is one of the result.
+    inputs: BTreeMap<usize, usize>,
     /// Inputs whose values are quantized: with what.
     quantized: BTreeMap<usize, (Steps, usize)>,
     /// Tensors that were put into another order, by theirs.
@@ -47,6 +49,7 @@ pub fn lower(graph: &Graph, edges: Edges) -> Result<Program, CompileError> {
         program: Program::default(),
         values: values.collect(),
         edges,
+        inputs: BTreeMap::new(),
         quantized: BTreeMap::new(),
         images: BTreeMap::new(),
     };
@@ -73,7 +76,11 @@ pub fn lower(graph: &Graph, edges: Edges) -> Result<Program, CompileError> {
             refused.push(Unsupported { operator, node, reason });
         }
     }
-    if refused.is_empty() { Ok(lowering.program) } else { Err(CompileError::Unsupported(refused)) }
+    if !refused.is_empty() {
+        return Err(CompileError::Unsupported(refused));
+    }
+    lowering.order_inputs()?;
+    Ok(lowering.program)
 }
 
 /// A node that nothing here knows, whatever stands before it.
@@ -89,10 +96,25 @@ impl Lowering<'_> {
             // Its quantization stands in the node that reads it; until then one step is worth 1.
             let zero_point = if input.element == ElementType::U8 { -128 } else { 0 };
             let tensor = self.tensor(&input.name, Dtype::I8, &input.dims, Steps { scale: 1.0, zero_point });
-            self.program.inputs.push(tensor);
+            self.add_input(index, tensor);
             return Value::Quant(Quant { tensor, dims: input.dims.clone(), layout: Layout::Plain });
         }
         Value::Input(index)
+    }
+
+    fn add_input(&mut self, index: usize, tensor: usize) {
+        self.program.inputs.push(tensor);
+        self.inputs.insert(index, tensor);
+    }
+
+    /// Inputs stand in the order of the ONNX model, all of them: who feeds it goes by that.
+    fn order_inputs(&mut self) -> Result<(), CompileError> {
+        let found = self.graph.inputs.iter().enumerate().map(|(i, input)| {
+            let unused = || CompileError::Malformed(format!("nothing uses input '{}'", input.name));
+            self.inputs.get(&i).copied().ok_or_else(unused)
+        });
+        self.program.inputs = found.collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     pub fn tensor(&mut self, name: &str, dtype: Dtype, dims: &[usize], steps: Steps) -> usize {
@@ -124,12 +146,12 @@ impl Lowering<'_> {
         let tensor = match self.edges {
             Edges::HostQuantizes => {
                 let tensor = self.tensor(&input.name, Dtype::I8, &input.dims, steps);
-                self.program.inputs.push(tensor);
+                self.add_input(index, tensor);
                 tensor
             }
             Edges::DeviceQuantizes => {
                 let numbers = self.tensor(&input.name, Dtype::F32, &input.dims, Steps { scale: 1.0, zero_point: 0 });
-                self.program.inputs.push(numbers);
+                self.add_input(index, numbers);
                 let tensor = self.tensor(name, Dtype::I8, &input.dims, steps);
                 self.push(name, Kind::Quantize, &[numbers], tensor, Body::Numbers([0; 4], ALL));
                 tensor
@@ -262,7 +284,7 @@ impl Lowering<'_> {
         for (channel, (step, bias)) in sums.steps.iter().zip(&sums.biases).enumerate() {
             let folded: i64 = sums.weights[channel * row..(channel + 1) * row].iter().map(|w| i64::from(*w)).sum();
             let whole = (bias / step).round() - (folded * i64::from(input.zero_point)) as f64;
-            if !(whole.abs() <= BIAS_MAX) {
+            if whole.is_nan() || whole.abs() > BIAS_MAX {
                 return Err(format!(
                     "the bias {bias} of channel {channel} is {whole:.0} steps of its sum, which have no place"
                 ));

@@ -357,7 +357,7 @@ fn gemm(
         many if many.len() == outputs => many.iter().map(|b| b * beta).collect(),
         many => return Err(format!("it has {} biases for {outputs} outputs", many.len())),
     };
-    if !(alpha > 0.0) {
+    if alpha.is_nan() || alpha <= 0.0 {
         return Err(format!("its alpha is {alpha}"));
     }
     Ok(Value::Real(Real::Sums(Rc::new(RealSums {
@@ -558,7 +558,7 @@ fn clip(l: &Lowering<'_>, node: &Node) -> Result<Value, Why> {
         numbers(l, node, index).and_then(|v| v.first().copied()).unwrap_or(attribute)
     };
     let (low, high) = (end(1, "min", f64::NEG_INFINITY), end(2, "max", f64::INFINITY));
-    if !(low <= high) {
+    if low.is_nan() || high.is_nan() || low > high {
         return Err(format!("it holds numbers between {low} and {high}"));
     }
     held(real(l, node, 0)?, l, (low, high)).map(Value::Real)

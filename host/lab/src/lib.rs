@@ -10,6 +10,7 @@ mod kill;
 pub mod lease;
 pub mod link;
 pub mod measure;
+pub mod micro;
 pub mod power;
 pub mod reach;
 pub mod reference;

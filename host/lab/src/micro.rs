@@ -1,0 +1,188 @@
+//! What a microcontroller is given in the place of model and evalset: the compiled model, and samples as it reads them.
+//!
+//! Both are files of this machine's cache, named by their content, so that what is on a unit already is not sent again.
+
+use crate::ship::Blob;
+use boardproof_compile::{CompileError, Edges, InputReport, compile};
+use boardproof_engines::{DType, Preprocess, TensorError, TensorView, values};
+use boardproof_micro::{Invalid, Model as CompiledModel};
+use boardproof_record::Digest;
+use boardproof_record::plan::{Model, Variant};
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+
+/// Model and samples, ready to be shipped.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The compiled model.
+    pub model: Blob,
+    /// Samples, one behind the other, each with all inputs.
+    pub samples: Blob,
+}
+
+/// Something that cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// A file cannot be read or kept.
+    #[error("could not {action} {}", path.display())]
+    File {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The model cannot be compiled.
+    #[error("could not compile {} for a microcontroller", path.display())]
+    Compile {
+        /// The model's file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: CompileError,
+    },
+    /// What was compiled is not a model.
+    #[error("could not use the compiled model")]
+    Compiled(#[from] Invalid),
+    /// The evalset is no safetensors file, or lacks a tensor.
+    #[error("could not read samples from {}", path.display())]
+    Evalset {
+        /// The evalset.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: safetensors::SafeTensorError,
+    },
+    /// A tensor of the evalset does not fit the model.
+    #[error("tensor '{tensor}' does not fit input '{input}': expected {expected}, got {found}")]
+    Shape {
+        /// Tensor in the evalset.
+        tensor: String,
+        /// Input of the model.
+        input: String,
+        /// What would fit.
+        expected: String,
+        /// What there is.
+        found: String,
+    },
+    /// Raw values cannot become the input's.
+    #[error("could not make values of input '{input}' of tensor '{tensor}'")]
+    Values {
+        /// Tensor in the evalset.
+        tensor: String,
+        /// Input of the model.
+        input: String,
+        /// Why not.
+        #[source]
+        source: TensorError,
+    },
+}
+
+/// Prepares a variant and the first `count` samples of its evalset. `cache` keeps both.
+pub fn prepare(model: &Model, variant: &Variant, count: u64, cache: &Path) -> Result<Prepared, PrepareError> {
+    let path = PathBuf::from(&variant.file);
+    let onnx = read(&path)?;
+    let compiled =
+        compile(&onnx, Edges::HostQuantizes).map_err(|source| PrepareError::Compile { path: path.clone(), source })?;
+    let parsed = CompiledModel::check(&compiled.bytes)?;
+    let samples = samples(model, &compiled.report.inputs, &parsed, count)?;
+    Ok(Prepared {
+        model: keep("model", &compiled.bytes, cache, "model")?,
+        samples: keep("evalset", &samples, cache, "samples")?,
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, PrepareError> {
+    std::fs::read(path).map_err(|source| PrepareError::File { action: "read", path: path.to_path_buf(), source })
+}
+
+/// Puts bytes into the cache under the name of their content; a file that is whole is left alone.
+fn keep(what: &str, bytes: &[u8], cache: &Path, kind: &str) -> Result<Blob, PrepareError> {
+    let digest = Digest::of(bytes);
+    let folder = cache.join("micro");
+    let path = folder.join(format!("{digest}.{kind}"));
+    let failed = |source| PrepareError::File { action: "keep", path: path.clone(), source };
+    if std::fs::read(&path).ok().is_none_or(|known| known != bytes) {
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        let part = path.with_extension(format!("part-{}", std::process::id()));
+        std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, &path)).map_err(failed)?;
+    }
+    Ok(Blob { what: what.into(), path, digest, program: false })
+}
+
+/// A tensor of the evalset that feeds an input.
+struct Column<'d> {
+    name: String,
+    shape: Vec<usize>,
+    dtype: DType,
+    bytes: &'d [u8],
+    width: usize,
+    preprocess: Option<Preprocess>,
+    declared: DType,
+}
+
+fn samples(
+    model: &Model,
+    inputs: &[InputReport],
+    compiled: &CompiledModel<'_>,
+    count: u64,
+) -> Result<Vec<u8>, PrepareError> {
+    let path = PathBuf::from(&model.evalset.file);
+    let bytes = read(&path)?;
+    let failed = |source| PrepareError::Evalset { path: path.clone(), source };
+    let file = SafeTensors::deserialize(&bytes).map_err(failed)?;
+    let mut columns = Vec::new();
+    for (i, input) in inputs.iter().enumerate() {
+        let at = model.inputs.iter().position(|spec| spec.name == input.name).unwrap_or(i);
+        let name = model.evalset.inputs.get(at).or(model.evalset.inputs.get(i)).cloned().unwrap_or_default();
+        let preprocess = model.inputs.get(at).and_then(|spec| spec.preprocess.as_ref()).map(preprocess_of);
+        columns.push(column(input, name, preprocess, file.tensors(), count)?);
+    }
+    let mut out = Vec::new();
+    for sample in 0..count as usize {
+        for (i, column) in columns.iter().enumerate() {
+            let raw = &column.bytes[sample * column.width..(sample + 1) * column.width];
+            let wrong =
+                |source| PrepareError::Values { tensor: column.name.clone(), input: inputs[i].name.clone(), source };
+            let view = TensorView::new(column.dtype, &column.shape, raw).map_err(wrong)?;
+            let made = values(view, column.preprocess.as_ref(), column.declared, &compiled.input(i)).map_err(wrong)?;
+            out.extend(made);
+        }
+    }
+    Ok(out)
+}
+
+fn column<'d>(
+    input: &InputReport,
+    name: String,
+    preprocess: Option<Preprocess>,
+    tensors: Vec<(String, safetensors::tensor::TensorView<'d>)>,
+    count: u64,
+) -> Result<Column<'d>, PrepareError> {
+    let found = tensors.into_iter().find(|(known, _)| *known == name).map(|(_, view)| view);
+    let wrong = |expected: String, found: String| PrepareError::Shape {
+        tensor: name.clone(),
+        input: input.name.clone(),
+        expected,
+        found,
+    };
+    let Some(found) = found else { return Err(wrong("a tensor of the evalset".into(), "none of that name".into())) };
+    let shape = found.shape();
+    if shape.get(1..) != Some(&input.dims) || (shape[0] as u64) < count {
+        return Err(wrong(format!("{count} or more of {:?}", input.dims), format!("{shape:?}")));
+    }
+    let dtype = DType::from_name(&format!("{:?}", found.dtype()));
+    let dtype = dtype.ok_or_else(|| wrong("an element type that is read".into(), format!("{:?}", found.dtype())))?;
+    let declared = DType::from_name(&input.dtype);
+    let declared = declared.ok_or_else(|| wrong("F32, U8 or I8".into(), input.dtype.clone()))?;
+    let width = input.dims.iter().product::<usize>() * dtype.size_bytes();
+    let shape = std::iter::once(1).chain(input.dims.iter().copied()).collect();
+    Ok(Column { name: name.clone(), shape, dtype, bytes: found.data(), width, preprocess, declared })
+}
+
+fn preprocess_of(step: &boardproof_record::plan::Preprocess) -> Preprocess {
+    let narrow = |list: &[f64]| list.iter().map(|v| *v as f32).collect();
+    Preprocess { scale: step.scale as f32, mean: narrow(&step.mean), std: narrow(&step.std), channel_axis: 1 }
+}
