@@ -32,5 +32,5 @@ mod number;
 mod tiny;
 
 pub use detect::{Detector, Heard};
-pub use number::{integer, thousandths};
+pub use number::{signed, thousandths, unsigned};
 pub use tiny::{BUFFER_MAX, COMMAND_MAX, Dut, FIRMWARE, Tiny};

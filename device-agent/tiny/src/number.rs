@@ -3,11 +3,11 @@
 /// Digits of the largest `f32`.
 const DIGITS: usize = 39;
 
-/// Writes `value` in decimal, as C's `%d` does.
-pub fn integer(value: i64, out: &mut impl FnMut(&[u8])) {
-    let mut digits = [0; 20];
+/// Writes `value` in decimal, as C's `%u` does. 32 bits: a division of 64 bits is a function of its own on a microcontroller.
+pub fn unsigned(value: u32, out: &mut impl FnMut(&[u8])) {
+    let mut digits = [0; 10];
     let mut first = digits.len();
-    let mut rest = value.unsigned_abs();
+    let mut rest = value;
     loop {
         first -= 1;
         digits[first] = b'0' + (rest % 10) as u8;
@@ -16,10 +16,15 @@ pub fn integer(value: i64, out: &mut impl FnMut(&[u8])) {
             break;
         }
     }
+    out(&digits[first..]);
+}
+
+/// Writes `value` in decimal, as C's `%d` does.
+pub fn signed(value: i32, out: &mut impl FnMut(&[u8])) {
     if value < 0 {
         out(b"-");
     }
-    out(&digits[first..]);
+    unsigned(value.unsigned_abs(), out);
 }
 
 /// Writes `value` with three decimals, as C's `%0.3f` does: the exact value of the `f32`, rounded half to even; `nan`, `inf` and `-inf`
@@ -75,7 +80,7 @@ fn fraction(mantissa: u32, halvings: u32, out: &mut impl FnMut(&[u8])) {
         whole += 1;
         part = 0;
     }
-    integer(i64::from(whole), out);
+    unsigned(whole, out);
     out(&[b'.', b'0' + (part / 100) as u8, b'0' + (part / 10 % 10) as u8, b'0' + (part % 10) as u8]);
 }
 
@@ -128,13 +133,15 @@ mod tests {
 
     #[test]
     fn integers_have_all_their_digits() {
-        for (value, expected) in
-            [(0, "0"), (-7, "-7"), (4_294_967_295, "4294967295"), (i64::MIN, "-9223372036854775808")]
+        for (value, expected) in [(0, "0"), (7, "7"), (-70, "-70"), (i32::MAX, "2147483647"), (i32::MIN, "-2147483648")]
         {
             let mut text = Vec::new();
-            integer(value, &mut |bytes| text.extend_from_slice(bytes));
+            signed(value, &mut |bytes| text.extend_from_slice(bytes));
             assert_eq!(text, expected.as_bytes());
         }
+        let mut text = Vec::new();
+        unsigned(u32::MAX, &mut |bytes| text.extend_from_slice(bytes));
+        assert_eq!(text, b"4294967295");
     }
 
     proptest! {

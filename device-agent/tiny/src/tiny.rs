@@ -1,6 +1,6 @@
 //! The parser of commands and the replies.
 
-use crate::number::{integer, thousandths};
+use crate::number::{signed, thousandths, unsigned};
 
 /// Characters of a command that are kept; what comes after is lost without a word.
 pub const COMMAND_MAX: usize = 80;
@@ -149,15 +149,15 @@ impl Tiny {
             Ok(announced) if announced <= largest => {
                 self.announced = announced;
                 out(b"m-[Expecting ");
-                integer(i64::from(bytes), out);
+                signed(bytes, out);
                 out(b" bytes]\r\n");
             }
             // The one message without `e-` and without a carriage return.
             _ => {
                 out(b"Supplied buffer size ");
-                integer(i64::from(bytes), out);
+                signed(bytes, out);
                 out(b" exceeds maximum of ");
-                integer(largest as i64, out);
+                unsigned(largest as u32, out);
                 out(b"\n");
             }
         }
@@ -249,7 +249,7 @@ fn say(out: &mut impl FnMut(&[u8]), parts: &[&[u8]]) {
 
 fn numbered(text: &[u8], number: u32, out: &mut impl FnMut(&[u8])) {
     out(text);
-    integer(i64::from(number), out);
+    unsigned(number, out);
     out(b"\r\n");
 }
 
