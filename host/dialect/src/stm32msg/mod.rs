@@ -1,0 +1,1 @@
+//! The host side of ST's stm32msg protocol.
