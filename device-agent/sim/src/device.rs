@@ -3,7 +3,7 @@
 use crate::{AffineEngine, Assignment, Engine, Work};
 use boardproof_core::{BlobState, Device, Lease, Refusal, Step};
 use boardproof_protocol::branches::Branches;
-use boardproof_protocol::frame::{STREAM_FRAME_MAX, decode_event, encode_event};
+use boardproof_protocol::frame::{OVERHEAD, STREAM_FRAME_MAX, decode_event, encode_event};
 use boardproof_protocol::{
     Acquire, Begin, Chunk, Coding, DeviceHello, Digest, Ended, Event, Key, RefusalCode, Run, Stream, TextKey,
 };
@@ -20,11 +20,15 @@ pub struct Hardware {
     pub memory_bytes: Option<u64>,
     /// Seconds that its clock counts while one passes: 1 is true, 0.5 makes everything look twice as fast.
     pub clock_rate: f64,
+    /// Largest frame that it takes, and no event of a stream is larger.
+    pub frame_max: usize,
+    /// Highest rate of its line, in bits per second; `None` for a link without one.
+    pub rate_max: Option<u32>,
 }
 
 impl Default for Hardware {
     fn default() -> Self {
-        Self { store_bytes: 1 << 30, memory_bytes: None, clock_rate: 1.0 }
+        Self { store_bytes: 1 << 30, memory_bytes: None, clock_rate: 1.0, frame_max: 2048, rate_max: None }
     }
 }
 
@@ -76,6 +80,8 @@ pub struct SimDevice {
     holder: String,
     jobs: HashMap<u32, Job>,
     boot: u64,
+    /// Rate that was agreed on and that the link has not heard of.
+    rate: Option<u32>,
 }
 
 impl SimDevice {
@@ -95,6 +101,7 @@ impl SimDevice {
             holder: String::new(),
             jobs: HashMap::new(),
             boot: 1,
+            rate: None,
         }
     }
 
@@ -105,6 +112,11 @@ impl SimDevice {
         self.boot += 1;
     }
 
+    /// The rate at which the link goes on once the last answer is sent, if that changes.
+    pub fn take_rate(&mut self) -> Option<u32> {
+        self.rate.take()
+    }
+
     fn free(&self) -> u64 {
         let used: u64 = self.blobs.values().map(|b| b.len() as u64).sum();
         self.hardware.store_bytes.saturating_sub(used)
@@ -113,11 +125,11 @@ impl SimDevice {
 
 impl Job {
     /// Takes what has come since the last look.
-    fn advance(&mut self, clock_rate: f64) {
+    fn advance(&mut self, hardware: &Hardware) {
         let Some(work) = &mut self.work else { return };
         let events = &mut self.events;
         let mut scratch = vec![0; STREAM_FRAME_MAX];
-        let ended = work.advance(&mut |event| told(event, clock_rate, &mut scratch, events));
+        let ended = work.advance(&mut |event| told(event, hardware, &mut scratch, events));
         if ended {
             self.work = None;
         }
@@ -126,9 +138,13 @@ impl Job {
 
 /// Bytes of a stream in one event: small, so that a short answer needs many frames.
 const PIECE: usize = 1024;
+/// Room that an event of a stream needs around its bytes.
+const PIECE_MARGIN: usize = OVERHEAD + 36;
+
 /// Keeps an event as this device tells it: by its own clock, and in its own pieces.
-fn told(event: &Event<'_>, clock_rate: f64, scratch: &mut [u8], events: &mut Vec<Vec<u8>>) {
-    let slowed = |time: u64| (time as f64 * clock_rate) as u64;
+fn told(event: &Event<'_>, hardware: &Hardware, scratch: &mut [u8], events: &mut Vec<Vec<u8>>) {
+    let piece_bytes = PIECE.min(hardware.frame_max.saturating_sub(PIECE_MARGIN)).max(1);
+    let slowed = |time: u64| (time as f64 * hardware.clock_rate) as u64;
     let mut keep = |event: &Event<'_>| {
         let payload = encode_event(event, scratch).expect("what an engine tells has been a frame before");
         events.push(payload.to_vec());
@@ -146,8 +162,8 @@ fn told(event: &Event<'_>, clock_rate: f64, scratch: &mut [u8], events: &mut Vec
             } else {
                 *bytes
             };
-            for (i, piece) in bytes.chunks(PIECE).enumerate() {
-                keep(&Event::Data { stream: *stream, offset: offset + (i * PIECE) as u64, bytes: piece });
+            for (i, piece) in bytes.chunks(piece_bytes).enumerate() {
+                keep(&Event::Data { stream: *stream, offset: offset + (i * piece_bytes) as u64, bytes: piece });
             }
         }
         other => keep(other),
@@ -177,7 +193,7 @@ impl Device for SimDevice {
             memory_bytes: self.hardware.memory_bytes.unwrap_or(1 << 30),
             store_free_bytes: self.free(),
             engines: self.engine.names(),
-            frame_max: 2048,
+            frame_max: self.hardware.frame_max as u32,
             chunk_window: 4,
             boot: self.boot,
         }
@@ -212,7 +228,9 @@ impl Device for SimDevice {
         if self.blobs.contains_key(&begin.digest) {
             return Ok(begin.coded_size);
         }
-        if let Some(upload) = self.upload.as_ref().filter(|u| u.begin.digest == begin.digest) {
+        if let Some(upload) = self.upload.as_mut().filter(|u| u.begin.digest == begin.digest) {
+            // It is resumed by whoever holds the lease now.
+            upload.begin.epoch = begin.epoch;
             return Ok(upload.bytes.len() as u64);
         }
         let free = self.free();
@@ -267,8 +285,7 @@ impl Device for SimDevice {
         if self.jobs.contains_key(&run.job) {
             return Ok(());
         }
-        let clock_rate = self.hardware.clock_rate;
-        self.jobs.values_mut().for_each(|job| job.advance(clock_rate));
+        self.jobs.values_mut().for_each(|job| job.advance(&self.hardware));
         if self.jobs.values().any(|job| job.work.is_some()) {
             return Err(refuse(RefusalCode::Busy, "another job is running", 0));
         }
@@ -290,7 +307,7 @@ impl Device for SimDevice {
             Event::Missing { key: Key::TemperatureMilliC, reason: "a simulation has no temperature" },
             Event::Ended(Ended::Completed),
         ] {
-            told(&event, self.hardware.clock_rate, &mut scratch, &mut known.events);
+            told(&event, &self.hardware, &mut scratch, &mut known.events);
         }
         self.jobs.entry(job).or_insert(known);
         Ok(())
@@ -299,7 +316,7 @@ impl Device for SimDevice {
     fn event(&mut self, job: u32, index: u32) -> Step<'_> {
         let Some(job) = self.jobs.get_mut(&job) else { return Step::Unknown };
         if index as usize >= job.events.len() {
-            job.advance(self.hardware.clock_rate);
+            job.advance(&self.hardware);
         }
         match job.events.get(index as usize).map(|payload| decode_event(payload)) {
             Some(Ok(event)) => Step::Event(event),
@@ -325,6 +342,22 @@ impl Device for SimDevice {
 
     fn reset_session(&mut self) {
         self.jobs.clear();
+    }
+
+    fn upload(&mut self, name: u32) -> Option<(u64, Digest)> {
+        let begin = self.upload.as_ref().map(|upload| upload.begin)?;
+        (begin.digest.upload() == name).then_some((begin.epoch, begin.digest))
+    }
+
+    fn baud(&mut self, rate: u32) -> Result<u32, Refusal<'_>> {
+        match self.hardware.rate_max {
+            Some(max) if rate <= max => {
+                self.rate = Some(rate);
+                Ok(rate)
+            }
+            Some(max) => Err(refuse(RefusalCode::Limit, "this line does not go that fast", u64::from(max))),
+            None => Err(refuse(RefusalCode::Limit, "this link has no rate", 0)),
+        }
     }
 }
 

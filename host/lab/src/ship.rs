@@ -7,7 +7,7 @@ use crate::link::Link;
 use crate::link::client::{Client, ClientError};
 use boardproof_protocol as wire;
 use boardproof_protocol::branches::Branches;
-use boardproof_protocol::{Begin, Chunk, Coding, Reply, Request};
+use boardproof_protocol::{Begin, Coding, RefusalCode, Reply, Request};
 use boardproof_record::Digest;
 use boardproof_record::observation::Shipped;
 use std::collections::VecDeque;
@@ -187,20 +187,22 @@ impl Upload<'_, '_> {
             let renews = !on_the_way.is_empty() && held.is_due();
             while !renews && on_the_way.len() < client.chunk_window() && next < coded.len() {
                 let bytes = &coded[next..(next + client.chunk_bytes()).min(coded.len())];
-                let chunk = Chunk { epoch, digest, offset: next as u64, bytes };
-                on_the_way.push_back(client.post_next(ACTION, &Request::Chunk(chunk))?);
+                let piece = client.piece(epoch, digest, next as u64, bytes);
+                on_the_way.push_back(client.post_next(ACTION, &piece)?);
                 next += bytes.len();
                 *sent += bytes.len() as u64;
             }
             let Some(seq) = on_the_way.pop_front() else { return Ok(()) };
-            match client.answer_to(ACTION, seq, ready)? {
+            let answered = match client.answer_to(ACTION, seq, ready) {
+                Err(ClientError::Refused { code: RefusalCode::Offset, .. }) if failures < client.asks() => Ok(None),
+                answered => answered,
+            };
+            match answered? {
                 Some(taken) => {
                     failures = 0;
                     advanced(taken);
                 }
-                None if failures >= 3 => {
-                    return Err(ClientError::Silent { action: ACTION, waited_s: 60, asked: failures });
-                }
+                None if failures >= client.asks() => return Err(client.silent(ACTION)),
                 None => {
                     // A piece or its answer was lost: everything behind it is of no use. Ask where to go on.
                     failures += 1;

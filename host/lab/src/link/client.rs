@@ -4,9 +4,12 @@
 //! session or an earlier request is stale and dropped.
 
 use super::{Link, LinkError};
-use boardproof_protocol::frame::{Header, OVERHEAD, STREAM_FRAME_MAX, decode_reply, encode_request};
+use boardproof_protocol::frame::{
+    BYTE_FRAME_MAX, Header, MESSAGE_MARGIN, OVERHEAD, STREAM_FRAME_MAX, decode_reply, encode_request,
+};
 use boardproof_protocol::{
-    DeviceHello, Event, HostHello, RefusalCode, Reply, Request, SCHEMA, VERSION_CURRENT, VERSION_MIN,
+    Chunk, DeviceHello, Digest, Event, HostHello, Part, RefusalCode, Reply, Request, SCHEMA, VERSION_CURRENT,
+    VERSION_MIN,
 };
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -155,6 +158,16 @@ impl Default for Patience {
 
 /// Events the host is ready to take per pull.
 const CREDIT: u16 = 32;
+/// The same in time, where a link is slow: a loss costs what came behind it, and until the last has come nothing else is heard.
+const CREDIT_S: u32 = 2;
+/// First version with `Part` and `Baud`.
+const VERSION_NARROW: u16 = 3;
+/// Most that a `Part` needs around its bytes: kind, upload, offset and length, each as long as it can be.
+const PART_MARGIN: usize = 1 + 5 + 10 + 3;
+/// The same of a greeting without its text, and some.
+const HELLO_MARGIN: usize = 40;
+/// Full frames that must get through before a rate is used.
+const PROOF_FRAMES: usize = 4;
 
 /// A session with an agent.
 pub struct Client<L> {
@@ -165,9 +178,15 @@ pub struct Client<L> {
     scratch: Vec<u8>,
     /// Chunks that may be on their way at once: what the device gives credit for.
     chunk_window: usize,
+    /// Every byte counts, and the device knows how to save some.
+    parts: bool,
+    credit: u16,
     interrupted: fn() -> bool,
     nothing_new: Option<Instant>,
 }
+
+/// Furthest that a number may be ahead of another; what is further is behind it.
+const SEQ_AHEAD_MAX: u32 = u32::MAX / 2;
 
 /// Most chunks on their way at once, whatever the device would take: their answers must fit into the queue of a link, or both sides
 /// would wait for each other.
@@ -185,6 +204,8 @@ impl<L: Link> Client<L> {
             patience,
             scratch: vec![0; STREAM_FRAME_MAX],
             chunk_window: 1,
+            parts: false,
+            credit: CREDIT,
             interrupted,
             nothing_new: None,
         }
@@ -195,29 +216,135 @@ impl<L: Link> Client<L> {
         self.link.traffic()
     }
 
-    /// Greets the agent and learns what it is.
+    /// Greets the agent and learns what it is. On a narrow link it is asked in short intervals for as long as a boot may take.
     pub fn hello(&mut self) -> Result<Greeting, ClientError> {
-        let build = concat!("boardproof ", env!("CARGO_PKG_VERSION"));
-        let hello = HostHello {
-            version_min: VERSION_MIN,
-            version_max: VERSION_CURRENT,
-            schema: SCHEMA,
-            build,
-            frame_max: STREAM_FRAME_MAX as u32,
-        };
-        let greeting = self.ask("greet the agent", &Request::Hello(hello), |reply| match reply {
-            Reply::Hello(hello) => Some(Greeting::from(hello)),
-            _ => None,
-        })?;
+        let usual = self.patience;
+        let narrow = self.link.narrow();
+        self.patience = narrow.map_or(usual, |narrow| narrow.greeting);
+        let greeting = self.greet(concat!("boardproof ", env!("CARGO_PKG_VERSION")));
+        self.patience = usual;
+        let greeting = greeting.map_err(|error| self.explained(error))?;
         self.scratch.truncate(greeting.frame_max.max(OVERHEAD));
         // A device that gives no credit at all still takes one chunk and answers it.
         self.chunk_window = usize::from(greeting.chunk_window).clamp(1, CHUNK_WINDOW_MAX);
+        self.parts = narrow.is_some() && greeting.version >= VERSION_NARROW;
+        if let Some(rate) = narrow.and_then(|narrow| narrow.rate) {
+            self.credit = credit_at(rate);
+        }
         Ok(greeting)
+    }
+
+    /// What the link has seen may say more than that nobody answered.
+    fn explained(&self, error: ClientError) -> ClientError {
+        match (error, self.link.silence()) {
+            (ClientError::Silent { action, .. }, Some(source)) => ClientError::Link { action, source },
+            (error, _) => error,
+        }
+    }
+
+    fn greet(&mut self, build: &str) -> Result<Greeting, ClientError> {
+        let frame_max = if self.link.narrow().is_some() { BYTE_FRAME_MAX } else { STREAM_FRAME_MAX } as u32;
+        let (version_min, version_max, schema) = (VERSION_MIN, VERSION_CURRENT, SCHEMA);
+        let hello = HostHello { version_min, version_max, schema, build, frame_max };
+        self.ask("greet the agent", &Request::Hello(hello), |reply| match reply {
+            Reply::Hello(hello) => Some(Greeting::from(hello)),
+            _ => None,
+        })
+    }
+
+    /// Goes on at the first of these rates, in bits per second, at which both sides understand each other; at the rate as it is where
+    /// there is none. Returns the rate in force; `None` for a link without one. That a higher rate fails is no error.
+    pub fn quicken(&mut self, rates: &[u32]) -> Result<Option<u32>, ClientError> {
+        let Some(start) = self.link.narrow().and_then(|narrow| narrow.rate) else { return Ok(None) };
+        if !self.parts {
+            return Ok(Some(start));
+        }
+        for rate in rates.iter().copied().filter(|rate| *rate > start) {
+            if self.goes_at(start, rate)? {
+                self.patience = self.link.patience();
+                self.credit = credit_at(rate);
+                return Ok(Some(rate));
+            }
+        }
+        Ok(Some(start))
+    }
+
+    /// Tries one rate; if that fails, both sides are at the one before.
+    fn goes_at(&mut self, start: u32, rate: u32) -> Result<bool, ClientError> {
+        let asked = self.ask("change the rate", &Request::Baud { rate }, |reply| match reply {
+            Reply::Baud { rate } => Some(*rate),
+            _ => None,
+        });
+        match asked {
+            Ok(theirs) if theirs == rate => {}
+            Ok(theirs) if theirs == start => return Ok(false),
+            // Whether it never heard the question, or its answer was lost and it is at the new rate, is seen there.
+            Ok(_) | Err(ClientError::Silent { .. }) => {}
+            Err(ClientError::Refused { code: RefusalCode::NoSession, .. }) => asked.map(|_| ())?,
+            Err(ClientError::Refused { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        if self.link.set_rate(rate).is_ok() && self.proves_rate()? {
+            return Ok(true);
+        }
+        self.fall_back(start)?;
+        Ok(false)
+    }
+
+    /// Do full frames get through, every one of them at once?
+    fn proves_rate(&mut self) -> Result<bool, ClientError> {
+        let usual = self.patience;
+        let answer = self.link.narrow().map_or(usual, |narrow| narrow.greeting).answer;
+        self.patience = Patience { answer, asks: 1 };
+        let room = self.scratch.len().min(BYTE_FRAME_MAX).saturating_sub(OVERHEAD + HELLO_MARGIN);
+        // Alternating bits and long rows of equal ones: what a receiver at its limit gets wrong.
+        let full: String = "U~@`".chars().cycle().take(room).collect();
+        let heard = (0..PROOF_FRAMES).try_for_each(|_| self.greet(&full).map(|_| ()));
+        self.patience = usual;
+        match heard {
+            Ok(()) => Ok(true),
+            Err(ClientError::Silent { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Back to the rate of the start. A device that understands nothing goes back by itself: what is asked at its old rate until then is
+    /// what it does not understand.
+    fn fall_back(&mut self, start: u32) -> Result<(), ClientError> {
+        let usual = self.patience;
+        let greeting = self.link.narrow().map_or(usual, |narrow| narrow.greeting);
+        // It may have understood some at the new rate; then it can be told.
+        self.patience = Patience { answer: greeting.answer, asks: 1 };
+        let told = self.ask("change the rate", &Request::Baud { rate: start }, |_| Some(()));
+        self.patience = greeting;
+        let action = "go back to the rate of the start";
+        let back = match told {
+            Err(ClientError::Interrupted) => Err(ClientError::Interrupted),
+            _ => self.link.set_rate(start).map_err(|source| ClientError::Link { action, source }),
+        };
+        let heard = back.and_then(|()| self.greet(concat!("boardproof ", env!("CARGO_PKG_VERSION"))));
+        self.patience = usual;
+        heard.map(|_| ())
     }
 
     /// Largest number of a blob's bytes that fit into one request.
     pub fn chunk_bytes(&self) -> usize {
-        self.scratch.len().saturating_sub(OVERHEAD + boardproof_protocol::frame::MESSAGE_MARGIN).max(1)
+        let margin = if self.parts { PART_MARGIN } else { MESSAGE_MARGIN };
+        self.scratch.len().saturating_sub(OVERHEAD + margin).max(1)
+    }
+
+    /// The request that brings these bytes of the upload that was begun, as short as this link needs it.
+    pub fn piece<'a>(&self, epoch: u64, digest: Digest, offset: u64, bytes: &'a [u8]) -> Request<'a> {
+        if self.parts {
+            Request::Part(Part { upload: digest.upload(), offset, bytes })
+        } else {
+            Request::Chunk(Chunk { epoch, digest, offset, bytes })
+        }
+    }
+
+    /// Times that a question is asked.
+    pub fn asks(&self) -> u32 {
+        self.patience.asks
     }
 
     /// Chunks that may be sent before the first of them is answered.
@@ -234,7 +361,7 @@ impl<L: Link> Client<L> {
     ) -> Result<T, ClientError> {
         self.seq = self.seq.wrapping_add(1);
         for _ in 0..self.patience.asks {
-            let deadline = Instant::now() + self.patience.answer;
+            let deadline = self.link.now() + self.patience.answer;
             self.post(action, self.seq, request, deadline)?;
             while let Some(payload) = self.wait(action, deadline)? {
                 let Some((_, reply)) = self.ours(&payload, self.seq) else { continue };
@@ -265,22 +392,30 @@ impl<L: Link> Client<L> {
     /// Sends a request under the next number without waiting; returns the number.
     pub fn post_next(&mut self, action: &'static str, request: &Request<'_>) -> Result<u32, ClientError> {
         self.seq = self.seq.wrapping_add(1);
-        let deadline = Instant::now() + self.patience.answer;
+        let deadline = self.link.now() + self.patience.answer;
         self.post(action, self.seq, request, deadline)?;
         Ok(self.seq)
     }
 
-    /// Waits for the answer to an earlier [`Client::post_next`]. `None` when it did not come in time.
+    /// Waits for the answer to an earlier [`Client::post_next`]. `None` when it did not come in time, or the answer to a later one came
+    /// first: answers come in order where none is lost.
     pub fn answer_to<T>(
         &mut self,
         action: &'static str,
         seq: u32,
         read: impl Fn(&Reply<'_>) -> Option<T>,
     ) -> Result<Option<T>, ClientError> {
-        let deadline = Instant::now() + self.patience.answer;
+        let deadline = self.link.now() + self.patience.answer;
         while let Some(payload) = self.wait(action, deadline)? {
-            let Some((_, reply)) = self.ours(&payload, seq) else { continue };
-            return answer(action, &reply, &read).map(Some);
+            let Ok((header, reply)) = decode_reply(&payload) else { continue };
+            if header.session != self.session {
+                continue;
+            }
+            match header.seq.wrapping_sub(seq) {
+                0 => return answer(action, &reply, &read).map(Some),
+                1..=SEQ_AHEAD_MAX => return Ok(None),
+                _ => {}
+            }
         }
         Ok(None)
     }
@@ -300,18 +435,18 @@ impl<L: Link> Client<L> {
         self.nothing_new = None;
         loop {
             idle(self)?;
-            if Instant::now() >= deadline {
+            let asked = self.link.now();
+            if asked >= deadline {
                 return Err(self.silent(ACTION));
             }
-            let asked = Instant::now();
-            let seq = self.post_next(ACTION, &Request::Pull { job, from: next, credit: CREDIT })?;
-            match self.take_batch(job, seq, asked, &mut next, &mut take)? {
+            let seq = self.post_next(ACTION, &Request::Pull { job, from: next, credit: self.credit })?;
+            match self.take_batch(job, seq, asked, deadline, &mut next, &mut take)? {
                 Batch::Done => return Ok(()),
                 Batch::More => silent_asks = 0,
                 Batch::Idle => {
                     silent_asks = 0;
                     // The job is at work: asking again at once would only keep the unit busy with answering.
-                    std::thread::sleep(Duration::from_millis(2));
+                    self.link.rest(Duration::from_millis(2));
                 }
                 Batch::Silent if silent_asks + 1 >= self.patience.asks => return Err(self.silent(ACTION)),
                 Batch::Silent => silent_asks += 1,
@@ -319,30 +454,37 @@ impl<L: Link> Client<L> {
         }
     }
 
-    /// Takes the answers to one pull.
+    /// Takes the answers to one pull. When all have come that were asked for, what the device says behind them is not waited for: the
+    /// next are asked for while that is still on its way, so that a slow line does not stand idle.
     fn take_batch(
         &mut self,
         job: u32,
         seq: u32,
         asked: Instant,
+        end: Instant,
         next: &mut u32,
         take: &mut impl FnMut(&Event<'_>) -> Result<(), ClientError>,
     ) -> Result<Batch, ClientError> {
         const ACTION: &str = "follow the job";
-        let deadline = Instant::now() + self.patience.answer;
+        let mut deadline = (self.link.now() + self.patience.answer).min(end);
         let first = *next;
         while let Some(payload) = self.wait(ACTION, deadline)? {
             let Some((_, reply)) = self.ours(&payload, seq) else { continue };
+            // On a slow line all of them may take longer than one.
+            deadline = (self.link.now() + self.patience.answer).min(end);
             match reply {
                 // An event that was taken already, or one behind a gap, is not taken: the next pull asks for what is missing.
                 Reply::Event { job: of, index, event } if of == job && index == *next => {
                     take(&event)?;
                     *next += 1;
+                    if *next - first >= u32::from(self.credit) {
+                        return Ok(Batch::More);
+                    }
                 }
                 Reply::Event { .. } => {}
                 Reply::Pending { job: of, next: theirs } if of == job => {
                     // Fewer than the credit allowed: there were no more, if none was lost on the way.
-                    if theirs == *next && theirs.saturating_sub(first) < u32::from(CREDIT) {
+                    if theirs == *next && theirs.saturating_sub(first) < u32::from(self.credit) {
                         self.nothing_new = Some(asked);
                     }
                     return Ok(if *next > first { Batch::More } else { Batch::Idle });
@@ -387,9 +529,9 @@ impl<L: Link> Client<L> {
             if (self.interrupted)() {
                 return Err(ClientError::Interrupted);
             }
-            let slice = deadline.min(Instant::now() + SLICE);
+            let slice = deadline.min(self.link.now() + SLICE);
             let found = self.link.receive(slice).map_err(|source| ClientError::Link { action, source })?;
-            if found.is_some() || Instant::now() >= deadline {
+            if found.is_some() || self.link.now() >= deadline {
                 return Ok(found);
             }
         }
@@ -399,10 +541,17 @@ impl<L: Link> Client<L> {
         decode_reply(payload).ok().filter(|(header, _)| header.session == self.session && header.seq == seq)
     }
 
-    fn silent(&self, action: &'static str) -> ClientError {
+    /// The error for a unit that was asked as often as the patience allows.
+    pub(crate) fn silent(&self, action: &'static str) -> ClientError {
         let waited_s = (self.patience.answer * self.patience.asks).as_secs();
         ClientError::Silent { action, waited_s, asked: self.patience.asks }
     }
+}
+
+/// Events per pull at this rate.
+fn credit_at(rate: u32) -> u16 {
+    let frames = CREDIT_S * rate / 10 / BYTE_FRAME_MAX as u32;
+    frames.clamp(2, u32::from(CREDIT)) as u16
 }
 
 /// Waits, unless the user has enough.

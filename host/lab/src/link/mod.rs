@@ -1,17 +1,25 @@
 //! Links: how payloads get to a unit and back. A link knows frames, not messages; it always has a deadline.
 
+mod address;
+mod bytes;
 pub mod client;
 pub(crate) mod once;
 mod process;
+mod serial;
 mod sim;
 mod ssh;
+mod wire;
 
+pub use address::{AddressError, ByteAddress};
+pub use bytes::{ByteLink, Bytes, Noise, Waits};
 pub use client::{Client, ClientError, Patience};
 pub use process::{LinkCommand, ProcessLink};
+pub use serial::{Port, PortProblem, RATE_USUAL};
 pub use sim::{MemoryLink, SimUnit};
 pub use ssh::{SshDestination, SshProblem, classify, ssh_command};
+pub use wire::{Board, Cut, WireCounts, WireEnd, WireFaults, WireUnit};
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A way for payloads to a unit and back.
 pub trait Link {
@@ -25,6 +33,36 @@ pub trait Link {
     fn patience(&self) -> Patience {
         Patience::default()
     }
+    /// What is special about a link on which every byte counts; `None` for any other.
+    fn narrow(&self) -> Option<Narrow> {
+        None
+    }
+    /// Goes on at another rate, in bits per second.
+    fn set_rate(&mut self, rate: u32) -> Result<(), LinkError> {
+        let _ = rate;
+        Ok(())
+    }
+    /// Why the other side may seem silent: something arrives, and none of it is a frame.
+    fn silence(&self) -> Option<LinkError> {
+        None
+    }
+    /// The time, by the clock that this link's deadlines are read from.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+    /// Lets time pass.
+    fn rest(&mut self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// What is special about a link on which every byte counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Narrow {
+    /// Bits per second; `None` where only the two ends are slow.
+    pub rate: Option<u32>,
+    /// How a greeting is asked for.
+    pub greeting: Patience,
 }
 
 /// A link of whatever kind the unit has.
@@ -45,6 +83,26 @@ impl Link for UnitLink {
 
     fn patience(&self) -> Patience {
         (**self).patience()
+    }
+
+    fn narrow(&self) -> Option<Narrow> {
+        (**self).narrow()
+    }
+
+    fn set_rate(&mut self, rate: u32) -> Result<(), LinkError> {
+        (**self).set_rate(rate)
+    }
+
+    fn silence(&self) -> Option<LinkError> {
+        (**self).silence()
+    }
+
+    fn now(&self) -> Instant {
+        (**self).now()
+    }
+
+    fn rest(&mut self, time: Duration) {
+        (**self).rest(time);
     }
 }
 
@@ -98,6 +156,56 @@ pub enum LinkError {
         /// Largest.
         limit: usize,
     },
+    /// The line's end on this machine cannot be had.
+    #[error("could not open {port} for unit '{unit}': {problem}")]
+    Port {
+        /// The unit.
+        unit: String,
+        /// The address.
+        port: String,
+        /// What is wrong.
+        problem: PortProblem,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The line's end on this machine does not go at this rate.
+    #[error("the line to unit '{unit}' does not go at {rate} bits per second")]
+    Rate {
+        /// The unit.
+        unit: String,
+        /// Rate wanted.
+        rate: u32,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The line's end on this machine has vanished.
+    #[error("the line to unit '{unit}' is gone, waited {waited_s} s for it to come back")]
+    Gone {
+        /// The unit.
+        unit: String,
+        /// Seconds waited.
+        waited_s: u64,
+        /// How it vanished.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Something arrives, and none of it is a frame.
+    #[error(
+        "unit '{unit}' does not answer as an agent: expected frames, got {bytes} bytes that are none{}: {began:?}",
+        at(rate)
+    )]
+    Noise {
+        /// The unit.
+        unit: String,
+        /// How many bytes.
+        bytes: u64,
+        /// How they began.
+        began: String,
+        /// Rate of this end.
+        rate: Option<u32>,
+    },
     /// Nothing moved for too long.
     #[error("{unit} took no bytes before the deadline")]
     Stuck {
@@ -117,7 +225,9 @@ impl LinkError {
 
     /// Nothing came back, or was taken, in time.
     pub fn timed_out(&self) -> bool {
-        matches!(self, Self::Stuck { .. } | Self::Ssh { problem: SshProblem::TimedOut, .. })
+        // A board that boots or speaks at another rate makes noise for a while.
+        let silent = matches!(self, Self::Stuck { .. } | Self::Noise { .. });
+        silent || matches!(self, Self::Ssh { problem: SshProblem::TimedOut, .. })
     }
 
     /// What to do about it.
@@ -125,9 +235,19 @@ impl LinkError {
         match self {
             Self::Ssh { problem, unit, .. } => Some(problem.hint(unit)),
             Self::Start { program, .. } => Some(format!("`boardproof doctor` says how to get {program}")),
+            Self::Port { problem, .. } => problem.hint(),
+            Self::Gone { .. } => Some("is the board plugged in and powered?".into()),
+            Self::Noise { rate: Some(rate), .. } => Some(format!(
+                "is {rate} the rate of the board's line, and is it boardproof's firmware that runs there?"
+            )),
+            Self::Noise { .. } => Some("is it boardproof's firmware that runs there?".into()),
             _ => None,
         }
     }
+}
+
+fn at(rate: &Option<u32>) -> String {
+    rate.map_or(String::new(), |rate| format!(" at {rate} bits per second"))
 }
 
 fn said(stderr: &str) -> String {

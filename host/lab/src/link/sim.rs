@@ -21,6 +21,7 @@ impl SimUnit {
             store_bytes: faults.store_bytes.unwrap_or(usual.store_bytes),
             memory_bytes: faults.memory_bytes,
             clock_rate: faults.clock_rate,
+            ..usual
         };
         let device = SimDevice::with_engine(Box::new(ProcessEngine::in_folder(folder)?), hardware);
         Ok(Self::behind(SimLink::new(device, plan(faults), seed)))
