@@ -1,0 +1,20 @@
+//! Each board has its own map of memory.
+
+use std::path::PathBuf;
+
+fn main() {
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
+    // The AN500 has its 16 MB elsewhere.
+    for (binary, psram) in [("mps2-an385", 0x2100_0000_u32), ("mps2-an386", 0x2100_0000), ("mps2-an500", 0x6000_0000)] {
+        let folder = out.join(binary);
+        std::fs::create_dir_all(&folder).expect("the folder of the build can be written");
+        let map = include_str!("memory.x").replace("PSRAM_ORIGIN", &format!("{psram:#x}"));
+        std::fs::write(folder.join("memory.x"), map).expect("the folder of the build can be written");
+        println!("cargo:rustc-link-arg-bin={binary}=-L{}", folder.display());
+        println!("cargo:rustc-link-arg-bin={binary}=-Tlink.x");
+        println!("cargo:rustc-link-arg-bin={binary}=--nmagic");
+    }
+    println!("cargo:rerun-if-changed=memory.x");
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=BOARDPROOF_BUILD");
+}
