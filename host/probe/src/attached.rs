@@ -6,7 +6,7 @@ use crate::link::{CoreState, DebugLink, Flashed, PostMortem, RttPlace};
 use crate::permission::Permission;
 use crate::source::ProbeSource;
 use boardproof_record::plan::Grant;
-use probe_rs::flashing::{DownloadOptions, ElfLoader, ElfOptions, FlashProgress, erase_all};
+use probe_rs::flashing::{DownloadOptions, ElfLoader, ElfOptions, FlashError, FlashLoader, FlashProgress, erase_all};
 use probe_rs::rtt::Rtt;
 use probe_rs::{Core, CoreStatus, MemoryInterface, Permissions, RegisterId, Session};
 use std::io::Cursor;
@@ -72,6 +72,14 @@ impl Attached {
         work(rtt, &mut core).map_err(failed(action))
     }
 
+    /// What goes where.
+    fn loader(&mut self, elf: &[u8], action: Action) -> Result<FlashLoader, ProbeError> {
+        let mut loader = self.session.target().flash_loader();
+        let format = ElfLoader(ElfOptions::default());
+        loader.load_image(&mut self.session, &mut Cursor::new(elf), format, None).map_err(failed(action))?;
+        Ok(loader)
+    }
+
     /// A Cortex-M with the fault registers of ARMv7-M.
     fn wants_fault_registers(&self, action: Action) -> Result<(), ProbeError> {
         use probe_rs::CoreType::{Armv7em, Armv7m, Armv8m};
@@ -101,10 +109,7 @@ impl DebugLink for Attached {
         permission.covers(Grant::Flash, &self.chip)?;
         let action = Action::Flash { elf_bytes: elf.len() };
         let start = Instant::now();
-        let mut loader = self.session.target().flash_loader();
-        loader
-            .load_image(&mut self.session, &mut Cursor::new(elf), ElfLoader(ElfOptions::default()), None)
-            .map_err(failed(action))?;
+        let loader = self.loader(elf, action)?;
         let bytes = loader.data().map(|(_, data)| data.len() as u64).sum();
         let mut options = DownloadOptions::default();
         options.verify = verify;
@@ -112,6 +117,17 @@ impl DebugLink for Attached {
         self.rtt = None;
         loader.commit(&mut self.session, options).map_err(failed(action))?;
         Ok(Flashed { bytes, verified: verify, took: start.elapsed() })
+    }
+
+    fn holds(&mut self, elf: &[u8]) -> Result<bool, ProbeError> {
+        let action = Action::Compare { elf_bytes: elf.len() };
+        let loader = self.loader(elf, action)?;
+        self.rtt = None;
+        match loader.verify(&mut self.session, &mut FlashProgress::empty()) {
+            Ok(()) => Ok(true),
+            Err(FlashError::Verify) => Ok(false),
+            Err(error) => Err(failed(action)(error)),
+        }
     }
 
     fn erase(&mut self, permission: &Permission) -> Result<(), ProbeError> {

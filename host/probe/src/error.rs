@@ -14,6 +14,11 @@ pub enum Action {
         /// Size of the ELF file.
         elf_bytes: usize,
     },
+    /// Comparing the chip's flash.
+    Compare {
+        /// Size of the ELF file.
+        elf_bytes: usize,
+    },
     /// Erasing all of the chip.
     Erase,
     /// Resetting the chip.
@@ -55,6 +60,7 @@ impl fmt::Display for Action {
         match self {
             Self::Attach => f.write_str("attaching to the chip"),
             Self::Flash { elf_bytes } => write!(f, "flashing an ELF file of {elf_bytes} bytes"),
+            Self::Compare { elf_bytes } => write!(f, "comparing the flash with an ELF file of {elf_bytes} bytes"),
             Self::Erase => f.write_str("erasing the chip"),
             Self::Reset => f.write_str("resetting the chip"),
             Self::Halt => f.write_str("halting the core"),

@@ -78,6 +78,8 @@ pub trait DebugLink {
     fn chip(&self) -> &str;
     /// Writes an ELF file into flash and leaves the core halted.
     fn flash(&mut self, elf: &[u8], verify: bool, permission: &Permission) -> Result<Flashed, ProbeError>;
+    /// Is what an ELF file has in flash there already? Leaves the core halted and uses its RAM.
+    fn holds(&mut self, elf: &[u8]) -> Result<bool, ProbeError>;
     /// Erases all of the flash and leaves the core halted.
     fn erase(&mut self, permission: &Permission) -> Result<(), ProbeError>;
     /// Resets the chip and lets it run.

@@ -141,6 +141,14 @@ impl Probe {
         self.call(action, self.options.flash_limit, move |link| link.flash(&elf, verify, &permission))
     }
 
+    /// Is the firmware in `elf` in flash already? What lies in flash besides it does not matter. The core is halted then, and its RAM is
+    /// not what it was: [`Probe::reset`] starts it.
+    pub fn holds(&self, elf: &[u8]) -> Result<bool, ProbeError> {
+        let elf = elf.to_vec();
+        let action = Action::Compare { elf_bytes: elf.len() };
+        self.call(action, self.options.flash_limit, move |link| link.holds(&elf))
+    }
+
     /// Erases all of the chip's flash. `permission` must be for erasing this chip.
     pub fn erase(&self, permission: &Permission) -> Result<(), ProbeError> {
         permission.covers(boardproof_record::plan::Grant::Erase, &self.chip)?;

@@ -38,7 +38,9 @@ const AIRCR_KEY: u32 = 0x05fa;
 const SYSRESETREQ: u32 = 1 << 2;
 const DCRSR_WRITE: u32 = 1 << 16;
 const XPSR_T: u32 = 1 << 24;
-/// Nothing above can be executed.
+/// The BKPT that asks a debugger for a service.
+const SEMIHOSTING: u8 = 0xab;
+/// Nothing from here on can be executed.
 const SYSTEM: u32 = 0xe000_0000;
 
 /// What the core does.
@@ -177,7 +179,7 @@ impl<M: Machine> CoreDebug<M> {
             return Ok(());
         }
         self.halt()?;
-        if self.core == Core::LockedUp || self.would_lock_up()? { Ok(()) } else { self.machine.release() }
+        if self.core == Core::LockedUp || self.would_lock_up(false)? { Ok(()) } else { self.machine.release() }
     }
 
     fn dhcsr(&mut self) -> Result<u32> {
@@ -256,25 +258,37 @@ impl<M: Machine> CoreDebug<M> {
         if self.core != Core::Halted {
             return Ok(());
         }
-        if self.would_lock_up()? {
+        let debugged = self.controls & C_DEBUGEN != 0;
+        if self.would_lock_up(debugged)? {
             self.core = Core::LockedUp;
             return Ok(());
         }
-        self.set_return_trap()?;
+        if debugged {
+            self.set_return_trap()?;
+        }
         self.machine.resume()?;
         self.core = Core::Running;
         Ok(())
     }
 
-    /// A blank board: no instruction can be fetched where the core stands, and no handler takes the fault.
-    fn would_lock_up(&mut self) -> Result<bool> {
+    /// A blank board: where the core stands is nothing that it could do, and no handler takes the fault. Without a debugger that is so
+    /// for a BKPT, too: the end of a flash algorithm, after which nobody reset the chip.
+    fn would_lock_up(&mut self, debugged: bool) -> Result<bool> {
         let thumb = self.machine.register(Register::Xpsr)? & XPSR_T != 0;
-        if thumb && self.machine.register(PC)? < SYSTEM {
+        let pc = self.machine.register(PC)?;
+        if thumb && pc < SYSTEM && (debugged || self.breaking_code(pc).is_none()) {
             return Ok(false);
         }
         let table = self.word(VTOR)?;
         let handler = self.word(table.wrapping_add(12))?;
         Ok(handler & 1 == 0 || handler >= SYSTEM)
+    }
+
+    /// The number in the BKPT instruction that lies here, if one does. What cannot be read is none.
+    fn breaking_code(&mut self, address: u32) -> Option<u8> {
+        let mut code = [0; 2];
+        self.machine.read(address, &mut code).ok()?;
+        (code[1] == 0xbe).then_some(code[0])
     }
 
     fn word(&mut self, address: u32) -> Result<u32> {
@@ -283,17 +297,14 @@ impl<M: Machine> CoreDebug<M> {
         Ok(u32::from_le_bytes(bytes))
     }
 
-    /// A debugger calls a routine with LR at a BKPT, where silicon halts; QEMU takes a fault instead, so it must not get there. 0xab is
-    /// semihosting, which is not for us.
+    /// A debugger calls a routine with LR at a BKPT, where silicon halts; QEMU takes a fault instead, so it must not get there.
     fn set_return_trap(&mut self) -> Result<()> {
         let link = self.machine.register(LR)?;
-        if link & 1 == 0 || link >= SYSTEM {
+        let address = link & !1;
+        if link & 1 == 0 || link >= SYSTEM || self.planted.contains(&address) {
             return Ok(());
         }
-        let (address, mut code) = (link & !1, [0; 2]);
-        // What cannot be read is no BKPT.
-        let is_bkpt = self.machine.read(address, &mut code).is_ok() && code[1] == 0xbe && code[0] != 0xab;
-        if is_bkpt && !self.planted.contains(&address) {
+        if self.breaking_code(address).is_some_and(|number| number != SEMIHOSTING) {
             self.machine.breakpoint(address, true)?;
             self.return_trap = Some(address);
         }

@@ -4,8 +4,8 @@
 //! stub, so that everything above them is probe-rs' own and the same as on a desk: attach, the flash algorithm that runs on the core,
 //! verify, reset, halt, breakpoints, memory, RTT.
 //!
-//! It connects to a stub that somebody else started (`-chardev socket,id=g,path=SOCKET,server=on,wait=off -gdb chardev:g`), starts no QEMU
-//! and never sleeps: every wait is for an answer and has a deadline. A machine that ran when the probe came runs on when attaching is
+//! It connects to a stub that somebody else started (`-chardev socket,id=g,path=SOCKET,server=on,wait=off -gdb chardev:g`; over TCP with
+//! `nodelay=on`, or every answer takes 40 ms), starts no QEMU and never sleeps: every wait is for an answer and has a deadline. A machine that ran when the probe came runs on when attaching is
 //! done, and a machine runs on when the probe goes.
 //!
 //! What it is not: QEMU's cores have no debug block, so DHCSR and its neighbours are this crate's, and a `BKPT` instruction stops the core

@@ -26,7 +26,7 @@ impl Board {
 
     /// The same, with its stub on a port that the kernel picks.
     pub fn over_tcp(chip: &'static str) -> Self {
-        Self::start(chip, "socket,id=probe,host=127.0.0.1,port=0,server=on,wait=off", true)
+        Self::start(chip, "socket,id=probe,host=127.0.0.1,port=0,nodelay=on,server=on,wait=off", true)
     }
 
     /// A board that was flashed and runs.
@@ -43,9 +43,22 @@ impl Board {
     fn start(chip: &'static str, stub: &str, over_tcp: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("qemu-system-arm");
-        command.args(["-M", chip, "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-S", "-icount", "shift=5"]);
+        command.args([
+            "-M",
+            chip,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-nic",
+            "none",
+            "-S",
+            "-icount",
+            "shift=5",
+        ]);
         command.args(["-chardev", stub, "-gdb", "chardev:probe", "-qmp", "unix:qmp,server=on,wait=off"]);
         command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(std::fs::File::create(folder.path().join("qemu.log")).unwrap());
         let qemu = command.spawn().expect("these tests need qemu-system-arm");
         let mut board = Self { chip, qemu, tcp: None, folder };
         // QEMU makes its sockets in the order of its options.
@@ -100,6 +113,9 @@ impl Board {
 impl Drop for Board {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            eprintln!("QEMU said: {}", std::fs::read_to_string(self.path("qemu.log")).unwrap_or_default());
+        }
     }
 }
 

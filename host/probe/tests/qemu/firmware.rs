@@ -22,68 +22,92 @@ pub const CRASH: u32 = 0x2000_3000;
 
 /// Counts as fast as it can.
 pub fn counter() -> Vec<u8> {
-    elf(0, &image(&[
-        0x4802, //      ldr  r0, =COUNTER
-        0x2100, //      movs r1, #0
-        0x1c49, // next: adds r1, r1, #1
-        0x6001, //      str  r1, [r0]
-        0xe7fc, //      b    next
-        0xbf00, //      nop
-        0x1000, 0x2000,
-    ], ENTRY))
+    elf(
+        0,
+        &image(
+            &[
+                0x4802, //      ldr  r0, =COUNTER
+                0x2100, //      movs r1, #0
+                0x1c49, // next: adds r1, r1, #1
+                0x6001, //      str  r1, [r0]
+                0xe7fc, //      b    next
+                0xbf00, //      nop
+                0x1000, 0x2000,
+            ],
+            ENTRY,
+        ),
+    )
 }
 
 /// Reads where nothing is; its handler does nothing for ever.
 pub fn fault() -> Vec<u8> {
-    elf(0, &image(&[
-        0x4801, //      ldr  r0, =NOWHERE
-        0x6801, //      ldr  r1, [r0]
-        0xe7fe, // end: b    end
-        0xe7fe, // handler: b handler
-        0x0000, 0x9000,
-    ], HANDLER))
+    elf(
+        0,
+        &image(
+            &[
+                0x4801, //      ldr  r0, =NOWHERE
+                0x6801, //      ldr  r1, [r0]
+                0xe7fe, // end: b    end
+                0xe7fe, // handler: b handler
+                0x0000, 0x9000,
+            ],
+            HANDLER,
+        ),
+    )
 }
 
 /// Waits for an interrupt that never comes.
 pub fn sleeper() -> Vec<u8> {
-    elf(0, &image(&[
-        0xbf30, // next: wfi
-        0xe7fd, //      b    next
-    ], ENTRY))
+    elf(
+        0,
+        &image(
+            &[
+                0xbf30, // next: wfi
+                0xe7fd, //      b    next
+            ],
+            ENTRY,
+        ),
+    )
 }
 
 /// Takes bytes from RTT's channel 0 and puts them on channel 0 again, one by one.
 pub fn echo() -> Vec<u8> {
-    elf(0, &image(&[
-        0xf8df, 0x0034, // ldr r0, =RTT
-        0x6bc1, // next: ldr  r1, [r0, #60]     down: written up to
-        0x6c02, //      ldr  r2, [r0, #64]      down: read up to
-        0x4291, //      cmp  r1, r2
-        0xd0fb, //      beq  next
-        0x6b43, //      ldr  r3, [r0, #52]      down: buffer
-        0x5c9c, //      ldrb r4, [r3, r2]
-        0x1c52, //      adds r2, r2, #1
-        0x6b83, //      ldr  r3, [r0, #56]      down: size
-        0x429a, //      cmp  r2, r3
-        0xd100, //      bne  took
-        0x2200, //      movs r2, #0
-        0x6402, // took: str r2, [r0, #64]
-        0x6a41, //      ldr  r1, [r0, #36]      up: written up to
-        0x69c3, //      ldr  r3, [r0, #28]      up: buffer
-        0x545c, //      strb r4, [r3, r1]
-        0x1c49, //      adds r1, r1, #1
-        0x6a03, //      ldr  r3, [r0, #32]      up: size
-        0x4299, //      cmp  r1, r3
-        0xd100, //      bne  full
-        0x2100, //      movs r1, #0
-        0x6a83, // full: ldr r3, [r0, #40]      up: read up to
-        0x4299, //      cmp  r1, r3
-        0xd0fc, //      beq  full
-        0x6241, //      str  r1, [r0, #36]
-        0xe7e6, //      b    next
-        0xbf00, //      nop
-        0x2000, 0x2000,
-    ], ENTRY))
+    elf(
+        0,
+        &image(
+            &[
+                0xf8df, 0x0034, // ldr r0, =RTT
+                0x6bc1, // next: ldr  r1, [r0, #60]     down: written up to
+                0x6c02, //      ldr  r2, [r0, #64]      down: read up to
+                0x4291, //      cmp  r1, r2
+                0xd0fb, //      beq  next
+                0x6b43, //      ldr  r3, [r0, #52]      down: buffer
+                0x5c9c, //      ldrb r4, [r3, r2]
+                0x1c52, //      adds r2, r2, #1
+                0x6b83, //      ldr  r3, [r0, #56]      down: size
+                0x429a, //      cmp  r2, r3
+                0xd100, //      bne  took
+                0x2200, //      movs r2, #0
+                0x6402, // took: str r2, [r0, #64]
+                0x6a41, //      ldr  r1, [r0, #36]      up: written up to
+                0x69c3, //      ldr  r3, [r0, #28]      up: buffer
+                0x545c, //      strb r4, [r3, r1]
+                0x1c49, //      adds r1, r1, #1
+                0x6a03, //      ldr  r3, [r0, #32]      up: size
+                0x4299, //      cmp  r1, r3
+                0xd100, //      bne  full
+                0x2100, //      movs r1, #0
+                0x6a83, // full: ldr r3, [r0, #40]      up: read up to
+                0x4299, //      cmp  r1, r3
+                0xd0fc, //      beq  full
+                0x6241, //      str  r1, [r0, #36]
+                0xe7e6, //      b    next
+                0xbf00, //      nop
+                0x2000, 0x2000,
+            ],
+            ENTRY,
+        ),
+    )
 }
 
 /// A firmware for a chip whose flash lies elsewhere.

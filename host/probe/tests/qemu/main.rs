@@ -260,6 +260,27 @@ fn erasing_takes_all_of_the_flash_and_nothing_else() {
     probe.erase(&permission(Grant::Erase, CHIP)).unwrap();
     assert_eq!([0, 0x1000, 0x3f_fffc].map(|address| word(&probe, address)), [u32::MAX; 3]);
     assert_eq!(word(&probe, RAM + 0x10_0000), 0x0403_0201);
+    drop(probe);
+    assert!(!board.is_running(), "QEMU would end itself");
+}
+
+#[test]
+fn a_firmware_is_told_from_one_with_another_bit() {
+    let board = Board::running(CHIP, &firmware::counter());
+    let probe = attach(&board);
+    assert!(probe.holds(&firmware::counter()).unwrap());
+    assert!(!probe.holds(&firmware::fault()).unwrap());
+    for address in [firmware::ENTRY, firmware::ENTRY + 15] {
+        // In QEMU a debugger may write to flash.
+        let mut byte = [0];
+        probe.read(address, &mut byte).unwrap();
+        probe.write(address, &[byte[0] ^ 0x10]).unwrap();
+        assert!(!probe.holds(&firmware::counter()).unwrap(), "{address:#x}");
+        probe.write(address, &byte).unwrap();
+    }
+    assert!(probe.holds(&firmware::counter()).unwrap());
+    probe.reset().unwrap();
+    counts(&probe);
 }
 
 #[test]

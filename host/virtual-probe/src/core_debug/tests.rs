@@ -224,6 +224,21 @@ fn a_blank_board_locks_up_instead_of_running() {
 }
 
 #[test]
+fn a_core_that_stands_on_a_breakpoint_instruction_is_not_let_go_without_a_handler() {
+    for (handler, runs) in [(0xffff_ffff_u32, false), (0x41, true)] {
+        let (debug, machine) = halted();
+        {
+            let mut bench = machine.0.lock().unwrap();
+            bench.registers.insert(15, 0x2000_0000);
+            bench.memory.extend([(0x2000_0000, 0), (0x2000_0001, 0xbe)]);
+            bench.memory.extend((12..).zip(handler.to_le_bytes()));
+        }
+        drop(debug);
+        assert_eq!(machine.0.lock().unwrap().running, runs, "handler {handler:#x}");
+    }
+}
+
+#[test]
 fn a_core_with_a_fault_handler_runs_into_it() {
     let machine = FakeMachine::default();
     machine.0.lock().unwrap().memory.extend([(12, 0x41), (13, 0)]);
