@@ -207,6 +207,11 @@ impl<B: Bytes> ByteLink<B> {
         Self { unit: unit.into(), bytes, waits, pieces, resync: true, gone: None, heard: 0, sent: 0, received: 0 }
     }
 
+    /// Gives the carrier back.
+    pub fn into_bytes(self) -> B {
+        self.bytes
+    }
+
     /// What arrived so far and was no frame.
     pub fn noise(&self) -> &Noise {
         &self.pieces.noise
@@ -321,12 +326,17 @@ impl<B: Bytes> Link for ByteLink<B> {
     }
 
     fn silence(&self) -> Option<LinkError> {
-        let noise = &self.pieces.noise;
-        if self.heard > 0 || noise.bytes == 0 {
+        if self.heard > 0 {
             return None;
         }
+        let mut noise = self.pieces.noise.clone();
+        noise.take(&self.pieces.arrived);
+        let (unit, rate) = (self.unit.clone(), self.bytes.rate());
+        if noise.bytes == 0 {
+            return Some(LinkError::Mute { unit, rate });
+        }
         let began = String::from_utf8_lossy(&noise.began).into_owned();
-        Some(LinkError::Noise { unit: self.unit.clone(), bytes: noise.bytes, began, rate: self.bytes.rate() })
+        Some(LinkError::Noise { unit, bytes: noise.bytes, began, rate })
     }
 
     fn now(&self) -> Instant {

@@ -371,6 +371,11 @@ impl<L: Link> Client<L> {
         Err(self.silent(action))
     }
 
+    /// The time, by the clock of the link.
+    pub fn now(&self) -> Instant {
+        self.link.now()
+    }
+
     /// Waits without asking anything.
     pub fn pause(&self, time: Duration) -> Result<(), ClientError> {
         pause(time, self.interrupted)

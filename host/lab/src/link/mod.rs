@@ -206,6 +206,14 @@ pub enum LinkError {
         /// Rate of this end.
         rate: Option<u32>,
     },
+    /// The line is there and nothing comes over it.
+    #[error("unit '{unit}' does not answer{}: not a single byte came", at(rate))]
+    Mute {
+        /// The unit.
+        unit: String,
+        /// Rate of this end.
+        rate: Option<u32>,
+    },
     /// Nothing moved for too long.
     #[error("{unit} took no bytes before the deadline")]
     Stuck {
@@ -226,7 +234,7 @@ impl LinkError {
     /// Nothing came back, or was taken, in time.
     pub fn timed_out(&self) -> bool {
         // A board that boots or speaks at another rate makes noise for a while.
-        let silent = matches!(self, Self::Stuck { .. } | Self::Noise { .. });
+        let silent = matches!(self, Self::Stuck { .. } | Self::Noise { .. } | Self::Mute { .. });
         silent || matches!(self, Self::Ssh { problem: SshProblem::TimedOut, .. })
     }
 
@@ -240,6 +248,10 @@ impl LinkError {
             Self::Noise { rate: Some(rate), .. } => Some(format!(
                 "is {rate} the rate of the board's line, and is it boardproof's firmware that runs there?"
             )),
+            Self::Mute { rate: Some(rate), .. } => Some(format!(
+                "is the board powered and flashed, are its two data lines crossed, and is {rate} its rate?"
+            )),
+            Self::Mute { .. } => Some("is the board powered and flashed?".into()),
             Self::Noise { .. } => Some("is it boardproof's firmware that runs there?".into()),
             _ => None,
         }

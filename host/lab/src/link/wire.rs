@@ -26,6 +26,8 @@ pub struct WireFaults {
     pub reset: u32,
     /// Requests of a million after which the device does nothing for a while.
     pub stall: u32,
+    /// Highest rate that it carries, in bits per second: a byte that is faster arrives as anything or not at all.
+    pub rate_max: Option<u32>,
     /// The wire is cut.
     pub cut: Option<Cut>,
 }
@@ -296,7 +298,7 @@ impl World {
         self.counts.bytes += 1;
         self.may_be_cut();
         let copies = self.mistreat();
-        let flip = self.hits(self.faults.flip).then(|| 1 << (self.dice.roll() % 8)).unwrap_or(0);
+        let flip = if self.hits(self.faults.flip) { 1 << (self.dice.roll() % 8) } else { 0 };
         let line = match way {
             Way::Up => &mut self.up,
             Way::Down => &mut self.down,
@@ -383,13 +385,14 @@ impl World {
         self.ring.push_back(byte);
     }
 
-    /// What a receiver makes of a byte: at another rate than the sender's, anything or nothing.
+    /// What a receiver makes of a byte: at another rate than the sender's, or too fast for the wire, anything or nothing.
     fn heard(&mut self, byte: u8, sent_at: u32, heard_at: u32) -> Option<u8> {
-        if sent_at.abs_diff(heard_at) <= heard_at / 32 {
+        let carried = self.faults.rate_max.is_none_or(|max| sent_at <= max);
+        if carried && sent_at.abs_diff(heard_at) <= heard_at / 32 {
             return Some(byte);
         }
         let roll = self.dice.roll();
-        (roll % 4 > 0).then_some((roll >> 8) as u8)
+        (roll & 3 > 0).then_some((roll >> 8) as u8)
     }
 
     /// The device's rate at this time.
