@@ -48,7 +48,7 @@ type Failed = Box<dyn std::error::Error>;
 /// Greets the device and takes the lease.
 fn begun(unit: &WireUnit, epoch: u64) -> Result<Client<ByteLink<WireEnd>>, Failed> {
     let mut client = client(unit);
-    client.hello()?;
+    client.hello_at(&[921_600, 460_800])?;
     let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
     client.ask("take the lease", &Request::Acquire(wish), |r| matches!(r, Reply::Leased { .. }).then_some(()))?;
     Ok(client)
@@ -214,7 +214,7 @@ fn bad(seed: u64) -> (Board, WireFaults) {
     // A receiver of one byte that is as slow as a byte is long, or nearly.
     let byte_time = Duration::from_micros(u64::from(rate(90)));
     let ring_bytes = [1, 64, 2048, 8192][rate(3) as usize];
-    (Board { ring_bytes, byte_time, ..Board::default() }, faults)
+    (Board { ring_bytes, byte_time, stubborn: rate(1) == 0, ..Board::default() }, faults)
 }
 
 #[test]
@@ -406,4 +406,20 @@ fn a_rate_that_the_wire_does_not_carry_costs_the_fallback_and_nothing_else() {
     assert!(rate == Some(230_400) && took < Duration::from_secs(12), "{rate:?} {took:?}");
     let (rate, took) = quickened(faults(RATE), &[921_600, 460_800, 230_400]);
     assert!(rate == Some(RATE) && took < Duration::from_secs(18), "{rate:?} {took:?}");
+}
+
+#[test]
+fn a_device_that_an_earlier_host_left_at_another_rate_is_called_back() {
+    for stubborn in [false, true] {
+        let unit = unit(Board { stubborn, ..Board::default() }, WireFaults::default(), 1);
+        assert_eq!(begun(&unit, 1).unwrap().quicken(&[460_800]).unwrap(), Some(460_800));
+        // That host has gone without a word.
+        let before = unit.elapsed();
+        let mut client = client(&unit);
+        assert!(stubborn == client.hello().is_err(), "left alone, only one that gives up comes back");
+        client.hello_at(&[921_600, 460_800]).unwrap();
+        let most = Duration::from_secs(if stubborn { 40 } else { 5 });
+        assert!(unit.elapsed() - before < most, "{:?}", unit.elapsed() - before);
+        assert_eq!(client.quicken(&[921_600]).unwrap(), Some(921_600));
+    }
 }

@@ -3,7 +3,7 @@
 //! Every request is idempotent, so an answer that does not come is asked for again with the same number. An answer of another
 //! session or an earlier request is stale and dropped.
 
-use super::{Link, LinkError};
+use super::{Link, LinkError, Narrow};
 use boardproof_protocol::frame::{
     BYTE_FRAME_MAX, Header, MESSAGE_MARGIN, OVERHEAD, STREAM_FRAME_MAX, decode_reply, encode_request,
 };
@@ -166,6 +166,11 @@ const VERSION_NARROW: u16 = 3;
 const PART_MARGIN: usize = 1 + 5 + 10 + 3;
 /// The same of a greeting without its text, and some.
 const HELLO_MARGIN: usize = 40;
+/// What this host says of itself.
+const BUILD: &str = concat!("boardproof ", env!("CARGO_PKG_VERSION"));
+/// Greetings at the rate of the link before another is tried: together they last longer than a device puzzles over what it does not
+/// understand.
+const ASKS_HERE: u32 = 6;
 /// Full frames that must get through before a rate is used.
 const PROOF_FRAMES: usize = 4;
 
@@ -218,12 +223,17 @@ impl<L: Link> Client<L> {
 
     /// Greets the agent and learns what it is. On a narrow link it is asked in short intervals for as long as a boot may take.
     pub fn hello(&mut self) -> Result<Greeting, ClientError> {
-        let usual = self.patience;
+        self.hello_at(&[])
+    }
+
+    /// The same for a unit that may still be at one of these rates, in bits per second: an earlier host may have gone without a word.
+    /// Afterwards both sides are at the rate of the start.
+    pub fn hello_at(&mut self, rates: &[u32]) -> Result<Greeting, ClientError> {
         let narrow = self.link.narrow();
-        self.patience = narrow.map_or(usual, |narrow| narrow.greeting);
-        let greeting = self.greet(concat!("boardproof ", env!("CARGO_PKG_VERSION")));
-        self.patience = usual;
-        let greeting = greeting.map_err(|error| self.explained(error))?;
+        let greeting = match narrow {
+            Some(narrow) => self.meet(narrow, rates).map_err(|error| self.explained(error))?,
+            None => self.greet(BUILD)?,
+        };
         self.scratch.truncate(greeting.frame_max.max(OVERHEAD));
         // A device that gives no credit at all still takes one chunk and answers it.
         self.chunk_window = usize::from(greeting.chunk_window).clamp(1, CHUNK_WINDOW_MAX);
@@ -232,6 +242,53 @@ impl<L: Link> Client<L> {
             self.credit = credit_at(rate);
         }
         Ok(greeting)
+    }
+
+    /// Greets a unit whose rate is not known: mostly at the rate of the link, now and then at another, where it is called back.
+    fn meet(&mut self, narrow: Narrow, others: &[u32]) -> Result<Greeting, ClientError> {
+        let usual = self.patience;
+        let met = self.meet_within(narrow, others);
+        self.patience = usual;
+        met
+    }
+
+    fn meet_within(&mut self, narrow: Narrow, others: &[u32]) -> Result<Greeting, ClientError> {
+        let Patience { answer, asks } = narrow.greeting;
+        let others = if narrow.rate.is_some() { others } else { &[] };
+        let mut left = asks;
+        loop {
+            let here = if others.is_empty() { left } else { left.min(ASKS_HERE) };
+            self.patience = Patience { answer, asks: here };
+            left -= here;
+            match self.greet(BUILD) {
+                Err(ClientError::Silent { .. }) if left > 0 => {}
+                Err(ClientError::Silent { action, .. }) => {
+                    let waited_s = (answer * asks).as_secs();
+                    return Err(ClientError::Silent { action, waited_s, asked: asks });
+                }
+                done => return done,
+            }
+            for rate in others {
+                left = left.saturating_sub(1);
+                self.call_back(narrow.rate.unwrap_or(*rate), *rate)?;
+            }
+        }
+    }
+
+    /// Tells a unit at `rate` to come back to `start`, where this side is afterwards, whether it was heard or not.
+    fn call_back(&mut self, start: u32, rate: u32) -> Result<(), ClientError> {
+        const ACTION: &str = "go back to the rate of the start";
+        let failed = |source| ClientError::Link { action: ACTION, source };
+        // A rate that this side does not have is not the one that the unit is at.
+        if self.link.set_rate(rate).is_ok() {
+            self.patience.asks = 1;
+            let heard = self.greet(BUILD).map(|_| ());
+            let told = heard.and_then(|()| self.ask(ACTION, &Request::Baud { rate: start }, |_| Some(())));
+            if let Err(ClientError::Interrupted) = told {
+                return told;
+            }
+        }
+        self.link.set_rate(start).map_err(failed)
     }
 
     /// What the link has seen may say more than that nobody answered.
@@ -271,6 +328,7 @@ impl<L: Link> Client<L> {
 
     /// Tries one rate; if that fails, both sides are at the one before.
     fn goes_at(&mut self, start: u32, rate: u32) -> Result<bool, ClientError> {
+        let usual = self.patience;
         let asked = self.ask("change the rate", &Request::Baud { rate }, |reply| match reply {
             Reply::Baud { rate } => Some(*rate),
             _ => None,
@@ -287,8 +345,14 @@ impl<L: Link> Client<L> {
         if self.link.set_rate(rate).is_ok() && self.proves_rate()? {
             return Ok(true);
         }
-        self.fall_back(start)?;
-        Ok(false)
+        // A device that understands nothing comes back by itself: what it is asked at its old rate until then is what it does not
+        // understand. One that has understood some must be told.
+        let Some(narrow) = self.link.narrow() else { return Ok(false) };
+        self.patience = narrow.greeting;
+        let back =
+            self.call_back(start, rate).and_then(|()| self.meet(Narrow { rate: Some(start), ..narrow }, &[rate]));
+        self.patience = usual;
+        back.map(|_| false)
     }
 
     /// Do full frames get through, every one of them at once?
@@ -306,25 +370,6 @@ impl<L: Link> Client<L> {
             Err(ClientError::Silent { .. }) => Ok(false),
             Err(error) => Err(error),
         }
-    }
-
-    /// Back to the rate of the start. A device that understands nothing goes back by itself: what is asked at its old rate until then is
-    /// what it does not understand.
-    fn fall_back(&mut self, start: u32) -> Result<(), ClientError> {
-        let usual = self.patience;
-        let greeting = self.link.narrow().map_or(usual, |narrow| narrow.greeting);
-        // It may have understood some at the new rate; then it can be told.
-        self.patience = Patience { answer: greeting.answer, asks: 1 };
-        let told = self.ask("change the rate", &Request::Baud { rate: start }, |_| Some(()));
-        self.patience = greeting;
-        let action = "go back to the rate of the start";
-        let back = match told {
-            Err(ClientError::Interrupted) => Err(ClientError::Interrupted),
-            _ => self.link.set_rate(start).map_err(|source| ClientError::Link { action, source }),
-        };
-        let heard = back.and_then(|()| self.greet(concat!("boardproof ", env!("CARGO_PKG_VERSION"))));
-        self.patience = usual;
-        heard.map(|_| ())
     }
 
     /// Largest number of a blob's bytes that fit into one request.

@@ -56,6 +56,8 @@ pub struct Board {
     pub request_time: Duration,
     /// Time from a reset until it hears.
     pub boot_time: Duration,
+    /// Once it has understood something at a new rate it stays there, whatever it hears.
+    pub stubborn: bool,
 }
 
 impl Default for Board {
@@ -66,6 +68,7 @@ impl Default for Board {
             byte_time: Duration::ZERO,
             request_time: Duration::from_micros(200),
             boot_time: Duration::from_millis(300),
+            stubborn: false,
         }
     }
 }
@@ -245,6 +248,8 @@ struct World {
     busy_until: u64,
     /// Since when bytes come that make no frame.
     puzzled_since: Option<u64>,
+    /// Something was understood at the rate in force.
+    proved: bool,
     scratch: Vec<u8>,
     coded: Vec<u8>,
 }
@@ -273,6 +278,7 @@ impl World {
             pieces: Pieces::new(),
             busy_until: 0,
             puzzled_since: None,
+            proved: false,
             scratch: vec![0; BYTE_FRAME_MAX],
             coded: vec![0; CODED_MAX],
         }
@@ -398,11 +404,12 @@ impl World {
     /// The device's rate at this time.
     fn settle_rate(&mut self) {
         if let Some((_, rate)) = self.switch.take_if(|(at, _)| *at <= self.now) {
-            self.rate = rate;
+            (self.rate, self.proved) = (rate, false);
             self.puzzled_since = None;
         }
         let since = *self.puzzled_since.get_or_insert(self.now);
-        if self.rate != self.board.rate && self.now - since >= FALLBACK_NS {
+        let stays = self.board.stubborn && self.proved;
+        if self.rate != self.board.rate && !stays && self.now - since >= FALLBACK_NS {
             self.rate = self.board.rate;
             self.puzzled_since = None;
         }
@@ -430,7 +437,7 @@ impl World {
         let whole = |payload: &[u8]| !matches!(decode_request(payload), Err(DecodeError::Crc | DecodeError::Short));
         let Some(payload) = self.pieces.next(whole) else { return false };
         self.counts.frames += 1;
-        self.puzzled_since = None;
+        (self.puzzled_since, self.proved) = (None, true);
         if self.hits(self.faults.reset) {
             self.reset();
             return true;
