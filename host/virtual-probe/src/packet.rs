@@ -24,12 +24,8 @@ pub(crate) fn encode(payload: &str) -> Vec<u8> {
 
 /// `bytes` as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut digits = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(digits, "{byte:02x}").expect("a string takes everything");
-    }
-    digits
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value & 0xf)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 /// The bytes that hexadecimal digits stand for; `None` when they do not fill `bytes` exactly.
@@ -65,19 +61,15 @@ impl Decoder {
 
     /// The next item, if all of it is here. Bytes between packets that mean nothing are dropped.
     pub(crate) fn next(&mut self) -> Option<Item> {
-        loop {
-            let item = match self.bytes.first()? {
-                b'+' => Item::Taken,
-                b'-' => Item::Again,
-                b'$' => return self.packet(),
-                _ => {
-                    self.bytes.remove(0);
-                    continue;
-                }
-            };
-            self.bytes.remove(0);
-            return Some(item);
-        }
+        let noise = self.bytes.iter().position(|byte| matches!(byte, b'+' | b'-' | b'$')).unwrap_or(self.bytes.len());
+        self.bytes.drain(..noise);
+        let item = match self.bytes.first()? {
+            b'+' => Item::Taken,
+            b'-' => Item::Again,
+            _ => return self.packet(),
+        };
+        self.bytes.remove(0);
+        Some(item)
     }
 
     /// What begins with `$`. An escape never hides a `#`.

@@ -127,6 +127,14 @@ pub enum StubError {
         /// What it said; cut off when long.
         found: String,
     },
+    /// An answer is missing: the next one may be that one, come late.
+    #[error("the gdb stub at {address} is out of step since an answer stayed out, so it was not asked to {action}")]
+    OutOfStep {
+        /// Where.
+        address: StubAddress,
+        /// What it should do.
+        action: Action,
+    },
     /// The stub does not show this register.
     #[error(
         "QEMU's gdb stub shows no core register of selector {selector}: expected 0 to 16 (R0 to R12, SP, LR, PC, xPSR)"
@@ -224,6 +232,9 @@ pub(crate) struct Stub {
     patience: Duration,
     last_sent: Vec<u8>,
     ran: bool,
+    /// A question was not answered. Whatever comes now may be its answer, so nothing is asked any more: data of one address must never
+    /// be taken for those of another.
+    out_of_step: bool,
 }
 
 impl Stub {
@@ -232,7 +243,8 @@ impl Stub {
         let wire = Wire::connect(address, patience)
             .map_err(|source| StubError::Connect { address: address.clone(), source })?;
         let (decoder, last_sent) = Default::default();
-        let mut stub = Self { address: address.clone(), wire, decoder, patience, last_sent, ran: false };
+        let mut stub =
+            Self { address: address.clone(), wire, decoder, patience, last_sent, ran: false, out_of_step: false };
         stub.greet()?;
         Ok(stub)
     }
@@ -281,14 +293,19 @@ impl Stub {
     }
 
     fn write(&mut self, bytes: &[u8], action: Action) -> Result<(), StubError> {
+        if self.out_of_step {
+            return Err(StubError::OutOfStep { address: self.address.clone(), action });
+        }
         let written = self.wire.blocks().and_then(|()| self.wire.write(bytes));
         written.map_err(|error| self.broken(action, &error))
     }
 
     /// The next packet, or an error at `end`.
     fn answer(&mut self, action: Action, end: Instant) -> Result<Vec<u8>, StubError> {
-        let answer = self.packet_until(action, end)?;
-        answer.ok_or_else(|| StubError::Silent { address: self.address.clone(), action, waited: self.patience })
+        match self.packet_until(action, end)? {
+            Some(answer) => Ok(answer),
+            None => Err(self.broken(action, &ErrorKind::TimedOut.into())),
+        }
     }
 
     /// The next packet, or `None` when `end` has passed. Takes what is already here in any case.
@@ -326,7 +343,8 @@ impl Stub {
         }
     }
 
-    fn broken(&self, action: Action, error: &std::io::Error) -> StubError {
+    fn broken(&mut self, action: Action, error: &std::io::Error) -> StubError {
+        self.out_of_step = true;
         let address = self.address.clone();
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => StubError::Silent { address, action, waited: self.patience },

@@ -85,6 +85,13 @@ impl Board {
         self.ask("query-status").unwrap().contains("\"running\": true")
     }
 
+    /// Stops QEMU itself, or lets it go on.
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let status = Command::new("kill").args([signal, &self.qemu.id().to_string()]).status().unwrap();
+        assert!(status.success(), "kill {signal}");
+    }
+
     pub fn kill(&mut self) {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();

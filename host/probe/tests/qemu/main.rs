@@ -314,6 +314,25 @@ fn a_board_that_is_gone_is_an_error_and_no_hang() {
 }
 
 #[test]
+fn a_board_that_freezes_is_an_error_at_the_deadline_and_no_late_answer_is_taken() {
+    let board = Board::running(CHIP, &firmware::counter());
+    // Long enough for a machine under load as long as nothing is frozen.
+    let options = AttachOptions { limit: Duration::from_millis(2500), ..AttachOptions::default() };
+    let probe = Probe::attach(&board.source(), CHIP, options).unwrap();
+    counts(&probe);
+    board.freeze(true);
+    let error = probe.read(firmware::COUNTER, &mut [0; 4]).unwrap_err();
+    assert!(board::chain(&error).contains("did not stop the core within 2000 ms"), "{}", board::chain(&error));
+    board.freeze(false);
+    let error = probe.read(0, &mut [0; 4]).unwrap_err();
+    assert!(board::chain(&error).contains("is out of step"), "{}", board::chain(&error));
+    drop(probe);
+    let probe = attach(&board);
+    probe.reset().unwrap();
+    counts(&probe);
+}
+
+#[test]
 fn a_second_debugger_gets_an_error_at_its_deadline() {
     let board = Board::running(CHIP, &firmware::counter());
     let probe = attach(&board);
