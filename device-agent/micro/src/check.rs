@@ -3,7 +3,7 @@
 use crate::format::{
     Dtype, HEADER_BYTES, Kind, MAGIC, Model, NO_TENSOR, OPERATOR_BYTES, Operator, TENSOR_BYTES, Tensor, VERSION, u32_at,
 };
-use crate::kernel::{Window, depthwise_weight_bytes, row_bytes, scratch_of, word};
+use crate::kernel::{Window, depthwise_weight_bytes, scratch_of, weight_bytes, word};
 use crate::requant::Multiplier;
 
 /// Where a model is not one.
@@ -207,7 +207,7 @@ impl Looking<'_, '_> {
             Kind::Conv2d | Kind::DepthwiseConv2d => self.convolution(&operator, &input, &output),
             Kind::FullyConnected => {
                 self.most(What::OperatorShape, ROW_MAX, input.elements())?;
-                let weights = row_bytes(input.elements()).saturating_mul(output.elements());
+                let weights = weight_bytes(output.elements(), input.elements());
                 self.constant(&operator, 0, weights)?;
                 self.channels(&operator, output.elements())
             }
@@ -342,7 +342,7 @@ impl Looking<'_, '_> {
         let weights = match operator.kind {
             Kind::Conv2d => {
                 self.most(What::OperatorShape, ROW_MAX, taps.saturating_mul(channels_in))?;
-                row_bytes(taps * channels_in).saturating_mul(channels_out)
+                weight_bytes(channels_out, taps * channels_in)
             }
             _ => {
                 self.same(What::OperatorShape, channels_in, channels_out)?;

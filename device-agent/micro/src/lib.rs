@@ -43,6 +43,6 @@ pub mod write;
 
 pub use check::{Invalid, What};
 pub use format::{Dtype, HEADER_BYTES, Kind, MAGIC, Model, OPERATOR_BYTES, Operator, TENSOR_BYTES, Tensor, VERSION};
-pub use kernel::{depthwise_weight_bytes, row_bytes, scratch_bytes};
+pub use kernel::{depthwise_weight_bytes, row_bytes, scratch_bytes, weight_bytes};
 pub use requant::{Multiplier, dequantize, quantize};
 pub use run::RunError;

@@ -3,8 +3,8 @@
 use crate::format::{Kind, Model, Operator, Tensor};
 use crate::kernel::conv::{conv, dense};
 use crate::kernel::depthwise::depthwise;
-use crate::kernel::{Channels, Window, elementwise, layout, pool, scratch_of};
-use crate::requant::Multiplier;
+use crate::kernel::{Channels, Window, depthwise_weight_bytes, elementwise, layout, pool, scratch_of, weight_bytes};
+use crate::requant::{Multiplier, Values};
 
 /// A model that could not be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,11 +82,10 @@ impl<'m> Model<'m> {
 
     fn channels(&self, operator: &Operator, count: usize, output: &Tensor) -> Option<Channels<'m>> {
         Some(Channels {
-            biases: self.constant(operator, 1).get(..4 * count).unwrap_or_default(),
-            factors: self.constant(operator, 2).get(..4 * count)?,
+            biases: self.constant(operator, 1).as_chunks().0.get(..count).unwrap_or_default(),
+            factors: self.constant(operator, 2).as_chunks().0.get(..count)?,
             shifts: self.constant(operator, 3).get(..count)?,
-            zero_point: output.zero_point,
-            clamp: operator.clamp(),
+            values: Values::new(output.zero_point, operator.clamp()),
         })
     }
 
@@ -107,6 +106,7 @@ impl<'m> Model<'m> {
         let four = || core::array::from_fn(|i| operator.at(i));
         let by = Multiplier { factor: operator.parameters[0], shift: operator.parameters[1] as i8 };
         let zeros = (input.zero_point, output.zero_point);
+        let values = Values::new(output.zero_point, operator.clamp());
         match operator.kind {
             Kind::Conv2d | Kind::DepthwiseConv2d | Kind::FullyConnected => {
                 return self.convolve(operator, (&input, &output), from, to, scratch);
@@ -117,7 +117,7 @@ impl<'m> Model<'m> {
                 let by_count = self.channels(operator, window.kernel.0 * window.kernel.1, &output)?;
                 pool::average(&window, &by_count, input.zero_point, from, to);
             }
-            Kind::GlobalAveragePool => pool::global_average(by, zeros, operator.clamp(), from, to),
+            Kind::GlobalAveragePool => pool::global_average(by, zeros.0, values, from, to),
             Kind::Pad => layout::pad(four(), input.zero_point as u8, (dims_in, from), dims_out, to),
             Kind::Transpose => layout::transpose(four(), (dims_in, from), dims_out, to),
             Kind::Copy => to.copy_from_slice(from.get(..to.len())?),
@@ -154,18 +154,18 @@ impl<'m> Model<'m> {
         match operator.kind {
             Kind::Conv2d => {
                 let count = output.image().2;
-                let weights = weights.get(..crate::kernel::row_bytes(taps * window.input.2) * count)?;
+                let weights = weights.get(..weight_bytes(count, taps * window.input.2))?;
                 let channels = self.channels(operator, count, output)?;
-                conv(&window, &channels, zero_point, (from, weights), to, scratch);
+                conv(&window, &channels, zero_point as u8, (from, weights), to, scratch);
             }
             Kind::DepthwiseConv2d => {
                 let count = window.input.2;
-                let weights = weights.get(..crate::kernel::depthwise_weight_bytes(count, taps))?;
+                let weights = weights.get(..depthwise_weight_bytes(count, taps))?;
                 let channels = self.channels(operator, count, output)?;
-                depthwise(&window, &channels, zero_point, (from, weights), to, scratch);
+                depthwise(&window, &channels, zero_point as u8, (from, weights), to, scratch);
             }
             _ => {
-                let weights = weights.get(..crate::kernel::row_bytes(from.len()) * to.len())?;
+                let weights = weights.get(..weight_bytes(to.len(), from.len()))?;
                 dense(&self.channels(operator, to.len(), output)?, (from, weights), to, scratch);
             }
         }
@@ -184,12 +184,13 @@ impl<'m> Model<'m> {
         };
         let inputs: [&[u8]; 2] = if itself { [one, one] } else { [one, two] };
         let zeros = ([input.zero_point, second.zero_point], output.zero_point);
+        let values = Values::new(output.zero_point, operator.clamp());
         let [first, next, shift] = [0, 1, 2].map(|i| operator.parameters[i]);
         match operator.kind {
             Kind::Add => elementwise::add(([first, next], shift as u32), zeros, operator.clamp(), inputs, to),
             Kind::Mul => {
                 let by = Multiplier { factor: first, shift: next as i8 };
-                elementwise::mul(by, zeros, operator.clamp(), inputs, to);
+                elementwise::mul(by, zeros.0, values, inputs, to);
             }
             _ => {
                 let block = |tensor: &Tensor| tensor.dims.iter().skip(operator.at(0)).product();

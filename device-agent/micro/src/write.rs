@@ -121,14 +121,20 @@ impl Writer {
     }
 
     /// Adds the weights of a convolution or fully connected layer: a row per output channel, elements in the order of the window's taps,
-    /// channels innermost.
+    /// channels innermost. Two rows are interleaved in groups of four; what is missing at an end is 0.
     pub fn rows(&mut self, weights: &[i8], elements: usize) -> i32 {
+        let row = |row: &[i8]| {
+            let mut bytes: Vec<u8> = row.iter().map(|w| *w as u8).collect();
+            bytes.resize(row_bytes(elements), 0);
+            bytes
+        };
         let mut bytes = Vec::new();
-        for row in weights.chunks(elements.max(1)) {
-            let mut padded: Vec<u8> = row.iter().map(|w| *w as u8).collect();
-            padded.resize(row_bytes(elements), 0);
-            // In the order in which they are widened in pairs.
-            bytes.extend(padded.chunks_exact(4).flat_map(|group| [group[0], group[2], group[1], group[3]]));
+        for pair in weights.chunks(2 * elements.max(1)) {
+            let (one, two) = pair.split_at(elements.min(pair.len()));
+            for (one, two) in row(one).chunks_exact(4).zip(row(two).chunks_exact(4)) {
+                bytes.extend(one);
+                bytes.extend(two);
+            }
         }
         self.constant(&bytes)
     }

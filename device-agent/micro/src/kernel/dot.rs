@@ -1,68 +1,61 @@
-//! Sums of products, the plain way. Weights lie in groups of four in the order 0, 2, 1, 3, so that the DSP instructions widen them in pairs;
-//! columns are 16-bit values in their own order.
+//! Sums of products, the plain way. Values and weights come in groups of four; two output channels' weights are interleaved, a group of the
+//! one and a group of the other, and so are two columns' values. Sums wrap as the DSP instructions' do.
 
-/// Weight and column of each of a group of four.
-const ORDER: [usize; 4] = [0, 2, 1, 3];
+use super::{Both, Group, Pair, Wide};
 
 #[inline(always)]
-fn weight(group: &[u8; 4], index: usize) -> i32 {
-    i32::from(group[ORDER[index]] as i8)
+fn add(acc: &mut i32, weight: u8, value: i32) {
+    *acc = acc.wrapping_add(i32::from(weight as i8) * value);
 }
 
+/// Two channels on two columns: `[channel 0 column 0, channel 0 column 1, channel 1 column 0, channel 1 column 1]`, added to `acc`.
 #[inline(always)]
-fn column(group: &[u8; 8], index: usize) -> i32 {
-    i32::from(i16::from_le_bytes([group[2 * index], group[2 * index + 1]]))
-}
-
-/// Two rows of weights with two columns: `[row 0 column 0, row 0 column 1, row 1 column 0, row 1 column 1]`, added to `acc`.
-#[inline(always)]
-pub fn two_by_two(rows: [&[u8]; 2], columns: [&[u8]; 2], mut acc: [i32; 4]) -> [i32; 4] {
-    let weights = rows[0].as_chunks::<4>().0.iter().zip(rows[1].as_chunks::<4>().0);
-    let values = columns[0].as_chunks::<8>().0.iter().zip(columns[1].as_chunks::<8>().0);
-    for ((w0, w1), (x0, x1)) in weights.zip(values) {
-        for i in 0..4 {
-            let (a, b, x, y) = (weight(w0, i), weight(w1, i), column(x0, i), column(x1, i));
-            acc[0] += a * x;
-            acc[1] += a * y;
-            acc[2] += b * x;
-            acc[3] += b * y;
+pub fn two_by_two(weights: &[Pair], columns: &[Both], mut acc: [i32; 4]) -> [i32; 4] {
+    for (w, columns) in weights.iter().zip(columns) {
+        let [[even, odd], [even_y, odd_y]] = columns;
+        for (i, x, y) in [(0, even, even_y), (1, odd, odd_y)] {
+            for (at, half) in [(i, 0), (i + 2, 2)] {
+                let [x, y] = [x, y].map(|word| i32::from(i16::from_le_bytes([word[half], word[half + 1]])));
+                add(&mut acc[0], w[0][at], x);
+                add(&mut acc[1], w[0][at], y);
+                add(&mut acc[2], w[1][at], x);
+                add(&mut acc[3], w[1][at], y);
+            }
         }
     }
     acc
 }
 
-/// Four rows of weights with one column.
+/// Four channels, two and two, on one column.
 #[inline(always)]
-pub fn four_by_one(rows: [&[u8]; 4], values: &[u8], mut acc: [i32; 4]) -> [i32; 4] {
-    let first = rows[0].as_chunks::<4>().0.iter().zip(rows[1].as_chunks::<4>().0);
-    let second = rows[2].as_chunks::<4>().0.iter().zip(rows[3].as_chunks::<4>().0);
-    for (((w0, w1), (w2, w3)), x) in first.zip(second).zip(values.as_chunks::<8>().0) {
+pub fn four_by_one(weights: [&[Pair]; 2], column: &[Group], mut acc: [i32; 4]) -> [i32; 4] {
+    for ((w, v), x) in weights[0].iter().zip(weights[1]).zip(column) {
         for i in 0..4 {
-            let x = column(x, i);
-            acc[0] += weight(w0, i) * x;
-            acc[1] += weight(w1, i) * x;
-            acc[2] += weight(w2, i) * x;
-            acc[3] += weight(w3, i) * x;
+            let x = i32::from(x[i] as i8);
+            add(&mut acc[0], w[0][i], x);
+            add(&mut acc[1], w[1][i], x);
+            add(&mut acc[2], v[0][i], x);
+            add(&mut acc[3], v[1][i], x);
         }
     }
     acc
 }
 
-/// Widens values to 16 bit.
+/// Four values as 16-bit values: those with numbers 0 and 2, then 1 and 3.
 #[inline(always)]
-pub fn widen(values: &[u8], out: &mut [u8]) {
-    for (value, out) in values.iter().zip(out.as_chunks_mut::<2>().0) {
-        *out = i16::from(*value as i8).to_le_bytes();
-    }
+pub fn widen(values: Group) -> Wide {
+    let wide = |at: usize| i16::from(values[at] as i8).to_le_bytes();
+    [(0, 2), (1, 3)].map(|(low, high)| {
+        let ([a, b], [c, d]) = (wide(low), wide(high));
+        [a, b, c, d]
+    })
 }
 
-/// Four channels over all taps: weights are `[taps][4]`, each tap has four values.
+/// Four channels of a depthwise convolution under one tap.
 #[inline(always)]
-pub fn four_lanes(weights: &[[u8; 4]], taps: impl Iterator<Item = [u8; 4]>, mut acc: [i32; 4]) -> [i32; 4] {
-    for (w, x) in weights.iter().zip(taps) {
-        for lane in 0..4 {
-            acc[lane] += i32::from(w[lane] as i8) * i32::from(x[lane] as i8);
-        }
+pub fn lanes(weights: Group, values: Group, mut acc: [i32; 4]) -> [i32; 4] {
+    for lane in 0..4 {
+        add(&mut acc[lane], weights[lane], i32::from(values[lane] as i8));
     }
     acc
 }

@@ -1,137 +1,168 @@
-//! The same sums with the DSP instructions of Cortex-M4, M7 and M33: two products at once. Same answers: sums of products of 8-bit values
-//! in 32 bit are exact in any order.
-#![expect(unsafe_code, reason = "instructions that stable Rust has no function for; they touch registers only")]
+//! The same sums with the DSP instructions of Cortex-M4, M7 and M33, two products at once. The answers are those of [`super::dot`]: both
+//! add the same products, and 32-bit sums that wrap are the same in any order.
 
-use core::arch::asm;
+#[cfg(not(all(feature = "dsp", target_arch = "arm")))]
+use emulated::{dual, even, high, low, odd};
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+use instruction::{dual, even, high, low, odd};
 
-/// Bytes 0 and 2, widened to two 16-bit values.
-#[inline(always)]
-fn even(x: u32) -> u32 {
-    let out: u32;
-    // SAFETY: works on registers alone, and this module is only built where the instruction exists.
-    unsafe {
-        asm!("sxtb16 {o}, {x}", o = lateout(reg) out, x = in(reg) x, options(pure, nomem, nostack, preserves_flags))
-    };
-    out
-}
-
-/// Bytes 1 and 3, widened to two 16-bit values.
-#[inline(always)]
-fn odd(x: u32) -> u32 {
-    let out: u32;
-    // SAFETY: as above.
-    unsafe {
-        asm!("sxtb16 {o}, {x}, ror #8", o = lateout(reg) out, x = in(reg) x, options(pure, nomem, nostack, preserves_flags));
-    }
-    out
-}
-
-/// The sum of both products of 16-bit halves, added to `acc`.
-#[inline(always)]
-fn dual(a: u32, b: u32, acc: i32) -> i32 {
-    let out: i32;
-    // SAFETY: as above. The sum cannot overflow where the plain one does not; that it would set a sticky flag is of no concern.
-    unsafe {
-        asm!("smlad {o}, {a}, {b}, {c}", o = lateout(reg) out, a = in(reg) a, b = in(reg) b, c = in(reg) acc,
-             options(pure, nomem, nostack, preserves_flags));
-    }
-    out
-}
-
-/// The product of the lower halves, added to `acc`.
-#[inline(always)]
-fn low(a: u32, b: u32, acc: i32) -> i32 {
-    let out: i32;
-    // SAFETY: as above.
-    unsafe {
-        asm!("smlabb {o}, {a}, {b}, {c}", o = lateout(reg) out, a = in(reg) a, b = in(reg) b, c = in(reg) acc,
-             options(pure, nomem, nostack, preserves_flags));
-    }
-    out
-}
-
-/// The product of the upper halves, added to `acc`.
-#[inline(always)]
-fn high(a: u32, b: u32, acc: i32) -> i32 {
-    let out: i32;
-    // SAFETY: as above.
-    unsafe {
-        asm!("smlatt {o}, {a}, {b}, {c}", o = lateout(reg) out, a = in(reg) a, b = in(reg) b, c = in(reg) acc,
-             options(pure, nomem, nostack, preserves_flags));
-    }
-    out
-}
-
-#[inline(always)]
-fn halves(group: &[u8; 8]) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h] = *group;
-    (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
-}
+use super::{Both, Group, Pair, Wide};
 
 /// See [`super::dot::two_by_two`].
 #[inline(always)]
-pub fn two_by_two(rows: [&[u8]; 2], columns: [&[u8]; 2], mut acc: [i32; 4]) -> [i32; 4] {
-    let weights = rows[0].as_chunks::<4>().0.iter().zip(rows[1].as_chunks::<4>().0);
-    let values = columns[0].as_chunks::<8>().0.iter().zip(columns[1].as_chunks::<8>().0);
-    for ((w0, w1), (x0, x1)) in weights.zip(values) {
-        let (w0, w1) = (u32::from_le_bytes(*w0), u32::from_le_bytes(*w1));
-        let ((x00, x01), (x10, x11)) = (halves(x0), halves(x1));
-        let (a, b) = (even(w0), even(w1));
-        acc[0] = dual(a, x00, acc[0]);
-        acc[1] = dual(a, x10, acc[1]);
-        acc[2] = dual(b, x00, acc[2]);
-        acc[3] = dual(b, x10, acc[3]);
-        let (a, b) = (odd(w0), odd(w1));
-        acc[0] = dual(a, x01, acc[0]);
-        acc[1] = dual(a, x11, acc[1]);
-        acc[2] = dual(b, x01, acc[2]);
-        acc[3] = dual(b, x11, acc[3]);
+pub fn two_by_two(weights: &[Pair], columns: &[Both], mut acc: [i32; 4]) -> [i32; 4] {
+    for (w, columns) in weights.iter().zip(columns) {
+        let [w0, w1] = w.map(u32::from_le_bytes);
+        let (a, b, c, d) = (even(w0), odd(w0), even(w1), odd(w1));
+        let [[x0, x1], [y0, y1]] = columns.map(|column| column.map(u32::from_le_bytes));
+        acc[0] = dual(b, x1, dual(a, x0, acc[0]));
+        acc[1] = dual(b, y1, dual(a, y0, acc[1]));
+        acc[2] = dual(d, x1, dual(c, x0, acc[2]));
+        acc[3] = dual(d, y1, dual(c, y0, acc[3]));
     }
     acc
 }
 
 /// See [`super::dot::four_by_one`].
 #[inline(always)]
-pub fn four_by_one(rows: [&[u8]; 4], values: &[u8], mut acc: [i32; 4]) -> [i32; 4] {
-    let first = rows[0].as_chunks::<4>().0.iter().zip(rows[1].as_chunks::<4>().0);
-    let second = rows[2].as_chunks::<4>().0.iter().zip(rows[3].as_chunks::<4>().0);
-    for (((w0, w1), (w2, w3)), x) in first.zip(second).zip(values.as_chunks::<8>().0) {
-        let (x0, x1) = halves(x);
-        for (acc, w) in acc.iter_mut().zip([w0, w1, w2, w3]) {
-            let w = u32::from_le_bytes(*w);
-            *acc = dual(odd(w), x1, dual(even(w), x0, *acc));
-        }
+pub fn four_by_one(weights: [&[Pair]; 2], column: &[Group], mut acc: [i32; 4]) -> [i32; 4] {
+    for ((w, v), x) in weights[0].iter().zip(weights[1]).zip(column) {
+        let x = u32::from_le_bytes(*x);
+        let (x0, x1) = (even(x), odd(x));
+        let [[w0, w1], [w2, w3]] = [w, v].map(|pair| pair.map(u32::from_le_bytes));
+        acc[0] = dual(odd(w0), x1, dual(even(w0), x0, acc[0]));
+        acc[1] = dual(odd(w1), x1, dual(even(w1), x0, acc[1]));
+        acc[2] = dual(odd(w2), x1, dual(even(w2), x0, acc[2]));
+        acc[3] = dual(odd(w3), x1, dual(even(w3), x0, acc[3]));
     }
     acc
 }
 
 /// See [`super::dot::widen`].
 #[inline(always)]
-pub fn widen(values: &[u8], out: &mut [u8]) {
-    let (groups, rest) = values.as_chunks::<4>();
-    let (wide, end) = out.split_at_mut(8 * groups.len());
-    for (group, out) in groups.iter().zip(wide.as_chunks_mut::<8>().0) {
-        let word = u32::from_le_bytes(*group);
-        let (even, odd) = (even(word), odd(word));
-        let first = ((even & 0xffff) | (odd << 16)).to_le_bytes();
-        let second = ((even >> 16) | (odd & 0xffff_0000)).to_le_bytes();
-        let [a, b, c, d] = first;
-        let [e, f, g, h] = second;
-        *out = [a, b, c, d, e, f, g, h];
-    }
-    super::dot::widen(rest, end);
+pub fn widen(values: Group) -> Wide {
+    let word = u32::from_le_bytes(values);
+    [even(word), odd(word)].map(u32::to_le_bytes)
 }
 
-/// See [`super::dot::four_lanes`].
+/// See [`super::dot::lanes`].
 #[inline(always)]
-pub fn four_lanes(weights: &[[u8; 4]], taps: impl Iterator<Item = [u8; 4]>, mut acc: [i32; 4]) -> [i32; 4] {
-    for (w, x) in weights.iter().zip(taps) {
-        let (w, x) = (u32::from_le_bytes(*w), u32::from_le_bytes(x));
-        let (we, xe, wo, xo) = (even(w), even(x), odd(w), odd(x));
-        acc[0] = low(we, xe, acc[0]);
-        acc[1] = low(wo, xo, acc[1]);
-        acc[2] = high(we, xe, acc[2]);
-        acc[3] = high(wo, xo, acc[3]);
-    }
+pub fn lanes(weights: Group, values: Group, mut acc: [i32; 4]) -> [i32; 4] {
+    let (w, x) = (u32::from_le_bytes(weights), u32::from_le_bytes(values));
+    let (we, xe, wo, xo) = (even(w), even(x), odd(w), odd(x));
+    acc[0] = low(we, xe, acc[0]);
+    acc[1] = low(wo, xo, acc[1]);
+    acc[2] = high(we, xe, acc[2]);
+    acc[3] = high(wo, xo, acc[3]);
     acc
+}
+
+/// The instructions. `even` and `odd` widen bytes 0 and 2, or 1 and 3, to two 16-bit halves; `dual` adds the products of both halves,
+/// `low` and `high` that of one.
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+mod instruction {
+    #![expect(unsafe_code, reason = "instructions that stable Rust has no function for; they touch registers only")]
+
+    use core::arch::asm;
+
+    // SAFETY, for all of them: they work on registers alone, and are only built where the core has them. That a sum which overflows sets
+    // a sticky flag is of no concern: nothing reads it.
+
+    #[inline(always)]
+    pub fn even(x: u32) -> u32 {
+        let out;
+        unsafe {
+            asm!("sxtb16 {o}, {x}", o = lateout(reg) out, x = in(reg) x, options(pure, nomem, nostack, preserves_flags))
+        };
+        out
+    }
+
+    #[inline(always)]
+    pub fn odd(x: u32) -> u32 {
+        let out;
+        unsafe {
+            asm!("sxtb16 {o}, {x}, ror #8", o = lateout(reg) out, x = in(reg) x,
+                 options(pure, nomem, nostack, preserves_flags));
+        }
+        out
+    }
+
+    macro_rules! accumulate {
+        ($($name:ident $instruction:literal)*) => {$(
+            #[inline(always)]
+            pub fn $name(a: u32, b: u32, acc: i32) -> i32 {
+                let out;
+                unsafe {
+                    asm!(concat!($instruction, " {o}, {a}, {b}, {c}"), o = lateout(reg) out, a = in(reg) a, b = in(reg) b,
+                         c = in(reg) acc, options(pure, nomem, nostack, preserves_flags));
+                }
+                out
+            }
+        )*};
+    }
+
+    accumulate!(dual "smlad" low "smlabb" high "smlatt");
+}
+
+/// The same in plain Rust, for the tests.
+#[cfg(not(all(feature = "dsp", target_arch = "arm")))]
+mod emulated {
+    fn pair(low: u8, high: u8) -> u32 {
+        u32::from(low as i8 as u16) | u32::from(high as i8 as u16) << 16
+    }
+
+    fn parts(x: u32) -> (i32, i32) {
+        (i32::from(x as i16), i32::from((x >> 16) as i16))
+    }
+
+    pub fn even(x: u32) -> u32 {
+        let [a, _, c, _] = x.to_le_bytes();
+        pair(a, c)
+    }
+
+    pub fn odd(x: u32) -> u32 {
+        let [_, b, _, d] = x.to_le_bytes();
+        pair(b, d)
+    }
+
+    pub fn low(a: u32, b: u32, acc: i32) -> i32 {
+        acc.wrapping_add(parts(a).0 * parts(b).0)
+    }
+
+    pub fn high(a: u32, b: u32, acc: i32) -> i32 {
+        acc.wrapping_add(parts(a).1 * parts(b).1)
+    }
+
+    pub fn dual(a: u32, b: u32, acc: i32) -> i32 {
+        high(a, b, low(a, b, acc))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dot;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    type Groups = Vec<[u8; 4]>;
+
+    fn groups(count: usize) -> impl Strategy<Value = Groups> {
+        proptest::collection::vec(any::<[u8; 4]>(), count)
+    }
+
+    proptest! {
+        #[test]
+        fn both_paths_give_the_same_sums(
+            (one, two, values) in (1_usize..40).prop_flat_map(|n| (groups(2 * n), groups(2 * n), groups(2 * n))),
+            acc in any::<[i32; 4]>(),
+        ) {
+            let pairs = [&one, &two].map(|groups| groups.as_chunks().0);
+            prop_assert_eq!(super::four_by_one(pairs, &values, acc), dot::four_by_one(pairs, &values, acc));
+            let wide: Vec<_> = values.iter().map(|group| super::widen(*group)).collect();
+            prop_assert_eq!(&wide, &values.iter().map(|group| dot::widen(*group)).collect::<Vec<_>>());
+            let both = wide.as_chunks().0;
+            prop_assert_eq!(super::two_by_two(pairs[0], both, acc), dot::two_by_two(pairs[0], both, acc));
+            prop_assert_eq!(super::lanes(one[0], values[0], acc), dot::lanes(one[0], values[0], acc));
+        }
+    }
 }

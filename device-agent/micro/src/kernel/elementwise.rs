@@ -1,7 +1,7 @@
 //! Element by element, and softmax.
 
 use super::word;
-use crate::requant::{Multiplier, dequantize, quantize, requantize};
+use crate::requant::{Multiplier, Values, dequantize, quantize};
 
 /// `(x * f0 + y * f1 + half) >> shift`, zero points taken off and added again.
 pub fn add(
@@ -21,16 +21,10 @@ pub fn add(
 }
 
 /// The product, zero points taken off and added again.
-pub fn mul(
-    by: Multiplier,
-    (zeros, zero_out): ([i32; 2], i32),
-    clamp: (i32, i32),
-    inputs: [&[u8]; 2],
-    output: &mut [u8],
-) {
+pub fn mul(by: Multiplier, zeros: [i32; 2], values: Values, inputs: [&[u8]; 2], output: &mut [u8]) {
     for ((output, x), y) in output.iter_mut().zip(inputs[0]).zip(inputs[1]) {
         let product = (i32::from(*x as i8) - zeros[0]) * (i32::from(*y as i8) - zeros[1]);
-        *output = requantize(product, by, zero_out, clamp);
+        *output = values.of_one(by, product);
     }
 }
 

@@ -2,19 +2,39 @@
 
 pub mod conv;
 pub mod depthwise;
+#[cfg(any(test, not(all(feature = "dsp", target_arch = "arm"))))]
 mod dot;
-#[cfg(all(feature = "dsp", target_arch = "arm"))]
+#[cfg(any(test, all(feature = "dsp", target_arch = "arm")))]
 mod dsp;
 pub mod elementwise;
 pub mod layout;
 pub mod pool;
 
 use crate::format::{Kind, Model, Operator};
-use crate::requant::Multiplier;
+use crate::requant::{Multiplier, Values};
+
+#[cfg(not(all(feature = "dsp", target_arch = "arm")))]
+use dot as path;
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+use dsp as path;
+
+/// Four values, or four weights of one channel.
+pub type Group = [u8; 4];
+/// Weights of two output channels.
+pub type Pair = [Group; 2];
+/// Four values as 16-bit values, in the order in which the DSP instructions widen them.
+pub type Wide = [[u8; 4]; 2];
+/// Values of two columns.
+pub type Both = [Wide; 2];
 
 /// Bytes of one output channel's weights: its elements, filled up with zeros to a multiple of four.
 pub fn row_bytes(elements: usize) -> usize {
     elements.div_ceil(4) * 4
+}
+
+/// Bytes of the weights of so many output channels: rows, two and two.
+pub fn weight_bytes(channels: usize, elements: usize) -> usize {
+    row_bytes(elements).saturating_mul(channels.div_ceil(2) * 2)
 }
 
 /// Bytes of depthwise weights: groups of four channels, each with its taps.
@@ -27,8 +47,11 @@ pub fn depthwise_weight_bytes(channels: usize, taps: usize) -> usize {
 pub fn scratch_bytes(kind: Kind, row: usize) -> usize {
     match kind {
         // Two columns of 16-bit values.
-        Kind::Conv2d | Kind::FullyConnected => 4 * row_bytes(row),
-        // One row of padding.
+        Kind::Conv2d => 4 * row_bytes(row),
+        // The input itself is the column, unless it has to be filled up.
+        Kind::FullyConnected if row.is_multiple_of(4) => 0,
+        Kind::FullyConnected => row_bytes(row),
+        // One pixel of padding.
         Kind::DepthwiseConv2d => row_bytes(row),
         _ => 0,
     }
@@ -46,34 +69,34 @@ pub(crate) fn scratch_of(model: &Model<'_>, operator: &Operator) -> usize {
     scratch_bytes(operator.kind, row)
 }
 
-/// Biases and multipliers of output channels.
+/// Biases and multipliers of output channels, and what their values must be.
 #[derive(Clone, Copy)]
 pub struct Channels<'m> {
     /// i32 per channel.
-    pub biases: &'m [u8],
+    pub biases: &'m [[u8; 4]],
     /// i32 per channel.
-    pub factors: &'m [u8],
+    pub factors: &'m [[u8; 4]],
     /// i8 per channel.
     pub shifts: &'m [u8],
-    /// Zero point of the output.
-    pub zero_point: i32,
-    /// Ends of the output's values.
-    pub clamp: (i32, i32),
+    /// How values are made.
+    pub values: Values,
 }
 
 impl Channels<'_> {
-    /// Bias of a channel.
+    /// Bias of a channel; 0 past the last.
     #[inline(always)]
     pub fn bias(&self, channel: usize) -> i32 {
-        word(self.biases, channel)
+        self.biases.get(channel).map_or(0, |bias| i32::from_le_bytes(*bias))
     }
 
-    /// The value of a channel's accumulator.
+    /// The values of a channel's accumulators.
     #[inline(always)]
-    pub fn value(&self, channel: usize, acc: i32) -> u8 {
-        let shift = self.shifts.get(channel).copied().unwrap_or(0) as i8;
-        let by = Multiplier { factor: word(self.factors, channel), shift };
-        crate::requant::requantize(acc, by, self.zero_point, self.clamp)
+    pub fn values<const N: usize>(&self, channel: usize, accs: [i32; N]) -> [u8; N] {
+        let by = match (self.factors.get(channel), self.shifts.get(channel)) {
+            (Some(factor), Some(shift)) => Multiplier { factor: i32::from_le_bytes(*factor), shift: *shift as i8 },
+            _ => Multiplier { factor: 0, shift: 0 },
+        };
+        self.values.of(by, accs)
     }
 }
 
@@ -104,11 +127,23 @@ pub struct Window {
 }
 
 impl Window {
+    /// The input's row under a row of the window; `None` in the padding.
+    #[inline(always)]
+    pub fn row(&self, y: usize, ky: usize) -> Option<usize> {
+        let row = (y * self.strides.0 + ky * self.dilations.0).checked_sub(self.padding.0)?;
+        (row < self.input.0).then_some(row)
+    }
+
+    /// The input's column under a column of the window; `None` in the padding.
+    #[inline(always)]
+    pub fn column(&self, x: usize, kx: usize) -> Option<usize> {
+        let column = (x * self.strides.1 + kx * self.dilations.1).checked_sub(self.padding.1)?;
+        (column < self.input.1).then_some(column)
+    }
+
     /// The input's pixel under a tap of the window at an output's pixel; `None` in the padding.
     #[inline(always)]
     pub fn pixel(&self, (y, x): (usize, usize), (ky, kx): (usize, usize)) -> Option<usize> {
-        let row = (y * self.strides.0 + ky * self.dilations.0).checked_sub(self.padding.0)?;
-        let column = (x * self.strides.1 + kx * self.dilations.1).checked_sub(self.padding.1)?;
-        (row < self.input.0 && column < self.input.1).then(|| row * self.input.1 + column)
+        Some(self.row(y, ky)? * self.input.1 + self.column(x, kx)?)
     }
 }

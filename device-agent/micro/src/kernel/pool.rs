@@ -1,7 +1,7 @@
 //! Pooling.
 
 use super::{Channels, Window};
-use crate::requant::{Multiplier, requantize};
+use crate::requant::{Multiplier, Values};
 
 /// The largest value under the window; padding does not count.
 pub fn max(window: &Window, input: &[u8], output: &mut [u8]) {
@@ -19,23 +19,18 @@ pub fn average(window: &Window, channels: &Channels<'_>, zero_point: i32, input:
             sum += i32::from(*value as i8) - zero_point;
             count += 1;
         }
-        channels.value(count.saturating_sub(1), sum)
+        let [value] = channels.values(count.saturating_sub(1), [sum]);
+        value
     });
 }
 
 /// The mean over all pixels.
-pub fn global_average(
-    by: Multiplier,
-    (zero_in, zero_out): (i32, i32),
-    clamp: (i32, i32),
-    input: &[u8],
-    output: &mut [u8],
-) {
+pub fn global_average(by: Multiplier, zero_in: i32, values: Values, input: &[u8], output: &mut [u8]) {
     let count = output.len().max(1);
     for (channel, output) in output.iter_mut().enumerate() {
-        let values = input.iter().skip(channel).step_by(count);
-        let sum: i32 = values.map(|value| i32::from(*value as i8) - zero_in).sum();
-        *output = requantize(sum, by, zero_out, clamp);
+        let pixels = input.iter().skip(channel).step_by(count);
+        let sum: i32 = pixels.map(|value| i32::from(*value as i8) - zero_in).sum();
+        *output = values.of_one(by, sum);
     }
 }
 
