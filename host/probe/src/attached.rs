@@ -1,14 +1,16 @@
 //! A session of probe-rs. Everything here blocks.
 
 use crate::chips;
+use crate::elf::architecture;
 use crate::error::{Action, ProbeError};
 use crate::link::{CoreState, DebugLink, Flashed, PostMortem, RttPlace};
 use crate::permission::Permission;
 use crate::source::ProbeSource;
 use boardproof_record::plan::Grant;
+use probe_rs::config::MemoryRegion;
 use probe_rs::flashing::{DownloadOptions, ElfLoader, ElfOptions, FlashError, FlashLoader, FlashProgress, erase_all};
 use probe_rs::rtt::Rtt;
-use probe_rs::{Core, CoreStatus, MemoryInterface, Permissions, RegisterId, Session};
+use probe_rs::{Architecture, Core, CoreStatus, MemoryInterface, Permissions, RegisterId, Session};
 use std::io::Cursor;
 use std::time::{Duration, Instant};
 
@@ -74,10 +76,40 @@ impl Attached {
 
     /// What goes where.
     fn loader(&mut self, elf: &[u8], action: Action) -> Result<FlashLoader, ProbeError> {
+        self.wants_firmware(elf)?;
         let mut loader = self.session.target().flash_loader();
         let format = ElfLoader(ElfOptions::default());
         loader.load_image(&mut self.session, &mut Cursor::new(elf), format, None).map_err(failed(action))?;
         Ok(loader)
+    }
+
+    /// probe-rs takes what a file says about addresses, and a program for the host begins at 0 like many a chip's flash.
+    fn wants_firmware(&self, elf: &[u8]) -> Result<(), ProbeError> {
+        use object::Architecture as Found;
+        let found = architecture(elf)?;
+        let fits = match self.session.architecture() {
+            Architecture::Arm => matches!(found, Found::Arm | Found::Aarch64),
+            Architecture::Riscv => matches!(found, Found::Riscv32 | Found::Riscv64),
+            Architecture::Xtensa => found == Found::Xtensa,
+        };
+        if fits {
+            return Ok(());
+        }
+        let core = format!("{:?}", self.session.target().default_core().core_type);
+        Err(ProbeError::OtherFirmware { chip: self.chip.clone(), core, found: format!("{found:?}") })
+    }
+
+    /// Flash is written by flashing, which wants a permission; silicon ignores other writes or takes them for commands.
+    fn wants_ram(&self, action: Action, address: u32, length: usize) -> Result<(), ProbeError> {
+        let written = u64::from(address)..u64::from(address) + length as u64;
+        let mut flash = self.session.target().memory_map.iter().filter_map(MemoryRegion::as_nvm_region);
+        match flash.find(|region| region.range.start < written.end && written.start < region.range.end) {
+            None => Ok(()),
+            Some(region) => {
+                let (start, end) = (region.range.start, region.range.end);
+                Err(ProbeError::IntoFlash { action, chip: self.chip.clone(), start, end })
+            }
+        }
     }
 
     /// A Cortex-M with the fault registers of ARMv7-M.
@@ -171,6 +203,7 @@ impl DebugLink for Attached {
 
     fn write(&mut self, address: u32, bytes: &[u8]) -> Result<(), ProbeError> {
         let action = Action::Write { address, length: bytes.len() };
+        self.wants_ram(action, address, bytes.len())?;
         self.with_core(action, |core| {
             core.write(address.into(), bytes)?;
             core.flush()

@@ -17,6 +17,11 @@ pub struct Symbol {
     pub length: u32,
 }
 
+/// The processors that an ELF file is for.
+pub(crate) fn architecture(elf: &[u8]) -> Result<object::Architecture, ProbeError> {
+    Ok(object::File::parse(elf).map_err(ProbeError::Elf)?.architecture())
+}
+
 /// The symbol of this name in an ELF file.
 pub fn symbol(elf: &[u8], name: &str) -> Result<Symbol, ProbeError> {
     let file = object::File::parse(elf).map_err(ProbeError::Elf)?;

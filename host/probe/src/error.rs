@@ -179,6 +179,28 @@ pub enum ProbeError {
         /// Its core.
         core: String,
     },
+    /// A write to memory that goes into flash, which only flashing may.
+    #[error("{action} of {chip} would go into its flash at {start:#010x}..{end:#010x}; expected an address in RAM")]
+    IntoFlash {
+        /// What should be done.
+        action: Action,
+        /// The chip.
+        chip: String,
+        /// Where the flash begins.
+        start: u64,
+        /// Where it ends.
+        end: u64,
+    },
+    /// A firmware for other processors.
+    #[error("the firmware is for {found}, and {chip} has a core of type {core}")]
+    OtherFirmware {
+        /// The chip.
+        chip: String,
+        /// Its core.
+        core: String,
+        /// What the file says.
+        found: String,
+    },
     /// A file that is no ELF file.
     #[error("could not read the firmware as an ELF file")]
     Elf(#[source] object::Error),

@@ -96,7 +96,7 @@ pub trait DebugLink {
     fn breakpoint(&mut self, address: u32, set: bool) -> Result<(), ProbeError>;
     /// Fills `bytes` with the memory from `address` on, whether the core runs or not.
     fn read(&mut self, address: u32, bytes: &mut [u8]) -> Result<(), ProbeError>;
-    /// Writes `bytes` to RAM from `address` on, whether the core runs or not.
+    /// Writes `bytes` to RAM from `address` on, whether the core runs or not. Refuses an address in flash.
     fn write(&mut self, address: u32, bytes: &[u8]) -> Result<(), ProbeError>;
     /// The registers that tell how a core died. A running one stands still for it.
     fn post_mortem(&mut self) -> Result<PostMortem, ProbeError>;

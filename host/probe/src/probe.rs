@@ -197,7 +197,8 @@ impl Probe {
         Ok(())
     }
 
-    /// Writes `bytes` to RAM from `address` on, whether the core runs or not: a model, for one, much faster than over a serial line.
+    /// Writes `bytes` to RAM from `address` on, whether the core runs or not: a model, for one, much faster than over a serial line. An
+    /// address in flash is refused.
     pub fn write(&self, address: u32, bytes: &[u8]) -> Result<(), ProbeError> {
         let bytes = bytes.to_vec();
         let action = Action::Write { address, length: bytes.len() };

@@ -24,8 +24,13 @@ pub(crate) fn encode(payload: &str) -> Vec<u8> {
 
 /// `bytes` as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value & 0xf)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        digits.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        digits.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+    }
+    digits
 }
 
 /// The bytes that hexadecimal digits stand for; `None` when they do not fill `bytes` exactly.
@@ -40,7 +45,12 @@ pub(crate) fn unhex(digits: &[u8], bytes: &mut [u8]) -> Option<()> {
 }
 
 fn digit(character: u8) -> Option<u8> {
-    char::from(character).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        b'A'..=b'F' => Some(character - b'A' + 10),
+        _ => None,
+    }
 }
 
 fn checksum(payload: &[u8]) -> u8 {

@@ -17,6 +17,8 @@ pub const FAULTING: u32 = ENTRY + 2;
 pub const HANDLER: u32 = ENTRY + 6;
 /// The control block of the echoing firmware.
 pub const RTT: u32 = 0x2000_2000;
+/// The word that the vandal changes.
+pub const VICTIM: u32 = ENTRY + 16;
 /// A place for a crash record.
 pub const CRASH: u32 = 0x2000_3000;
 
@@ -108,6 +110,28 @@ pub fn echo() -> Vec<u8> {
             ENTRY,
         ),
     )
+}
+
+/// Turns one bit of its own flash, which no flash but QEMU's would let it.
+pub fn vandal() -> Vec<u8> {
+    let code = [
+        0x4802, //      ldr  r0, =VICTIM
+        0x6801, //      ldr  r1, [r0]
+        0x2210, //      movs r2, #16
+        0x4051, //      eors r1, r2
+        0x6001, //      str  r1, [r0]
+        0xe7fe, // end: b    end
+        0x0050, 0x0000, // VICTIM
+        0x0000, 0x0000,
+    ];
+    elf(0, &image(&code, ENTRY))
+}
+
+/// The same file with another processor in its head.
+pub fn for_a_pc() -> Vec<u8> {
+    let mut file = counter();
+    file[18] = 62;
+    file
 }
 
 /// A firmware for a chip whose flash lies elsewhere.

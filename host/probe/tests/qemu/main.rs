@@ -270,17 +270,23 @@ fn a_firmware_is_told_from_one_with_another_bit() {
     let probe = attach(&board);
     assert!(probe.holds(&firmware::counter()).unwrap());
     assert!(!probe.holds(&firmware::fault()).unwrap());
-    for address in [firmware::ENTRY, firmware::ENTRY + 15] {
-        // In QEMU a debugger may write to flash.
-        let mut byte = [0];
-        probe.read(address, &mut byte).unwrap();
-        probe.write(address, &[byte[0] ^ 0x10]).unwrap();
-        assert!(!probe.holds(&firmware::counter()).unwrap(), "{address:#x}");
-        probe.write(address, &byte).unwrap();
-    }
-    assert!(probe.holds(&firmware::counter()).unwrap());
+    let vandal = firmware::vandal();
+    flash(&probe, &vandal);
+    assert!(probe.holds(&vandal).unwrap());
     probe.reset().unwrap();
-    counts(&probe);
+    until("the bit to be turned", || word(&probe, firmware::VICTIM) != 0);
+    assert!(!probe.holds(&vandal).unwrap());
+}
+
+#[test]
+fn memory_is_not_a_way_around_the_permission_to_flash() {
+    let board = Board::blank(CHIP);
+    let probe = attach(&board);
+    for address in [0, 0x3f_ffff] {
+        let error = probe.write(address, &[1]).unwrap_err();
+        assert!(matches!(error, ProbeError::IntoFlash { start: 0, end: 0x40_0000, .. }), "{error}");
+        assert_eq!(word(&probe, address & !3), 0);
+    }
 }
 
 #[test]
@@ -288,10 +294,12 @@ fn a_firmware_that_does_not_fit_is_refused() {
     let board = Board::blank(CHIP);
     let probe = attach(&board);
     let allowed = permission(Grant::Flash, CHIP);
-    for (elf, what) in [(firmware::at(0x0800_0000), "no flash there"), (b"no ELF file".to_vec(), "no ELF file")] {
-        let error = probe.flash(&elf, true, &allowed).unwrap_err();
-        assert!(matches!(error, ProbeError::Failed { .. }), "{what}: {error}");
-    }
+    let error = probe.flash(&firmware::at(0x0800_0000), true, &allowed).unwrap_err();
+    assert!(board::chain(&error).contains("No flash memory contains"), "{}", board::chain(&error));
+    let error = probe.flash(b"no ELF file", true, &allowed).unwrap_err();
+    assert!(matches!(error, ProbeError::Elf(_)), "{error}");
+    let error = probe.flash(&firmware::for_a_pc(), true, &allowed).unwrap_err().to_string();
+    assert_eq!(error, "the firmware is for X86_64_X32, and mps2-an386 has a core of type Armv7em");
     assert_eq!(word(&probe, 0), 0);
 }
 
