@@ -1,7 +1,9 @@
 //! The host against a simulator of the firmware: what a good answer is, and that nothing short of one passes.
 
 use boardproof_dialect::stm32msg::sim::{self, Asking, Behaviour, Firmware, LAYER_CYCLES, Trouble, When};
-use boardproof_dialect::stm32msg::{ErrorCode, Fault, Kind, Mode, Model, Options, Run, Runtime, Stm32Msg, Toolchain};
+use boardproof_dialect::stm32msg::{
+    ErrorCode, Fault, Framing, Kind, Mode, Model, Options, Run, Runtime, Stm32Msg, Toolchain,
+};
 use boardproof_dialect::{Bytes, LineError, Loopback};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
@@ -324,6 +326,24 @@ fn text_before_the_first_answer_is_thrown_away() {
 }
 
 #[test]
+fn firmware_with_longer_packet_heads_is_spoken_to_in_kind() {
+    let later = || Firmware::behaving(Behaviour { framing: Framing::Word, ..Behaviour::default() });
+    let options = Options { framing: Framing::Word, ..Options::default() };
+    let mut device = Stm32Msg::connect(Loopback::new(later()), options).expect("a device");
+    assert_eq!(device.system().expect("a system").extra, [0, 7]);
+    let model = device.models().expect("models").remove(0);
+    good(&run(&mut device, &model, Mode::PerLayerWithData).expect("a run"));
+    let line = device.into_line();
+    assert_eq!(
+        (&line.sent[..4], line.sent.len() % 34, line.read.len() % 34),
+        (&[0, 11, 10, 8][..], 0, 1),
+        "one byte asks for more"
+    );
+    // The other kind is not understood, and not mistaken for anything.
+    assert!(Stm32Msg::connect(Loopback::new(later()), Options::default()).is_err());
+}
+
+#[test]
 fn a_device_that_waits_for_the_rest_of_a_long_message_gets_it() {
     let mut line = Loopback::new(Firmware::new());
     // The first packet of a request of 10000 bytes.
@@ -395,7 +415,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn any_bytes_instead_of_an_answer_are_survived(message in 0..MESSAGES, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_instead_of_an_answer_are_survived(message in 0..MESSAGES, bytes in prop::collection::vec(any::<u8>(), 1..200)) {
         let (mut device, model) = connect(Firmware::with(RUN, message, Trouble::Raw(bytes)));
         prop_assert!(run(&mut device, &model, Mode::PerLayerWithData).is_err());
     }

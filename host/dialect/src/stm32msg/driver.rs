@@ -4,7 +4,7 @@ use super::fault::{ErrorCode, Fault, State};
 use super::messages::{self, Payload, command, operator_flag, run, tensor_flag};
 use super::reply::{self, Answer, Firmware, Layer, LogLine, Model, Run, System};
 use super::tensor::{Description, Tensor};
-use super::wire::{self, Patience};
+use super::wire::{Framing, Patience, Wire};
 use crate::Bytes;
 use prost::Message;
 use std::time::Duration;
@@ -21,13 +21,15 @@ const MESSAGES_MAX: usize = 4096;
 pub struct Options {
     /// Deadlines.
     pub patience: Patience,
+    /// What packets look like; a device of the other kind stays silent.
+    pub framing: Framing,
     /// How often `SYNC` is tried.
     pub attempts: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { patience: Patience::default(), attempts: 5 }
+        Self { patience: Patience::default(), framing: Framing::default(), attempts: 5 }
     }
 }
 
@@ -62,8 +64,8 @@ impl Mode {
 
 /// A device with validation firmware.
 pub struct Stm32Msg<B> {
-    line: B,
-    options: Options,
+    wire: Wire<B>,
+    attempts: u32,
     firmware: Firmware,
     reqid: u32,
     logs: Vec<LogLine>,
@@ -74,8 +76,10 @@ pub struct Stm32Msg<B> {
 impl<B: Bytes> Stm32Msg<B> {
     /// Finds a device by `SYNC`. What has come before, its boot's text for example, is thrown away.
     pub fn connect(line: B, options: Options) -> Result<Self, Fault> {
+        let wire = Wire { line, framing: options.framing, patience: options.patience };
         let firmware = Firmware::UNKNOWN;
-        let mut device = Self { line, options, firmware, reqid: 0, logs: Vec::new(), out_of_step: true };
+        let mut device =
+            Self { wire, attempts: options.attempts, firmware, reqid: 0, logs: Vec::new(), out_of_step: true };
         device.resync()?;
         let (major, minor) = device.firmware.version;
         if major != VERSION.0 || minor > VERSION.1 {
@@ -95,10 +99,10 @@ impl<B: Bytes> Stm32Msg<B> {
     pub fn system(&mut self) -> Result<System, Fault> {
         let step = "ask for the system";
         let outcome = self.request(step, command::SYSTEM_INFO, 0, "", 0).and_then(|()| {
-            let answer = self.answer(step, self.options.patience.answer)?;
+            let answer = self.answer(step, self.wire.patience.answer)?;
             in_state(step, &answer, State::Idle)?;
             match answer.payload {
-                Payload::SystemInfo(message) => whole(step, reply::system(message)),
+                Payload::SystemInfo(message) => whole(step, reply::system(message, self.wire.framing)),
                 other => Err(unexpected(step, "system information", &other)),
             }
         });
@@ -139,9 +143,9 @@ impl<B: Bytes> Stm32Msg<B> {
         let mut tried = 1;
         loop {
             match self.sync() {
-                Err(fault) if tried < self.options.attempts && !matches!(fault, Fault::Line { .. }) => {
+                Err(fault) if tried < self.attempts && !matches!(fault, Fault::Line { .. }) => {
                     if let Fault::Asked { step } = fault {
-                        wire::fill(&mut self.line, &step, self.options.patience.sync)?;
+                        self.wire.fill(&step)?;
                     }
                     tried += 1;
                 }
@@ -152,15 +156,15 @@ impl<B: Bytes> Stm32Msg<B> {
 
     /// Gives the line back.
     pub fn into_line(self) -> B {
-        self.line
+        self.wire.line
     }
 
     fn sync(&mut self) -> Result<(), Fault> {
         let step = "synchronise";
         self.send_request(step, command::SYNC, 0, "", 0)?;
-        let patience = self.options.patience;
+        let patience = self.wire.patience;
         for _ in 0..MESSAGES_MAX {
-            let bytes = wire::receive(&mut self.line, step, patience.sync, patience.sync)?;
+            let bytes = self.wire.receive(step, patience.sync)?;
             let answer = reply::read(&bytes, step)?;
             // An answer to what was given up.
             if answer.reqid != self.reqid {
@@ -184,7 +188,7 @@ impl<B: Bytes> Stm32Msg<B> {
     fn model(&mut self, index: u32) -> Result<Model, Fault> {
         let step = &format!("ask for model {index}");
         self.request(step, command::NETWORK_INFO, index, "", 0)?;
-        let answer = self.answer(step, self.options.patience.answer)?;
+        let answer = self.answer(step, self.wire.patience.answer)?;
         in_state(step, &answer, State::Idle)?;
         match answer.payload {
             Payload::ModelInfo(message) => whole(step, reply::model(message)),
@@ -242,7 +246,7 @@ impl<B: Bytes> Stm32Msg<B> {
             let size = u32::try_from(input.len()).unwrap_or(u32::MAX);
             let message =
                 messages::Data { r#type: Some(0), size: Some(size), addr: Some(0), datas: Some(input.to_vec()) };
-            wire::send(&mut self.line, &message.encode_to_vec(), step, self.options.patience.packet)?;
+            self.wire.send(&message.encode_to_vec(), step)?;
             let state = if index + 1 == inputs.len() { State::Processing } else { State::Waiting };
             self.acknowledged(step, state, input.len())?;
             self.acknowledge(step)?;
@@ -256,7 +260,7 @@ impl<B: Bytes> Stm32Msg<B> {
         let mut last = false;
         for _ in 0..MESSAGES_MAX {
             let step = &format!("receive layer {} of {}", layers.len(), model.name);
-            let answer = self.answer(step, self.options.patience.inference)?;
+            let answer = self.answer(step, self.wire.patience.inference)?;
             in_state(step, &answer, State::Processing)?;
             let Payload::Operator(message) = answer.payload else {
                 return Err(unexpected(step, "an operator", &answer.payload));
@@ -342,7 +346,7 @@ impl<B: Bytes> Stm32Msg<B> {
     }
 
     fn receive_tensor(&mut self, step: &str, state: State) -> Result<Tensor, Fault> {
-        let answer = self.answer(step, self.options.patience.answer)?;
+        let answer = self.answer(step, self.wire.patience.answer)?;
         in_state(step, &answer, state)?;
         match answer.payload {
             Payload::Tensor(message) => whole(step, reply::tensor(message)),
@@ -352,7 +356,7 @@ impl<B: Bytes> Stm32Msg<B> {
 
     /// Receives an ack in `state` for `bytes` bytes.
     fn acknowledged(&mut self, step: &str, state: State, bytes: usize) -> Result<(), Fault> {
-        let answer = self.answer(step, self.options.patience.answer)?;
+        let answer = self.answer(step, self.wire.patience.answer)?;
         in_state(step, &answer, state)?;
         let Payload::Ack(message) = answer.payload else {
             return Err(unexpected(step, "an acknowledgement", &answer.payload));
@@ -373,7 +377,7 @@ impl<B: Bytes> Stm32Msg<B> {
 
     fn acknowledge(&mut self, step: &str) -> Result<(), Fault> {
         let message = messages::Ack { param: Some(0), error: Some(0) };
-        wire::send(&mut self.line, &message.encode_to_vec(), step, self.options.patience.packet)
+        self.wire.send(&message.encode_to_vec(), step)
     }
 
     /// Begins a transaction, in step.
@@ -385,17 +389,17 @@ impl<B: Bytes> Stm32Msg<B> {
     }
 
     fn send_request(&mut self, step: &str, cmd: i32, param: u32, name: &str, opt: u32) -> Result<(), Fault> {
-        wire::drain(&mut self.line, step)?;
+        self.wire.drain(step)?;
         self.reqid = self.reqid.wrapping_add(1);
         let (reqid, name) = (Some(self.reqid), Some(name.to_owned()));
         let message = messages::Request { reqid, cmd: Some(cmd), param: Some(param), name, opt: Some(opt) };
-        wire::send(&mut self.line, &message.encode_to_vec(), step, self.options.patience.packet)
+        self.wire.send(&message.encode_to_vec(), step)
     }
 
     /// The next answer to the request that was sent last. Log lines are kept and acknowledged; an error is a refusal.
     fn answer(&mut self, step: &str, patience: Duration) -> Result<Answer, Fault> {
         for _ in 0..MESSAGES_MAX {
-            let bytes = wire::receive(&mut self.line, step, patience, self.options.patience.packet)?;
+            let bytes = self.wire.receive(step, patience)?;
             let answer = reply::read(&bytes, step)?;
             if answer.reqid != self.reqid {
                 let (expected, found) =

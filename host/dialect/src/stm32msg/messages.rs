@@ -71,8 +71,12 @@ pub(crate) struct SystemInfo {
     pub hclock: Option<u32>,
     #[prost(uint32, optional, tag = "4")]
     pub cache: Option<u32>,
+    /// `extra` in the older firmware of 3.1, one number that is no part of it (the size of packets to come, 0 for as before) in the newer.
     #[prost(uint32, repeated, packed = "false", tag = "5")]
-    pub extra: Vec<u32>,
+    pub fifth: Vec<u32>,
+    /// `extra` in the newer firmware of 3.1.
+    #[prost(uint32, repeated, packed = "false", tag = "6")]
+    pub sixth: Vec<u32>,
 }
 
 /// Both ways.

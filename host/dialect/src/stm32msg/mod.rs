@@ -36,8 +36,8 @@
 //! None of this has met real hardware: it is tested against [`sim`].
 //!
 //! # What is left out
-//! Reading and writing memory, filters, self tests, direct access to memory in a simulator, firmware that speaks 2.x, and packets larger
-//! than 33 bytes, which firmware after 3.1 has.
+//! Reading and writing memory, filters, self tests, direct access to memory in a simulator, firmware that speaks 2.x, and the larger packets
+//! that firmware on USB goes over to after it was asked for its system.
 
 mod driver;
 mod fault;
@@ -51,4 +51,4 @@ pub use driver::{Mode, Options, Stm32Msg};
 pub use fault::{ErrorCode, Fault, State};
 pub use reply::{Capabilities, Execution, Firmware, Layer, LogLine, Model, Run, Runtime, System, Toolchain};
 pub use tensor::{Description, Format, Kind, Tensor};
-pub use wire::Patience;
+pub use wire::{Framing, Patience};

@@ -3,6 +3,7 @@
 use super::fault::{ErrorCode, Fault, State};
 use super::messages::{self, Payload, Response, operator_flag, tensor_flag};
 use super::tensor::{Description, Tensor};
+use super::wire::Framing;
 use prost::Message;
 use std::time::Duration;
 
@@ -262,13 +263,18 @@ pub(super) fn sync(message: &messages::Sync) -> Lacks<Firmware> {
     })
 }
 
-pub(super) fn system(message: messages::SystemInfo) -> Lacks<System> {
+pub(super) fn system(message: messages::SystemInfo, framing: Framing) -> Lacks<System> {
+    let extra = match framing {
+        Framing::Byte => message.fifth,
+        Framing::Word if message.fifth == [0] => message.sixth,
+        Framing::Word => return Err("packets that stay as they are"),
+    };
     Ok(System {
         device_id: message.devid.ok_or("devid")?,
         core_hz: message.sclock.ok_or("sclock")?,
         bus_hz: message.hclock.ok_or("hclock")?,
         cache: message.cache.ok_or("cache")?,
-        extra: message.extra,
+        extra,
     })
 }
 

@@ -12,7 +12,7 @@
 //! ```
 
 use super::messages::{self, Payload, command, operator_flag, run, tensor_flag};
-use super::wire::{LAST, NEXT, PACKET, PAYLOAD};
+use super::wire::{Framing, NEXT, PAYLOAD};
 use crate::Peer;
 use prost::Message;
 
@@ -101,6 +101,8 @@ enum Wants {
 /// What a firmware is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Behaviour {
+    /// What packets look like.
+    pub framing: Framing,
     /// Version of the protocol.
     pub version: (u8, u8),
     /// Can run by layers.
@@ -116,7 +118,14 @@ pub struct Behaviour {
 impl Default for Behaviour {
     /// Everything right.
     fn default() -> Self {
-        Self { version: (3, 1), observer: true, logs: 0, trouble: Vec::new(), asking: Asking::Well }
+        Self {
+            framing: Framing::Byte,
+            version: (3, 1),
+            observer: true,
+            logs: 0,
+            trouble: Vec::new(),
+            asking: Asking::Well,
+        }
     }
 }
 
@@ -177,8 +186,9 @@ impl Firmware {
 
     fn take_packet(&mut self, answer: &mut Vec<u8>) {
         let packet = std::mem::take(&mut self.packet);
-        let count = usize::from(packet[0]).min(PAYLOAD);
-        self.incoming.extend_from_slice(&packet[1..=count]);
+        let header = self.behaviour.framing.header();
+        let count = usize::from(packet[header - 1]).min(PAYLOAD);
+        self.incoming.extend_from_slice(&packet[header..header + count]);
         let Some((message, _)) = delimited(&self.incoming) else { return self.ask_for_more(answer) };
         let message = message.to_vec();
         self.incoming.clear();
@@ -295,7 +305,11 @@ impl Firmware {
 
     fn say_system(&mut self, answer: &mut Vec<u8>) {
         let (devid, sclock, hclock) = (Some(0x450), Some(CORE_HZ), Some(CORE_HZ / 2));
-        let system = messages::SystemInfo { devid, sclock, hclock, cache: Some(3), extra: vec![0, 7] };
+        let (fifth, sixth) = match self.behaviour.framing {
+            Framing::Byte => (vec![0, 7], Vec::new()),
+            Framing::Word => (vec![0], vec![0, 7]),
+        };
+        let system = messages::SystemInfo { devid, sclock, hclock, cache: Some(3), fifth, sixth };
         self.say(STATE_IDLE, Payload::SystemInfo(system), answer);
     }
 
@@ -337,7 +351,7 @@ impl Firmware {
             _ => {}
         }
         let message = response.encode_to_vec();
-        let packets = packets(&message[..message.len().saturating_sub(cut)]);
+        let packets = packets(self.behaviour.framing, &message[..message.len().saturating_sub(cut)]);
         self.send(packets, trouble, answer);
     }
 
@@ -345,8 +359,9 @@ impl Firmware {
         match trouble {
             Some(Trouble::Lost) => packets.clear(),
             Some(Trouble::LostPacket(index)) => {
-                let index = index % (packets.len() / PACKET);
-                packets.drain(index * PACKET..(index + 1) * PACKET);
+                let one = self.behaviour.framing.packet();
+                let index = index % (packets.len() / one);
+                packets.drain(index * one..(index + 1) * one);
             }
             Some(Trouble::LostByte(index)) => {
                 packets.remove(index % packets.len());
@@ -371,7 +386,7 @@ impl Peer for Firmware {
     fn hear(&mut self, bytes: &[u8], answer: &mut Vec<u8>) {
         for byte in bytes {
             self.packet.push(*byte);
-            if self.packet.len() == PACKET {
+            if self.packet.len() == self.behaviour.framing.packet() {
                 self.take_packet(answer);
             }
         }
@@ -386,12 +401,10 @@ fn delimited(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Packets as the device sends them: full ones, then a last one that may be empty; what is behind a payload is left from before.
-fn packets(message: &[u8]) -> Vec<u8> {
+fn packets(framing: Framing, message: &[u8]) -> Vec<u8> {
     let (full, rest) = message.as_chunks::<PAYLOAD>();
-    let mut packets: Vec<u8> = full.iter().flat_map(|piece| [&[PAYLOAD as u8], &piece[..]].concat()).collect();
-    packets.push(LAST | rest.len() as u8);
-    packets.extend_from_slice(rest);
-    packets.resize(packets.len() + PAYLOAD - rest.len(), 0x55);
+    let mut packets: Vec<u8> = full.iter().flat_map(|piece| framing.write(piece, false, 0x55)).collect();
+    packets.extend(framing.write(rest, true, 0x55));
     packets
 }
 
