@@ -245,13 +245,24 @@ impl Stub {
         let (decoder, last_sent) = Default::default();
         let mut stub =
             Self { address: address.clone(), wire, decoder, patience, last_sent, ran: false, out_of_step: false };
-        stub.greet()?;
-        Ok(stub)
+        match stub.greet() {
+            Ok(()) => Ok(stub),
+            Err(error) => {
+                stub.take_leave();
+                Err(error)
+            }
+        }
     }
 
     /// The machine ran until this stub stopped it by connecting.
     pub(crate) fn ran(&self) -> bool {
         self.ran
+    }
+
+    /// A stub serves one debugger after the other. This connection waits for its turn even when its end here is closed, and its turn stops
+    /// the machine: what it leaves in the socket lets the machine go again.
+    fn take_leave(&mut self) {
+        let _ = self.wire.blocks().and_then(|()| self.wire.write(&encode("D")));
     }
 
     /// QEMU stops a running machine when a debugger comes and says so before it answers anything. It takes register packets only from
