@@ -1,14 +1,16 @@
 //! The device behind the protocol.
 
-use crate::Hardware;
+use crate::engine::Engine;
 use crate::events::Events;
-use crate::job::{Job, Place};
+use crate::job::{Job, Order};
+use crate::lease::Leases;
+use crate::line::Heard;
+use crate::rate::{Change, Rate};
 use crate::store::Store;
+use crate::{Crash, Hardware, environment};
 use boardproof_core::{BlobState, Device, Lease, Refusal, Step};
 use boardproof_protocol::frame::BYTE_FRAME_MAX;
-use boardproof_protocol::{
-    Acquire, Begin, Chunk, DeviceHello, Digest, Ended, Event, Key, Part, RefusalCode, Run, TextKey,
-};
+use boardproof_protocol::{Acquire, Begin, Chunk, DeviceHello, Digest, Ended, Event, Part, RefusalCode, Run};
 
 /// Memory that the board gives.
 #[derive(Debug)]
@@ -17,127 +19,125 @@ pub struct Memory<'m> {
     pub arena: &'m mut [u8],
     /// For models and samples.
     pub store: &'m mut [u8],
+    /// For events that wait: [`crate::EVENTS_BYTES`].
+    pub events: &'m mut [u8],
+    /// Bytes that the receiver can keep while the agent is busy.
+    pub receiver: usize,
 }
-
-/// Longest name of a holder.
-const HOLDER_MAX: usize = 64;
-/// Chunks that may be on their way: two fill the line while one is taken, and both fit into a ring of 4 KiB.
-const CHUNK_WINDOW: u16 = 3;
-
-#[derive(Debug)]
-struct Held {
-    epoch: u64,
-    holder: [u8; HOLDER_MAX],
-    length: usize,
-    /// In ticks.
-    until: u64,
-}
-
-impl Held {
-    fn holder(&self) -> &str {
-        core::str::from_utf8(&self.holder[..self.length]).unwrap_or("somebody")
-    }
-}
-
-/// The rate of the line, while it is being changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rate {
-    /// As it started, or proved.
-    Settled,
-    /// To be set when the answer is sent.
-    Wanted(u32),
-    /// Set, and nothing was understood at it yet. In ticks: when it is given up.
-    OnTrial(u64),
-}
-
-/// Time in which something must be understood at a new rate.
-const TRIAL_S: u64 = 2;
 
 /// The agent.
-pub struct Agent<'m, H> {
-    /// The board.
-    pub hardware: H,
+pub struct Agent<'m, H, E: Engine> {
+    hardware: H,
+    engine: E,
     store: Store<'m>,
     arena: &'m mut [u8],
-    held: Option<Held>,
-    /// Highest epoch ever seen.
-    epoch: u64,
-    job: Option<Job>,
+    leases: Leases,
+    job: Option<Job<'m, E>>,
     /// Number of the last job: asked for again it changes nothing.
     last: Option<u32>,
-    events: Events,
+    events: Events<'m>,
     rate: Rate,
+    window: u16,
+    /// Made at the first greeting.
+    boot: u64,
 }
 
 const fn refuse(code: RefusalCode, detail: &'static str, number: u64) -> Refusal<'static> {
     Refusal { code, detail, number }
 }
 
-impl<'m, H: Hardware> Agent<'m, H> {
-    /// An agent without anything.
-    pub fn new(hardware: H, memory: Memory<'m>) -> Self {
+impl<'m, H: Hardware, E: Engine> Agent<'m, H, E> {
+    /// An agent on this board, with this engine.
+    pub fn new(hardware: H, engine: E, memory: Memory<'m>) -> Self {
+        // All frames on the way must fit into the receiver: the agent may be at an inference when they come.
+        let window = memory.receiver / (crate::line::CODED_BYTES + 1);
         Self {
             hardware,
+            engine,
             store: Store::new(memory.store),
             arena: memory.arena,
-            held: None,
-            epoch: 0,
+            leases: Leases::default(),
             job: None,
             last: None,
-            events: Events::new(),
-            rate: Rate::Settled,
+            events: Events::new(memory.events),
+            rate: Rate::new(),
+            window: u16::try_from(window).unwrap_or(u16::MAX).max(1),
+            boot: 0,
         }
+    }
+
+    /// The board.
+    pub fn hardware(&mut self) -> &mut H {
+        &mut self.hardware
     }
 
     /// Goes on with a job: at most one inference. False when there is nothing to do before the host says something.
     pub fn work(&mut self) -> bool {
         let Some(job) = &mut self.job else { return false };
-        let place = Place { store: &self.store, arena: self.arena, events: &mut self.events };
-        let went_on = job.go_on(&mut self.hardware, place);
+        let went_on = job.go_on(&mut self.hardware, &mut self.engine, self.arena, &mut self.events);
         if job.is_done() {
-            self.job = None;
+            self.end_job();
         }
         went_on
     }
 
-    /// To be called when what was answered has been sent, and from time to time: a new rate is set, or given up. `understood` says that a
-    /// request was.
-    pub fn settle_rate(&mut self, understood: bool) {
-        let now = self.hardware.now();
-        match self.rate {
-            Rate::Settled => {}
-            Rate::Wanted(rate) => {
-                self.hardware.set_rate(rate);
-                self.rate = Rate::OnTrial(now + TRIAL_S * self.hardware.hz());
-            }
-            Rate::OnTrial(_) if understood => self.rate = Rate::Settled,
-            Rate::OnTrial(until) if now >= until => {
-                self.hardware.set_rate(self.hardware.start_rate());
-                self.rate = Rate::Settled;
-            }
-            Rate::OnTrial(_) => {}
+    /// Ends a job, if there is one; true if so.
+    #[expect(unsafe_code, reason = "only here is it known that nothing works on blobs any more")]
+    fn end_job(&mut self) -> bool {
+        let ended = self.job.take().is_some();
+        self.hardware.mark(Crash::NO_JOB, 0);
+        // SAFETY: blobs are lent to jobs and to nothing else, and the only job is gone.
+        unsafe { self.store.take_back() };
+        ended
+    }
+
+    /// The rate of the line changes with the next [`Self::watch_rate`].
+    pub fn wants_rate(&self) -> bool {
+        self.rate.is_asked()
+    }
+
+    /// Keeps watch over the rate of the line. To be called when every answer is on its way; see [`Rate::watch`].
+    pub fn watch_rate(&mut self, heard: Heard) {
+        let clock = (self.hardware.now(), self.hardware.hz());
+        let start = self.hardware.start_rate();
+        match self.rate.watch(heard.bytes, heard.request, clock, start) {
+            Change::No => {}
+            Change::To(rate) => self.hardware.set_rate(rate),
+            Change::Back => self.hardware.set_rate(start),
         }
     }
 
-    /// The session is over: the lease is given back.
+    /// The host said goodbye: the lease is given back, and the rate.
     pub fn closed(&mut self) {
-        self.held = None;
-        self.rate = Rate::Wanted(self.hardware.start_rate());
+        self.leases.end();
+        self.rate.end();
     }
 
-    fn live(&mut self) -> Option<&Held> {
-        let now = self.hardware.now();
-        self.held.as_ref().filter(|held| now < held.until)
+    /// A job is over before it began, or begins.
+    fn new_job(&mut self, job: u32) -> Result<bool, Refusal<'static>> {
+        if self.last == Some(job) {
+            return Ok(false);
+        }
+        if self.job.is_some() {
+            let number = self.last.map_or(0, u64::from);
+            return Err(refuse(RefusalCode::Busy, "another job is running: the number is it", number));
+        }
+        Ok(true)
     }
 
-    fn remaining_ms(&mut self) -> u32 {
-        let (now, hz) = (self.hardware.now(), self.hardware.hz());
-        self.held.as_ref().map_or(0, |held| (held.until.saturating_sub(now) * 1000 / hz.max(1)) as u32)
+    /// Not zero, and another one with every start: counted while memory is kept, and mixed with the time that the first host took.
+    fn boot(&mut self) -> u64 {
+        if self.boot == 0 {
+            let now = self.hardware.now();
+            self.boot = (u64::from(self.hardware.starts()) << 40 | now & 0xff_ffff_ffff).max(1);
+        }
+        self.boot
     }
 }
 
-impl<H: Hardware> Device for Agent<'_, H> {
+impl<H: Hardware, E: Engine> Device for Agent<'_, H, E> {
     fn hello(&mut self) -> DeviceHello<'_> {
+        let (boot, tick_hz, chunk_window) = (self.boot(), self.hardware.hz(), self.window);
         let about = self.hardware.about();
         DeviceHello {
             version: 0,
@@ -146,47 +146,29 @@ impl<H: Hardware> Device for Agent<'_, H> {
             architecture: "arm",
             system: "bare metal",
             identity: about.identity,
-            tick_hz: self.hardware.hz(),
+            tick_hz,
             memory_bytes: self.arena.len() as u64,
             store_free_bytes: self.store.free() as u64,
-            engines: "micro 1",
+            engines: E::TITLE,
             frame_max: BYTE_FRAME_MAX as u32,
-            chunk_window: CHUNK_WINDOW,
-            boot: about.boot,
+            chunk_window,
+            boot,
         }
     }
 
     fn acquire(&mut self, wish: &Acquire<'_>) -> Result<Lease<'_>, Refusal<'_>> {
-        if wish.epoch < self.epoch {
-            return Err(refuse(RefusalCode::NotHolder, "a later epoch was here", self.epoch));
-        }
-        let somebody_else = self.live().is_some_and(|held| held.holder() != wish.holder && held.epoch != wish.epoch);
-        if somebody_else {
-            let remaining_ms = self.remaining_ms();
-            return match &self.held {
-                Some(held) => Ok(Lease::Held { holder: held.holder(), epoch: held.epoch, remaining_ms }),
-                None => Err(refuse(RefusalCode::NotHolder, "the lease is just running out", self.epoch)),
-            };
-        }
-        let mut holder = [0; HOLDER_MAX];
-        let mut length = wish.holder.len().min(HOLDER_MAX);
-        while !wish.holder.is_char_boundary(length) {
-            length -= 1;
-        }
-        holder[..length].copy_from_slice(&wish.holder.as_bytes()[..length]);
-        let until = self.hardware.now() + u64::from(wish.ttl_ms) * self.hardware.hz() / 1000;
-        self.epoch = wish.epoch;
-        self.held = Some(Held { epoch: wish.epoch, holder, length, until });
-        Ok(Lease::Leased { epoch: wish.epoch, ttl_ms: wish.ttl_ms })
+        let (now, hz) = (self.hardware.now(), self.hardware.hz());
+        self.leases.acquire(wish, now, hz)
     }
 
     fn release(&mut self, epoch: u64) -> Result<(), Refusal<'_>> {
-        self.held.take_if(|held| held.epoch == epoch);
+        self.leases.release(epoch);
         Ok(())
     }
 
     fn holds(&mut self, epoch: u64) -> bool {
-        self.live().is_some_and(|held| held.epoch == epoch)
+        let now = self.hardware.now();
+        self.leases.holds(epoch, now)
     }
 
     fn stat(&mut self, digest: Digest) -> Result<BlobState, Refusal<'_>> {
@@ -210,7 +192,7 @@ impl<H: Hardware> Device for Agent<'_, H> {
     }
 
     fn place(&mut self, digest: Digest) -> Result<u64, Refusal<'_>> {
-        self.store.place(digest).map(|address| address.addr() as u64)
+        self.store.place(digest)
     }
 
     fn arrived(&mut self, digest: Digest, offset: u64) -> Result<u64, Refusal<'_>> {
@@ -222,49 +204,47 @@ impl<H: Hardware> Device for Agent<'_, H> {
     }
 
     fn run(&mut self, run: &Run<'_>) -> Result<(), Refusal<'_>> {
-        if self.last == Some(run.job) {
+        if !self.new_job(run.job)? {
             return Ok(());
         }
-        if self.job.is_some() {
-            return Err(refuse(RefusalCode::Busy, "another job is running", 0));
-        }
-        if run.engine != "micro" {
-            return Err(refuse(RefusalCode::UnknownEngine, "this unit has the engine micro and no other", 0));
+        if run.engine != E::NAME {
+            return Err(refuse(RefusalCode::UnknownEngine, E::TITLE, 0));
         }
         if run.batch != 1 {
-            return Err(refuse(RefusalCode::Limit, "this unit takes one sample at a time", u64::from(run.batch)));
+            let detail = "this unit takes one sample at a time: the number is what was asked for";
+            return Err(refuse(RefusalCode::Limit, detail, u64::from(run.batch)));
         }
-        if self.store.blob(run.model).is_none() || self.store.blob(run.evalset).is_none() {
-            return Err(refuse(RefusalCode::MissingBlob, "model or samples are not here", 0));
-        }
+        let order = Order::of(run);
+        let blobs = (self.store.blob(order.model), self.store.blob(order.evalset));
+        let (Some(model), Some(samples)) = blobs else {
+            self.end_job();
+            return Err(refuse(RefusalCode::MissingBlob, "the model or the samples are not here", 0));
+        };
         self.events.clear();
         self.last = Some(run.job);
-        self.job = Some(Job::new(run, self.hardware.now()));
+        self.job = Some(Job::new(order, model, samples, self.hardware.now()));
         Ok(())
     }
 
     fn environment(&mut self, job: u32) -> Result<(), Refusal<'_>> {
-        if self.last == Some(job) {
+        if !self.new_job(job)? {
             return Ok(());
-        }
-        if self.job.is_some() {
-            return Err(refuse(RefusalCode::Busy, "another job is running", 0));
         }
         self.events.clear();
         self.last = Some(job);
-        let told = self.tell_environment();
-        told.map_err(|_| refuse(RefusalCode::Limit, "the facts have no room", 0))
+        environment::tell(&mut self.hardware, &mut self.events)
+            .map_err(|_| refuse(RefusalCode::Limit, "the facts have no room", 0))
     }
 
     fn event(&mut self, job: u32, index: u32) -> Step<'_> {
         if self.last != Some(job) || self.events.is_gone(index) {
             return Step::Unknown;
         }
-        let (running, count) = (self.job.is_some(), self.events.count());
+        let (running, events) = (self.job.is_some(), self.events.count());
         match self.events.get(index) {
             Some(event) => Step::Event(event),
             None if running => Step::Pending,
-            None if index >= count => Step::Done { events: count },
+            None if index >= events => Step::Done { events },
             None => Step::Unknown,
         }
     }
@@ -276,73 +256,31 @@ impl<H: Hardware> Device for Agent<'_, H> {
     }
 
     fn cancel(&mut self, job: u32) -> Result<(), Refusal<'_>> {
-        if self.last == Some(job) && self.job.take().is_some() {
-            // A buffer that is full is emptied: what was in it is of no use any more.
-            let ended = Event::Ended(Ended::Cancelled);
-            if self.events.push(&ended).is_err() {
-                self.events.acknowledge(self.events.count());
-                let _ = self.events.push(&ended);
-            }
+        if self.last != Some(job) || !self.end_job() {
+            return Ok(());
         }
-        Ok(())
+        // Room is kept for it: a step needs more than this.
+        self.events
+            .push(&Event::Ended(Ended::Cancelled))
+            .map_err(|_| refuse(RefusalCode::Limit, "no room for the end", 0))
     }
 
     fn clean(&mut self) -> Result<u64, Refusal<'_>> {
-        if self.job.is_some() {
-            return Err(refuse(RefusalCode::Busy, "a job is running", 0));
-        }
-        Ok(self.store.clean())
+        self.store.clean()
     }
 
     fn reset_session(&mut self) {
-        self.job = None;
+        self.end_job();
         self.last = None;
         self.events.clear();
     }
 
     fn baud(&mut self, rate: u32) -> Result<u32, Refusal<'_>> {
         if !self.hardware.can_rate(rate) {
-            return Err(refuse(RefusalCode::Limit, "this line cannot go at that rate", u64::from(rate)));
+            let detail = "this line cannot go at that rate: the number is the one of its start";
+            return Err(refuse(RefusalCode::Limit, detail, u64::from(self.hardware.start_rate())));
         }
-        self.rate = Rate::Wanted(rate);
+        self.rate.ask(rate);
         Ok(rate)
-    }
-}
-
-impl<H: Hardware> Agent<'_, H> {
-    /// What is known of the unit, as events of a job.
-    fn tell_environment(&mut self) -> Result<(), crate::events::Full> {
-        let about = self.hardware.about();
-        let text = |key, value| Event::Text { key, index: 0, value };
-        let number = |key, value| Event::Number { key, index: 0, value };
-        let missing = |key, reason| Event::Missing { key, reason };
-        for (key, value) in [
-            (TextKey::CpuModel, about.cpu),
-            (TextKey::CpuFeatures, about.features),
-            (TextKey::Board, about.board),
-            (TextKey::Os, "bare metal"),
-            (TextKey::ClockSource, about.clock),
-            (TextKey::ResetReason, about.reset_reason),
-        ] {
-            self.events.push(&text(key, value))?;
-        }
-        if let Some(crash) = self.hardware.crash() {
-            self.events.push(&text(TextKey::CrashRecord, crash))?;
-        }
-        let uptime_ms = self.hardware.now() * 1000 / self.hardware.hz().max(1);
-        for event in [
-            number(Key::CpuCount, 1),
-            number(Key::CpuFrequencyHz, self.hardware.hz()),
-            number(Key::MemoryTotalBytes, self.arena.len() as u64),
-            number(Key::UptimeMs, uptime_ms),
-            number(Key::LinkOverruns, u64::from(self.hardware.overruns())),
-            missing(Key::TemperatureMilliC, "this firmware reads no temperature"),
-            missing(Key::WallClockUnixS, "this unit has no calendar"),
-            missing(Key::LoadMilli, "nothing else runs on this unit"),
-            Event::Ended(Ended::Completed),
-        ] {
-            self.events.push(&event)?;
-        }
-        Ok(())
     }
 }

@@ -3,13 +3,13 @@
 use boardproof_protocol::Event;
 use boardproof_protocol::frame::{decode_event, encode_event};
 
-/// Room for events.
+/// Room for events that a board must give.
 pub const EVENTS_BYTES: usize = 4096;
 
 /// The events from one number on.
 #[derive(Debug)]
-pub struct Events {
-    bytes: [u8; EVENTS_BYTES],
+pub struct Events<'m> {
+    bytes: &'m mut [u8],
     filled: usize,
     /// Number of the first event that is here.
     first: u32,
@@ -21,10 +21,10 @@ pub struct Events {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-impl Events {
-    /// None.
-    pub const fn new() -> Self {
-        Self { bytes: [0; EVENTS_BYTES], filled: 0, first: 0, next: 0 }
+impl<'m> Events<'m> {
+    /// None, in this memory.
+    pub fn new(bytes: &'m mut [u8]) -> Self {
+        Self { bytes, filled: 0, first: 0, next: 0 }
     }
 
     /// Forgets everything, numbers too.
@@ -34,7 +34,7 @@ impl Events {
 
     /// Bytes free.
     pub fn room(&self) -> usize {
-        EVENTS_BYTES - self.filled
+        self.bytes.len() - self.filled
     }
 
     /// Events so far.
@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn events_stay_until_they_are_acknowledged_and_a_full_buffer_says_so() {
-        let mut events = Events::new();
+        let mut memory = [0; EVENTS_BYTES];
+        let mut events = Events::new(&mut memory);
         let mut pushed = 0;
         while events.push(&progress(pushed)).is_ok() {
             pushed += 1;

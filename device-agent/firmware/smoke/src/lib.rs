@@ -2,6 +2,10 @@
 //!
 //! For tests of the firmware alone. The host of the product has its own link.
 
+mod image;
+
+pub use image::image;
+
 use boardproof_protocol::frame::{
     BYTE_FRAME_MAX, CobsDeframer, Deframed, Header, decode_reply, encode_cobs, encode_request,
 };
@@ -62,7 +66,9 @@ impl Board {
         let mut qemu = Command::new("qemu-system-arm");
         qemu.args(["-M", machine, "-nographic", "-monitor", "none", "-icount", "shift=5", "-serial", "chardev:line"]);
         qemu.arg("-chardev").arg(format!("socket,id=line,path={},server=on,wait=on", socket.display()));
-        qemu.arg("-kernel").arg(firmware).stdin(Stdio::null()).stdout(Stdio::null());
+        let flash = folder.path().join("flash.bin");
+        std::fs::write(&flash, image(firmware)).expect("the board's flash can be written");
+        qemu.arg("-kernel").arg(flash).stdin(Stdio::null()).stdout(Stdio::null());
         let qemu = qemu.spawn().expect("qemu-system-arm can be started (Debian package qemu-system-arm)");
         let end = Instant::now() + PATIENCE;
         let line = loop {
