@@ -96,15 +96,17 @@ impl<'m, H: Hardware, E: Engine> Agent<'m, H, E> {
         self.rate.is_asked()
     }
 
-    /// Keeps watch over the rate of the line. To be called when every answer is on its way; see [`Rate::watch`].
-    pub fn watch_rate(&mut self, heard: Heard) {
+    /// Keeps watch over the rate of the line. To be called when every answer is on its way; see [`Rate::watch`]. True when it has changed:
+    /// half a frame at the rate before is none.
+    pub fn watch_rate(&mut self, heard: Heard) -> bool {
         let clock = (self.hardware.now(), self.hardware.hz());
         let start = self.hardware.start_rate();
         match self.rate.watch(heard.bytes, heard.request, clock, start) {
-            Change::No => {}
+            Change::No => return false,
             Change::To(rate) => self.hardware.set_rate(rate),
             Change::Back => self.hardware.set_rate(start),
         }
+        true
     }
 
     /// The host said goodbye: the lease is given back, and the rate.

@@ -7,6 +7,9 @@ use core::ops::Range;
 /// Largest rank of a tensor at a model's edge.
 pub const EDGE_RANK_MAX: usize = 4;
 
+/// An engine's words; what is longer is cut.
+pub type Reason = Text<104>;
+
 /// A tensor that goes in or comes out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edge<'m> {
@@ -43,7 +46,7 @@ pub enum Unfit {
         /// Where the engine gave up.
         stage: Stage,
         /// The engine's words.
-        reason: Text<120>,
+        reason: Reason,
     },
     /// The arena is too small; 0 where the engine cannot tell what it needs.
     NoRoom {
@@ -56,7 +59,7 @@ pub enum Unfit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failed {
     /// The engine's words.
-    pub reason: Text<120>,
+    pub reason: Reason,
 }
 
 /// An inference engine. It has no memory of its own but what `self` is; tensors and scratch live in the arena that each call is given,

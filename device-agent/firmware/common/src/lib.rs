@@ -26,7 +26,7 @@ mod text;
 pub use clock::Extended;
 pub use crash::Crash;
 pub use device::{Agent, Memory};
-pub use engine::{EDGE_RANK_MAX, Edge, Engine, Failed, Loaded, OperatorFacts, Unfit};
+pub use engine::{EDGE_RANK_MAX, Edge, Engine, Failed, Loaded, OperatorFacts, Reason, Unfit};
 pub use events::EVENTS_BYTES;
 pub use histogram::{BINS, bin};
 pub use job::Fault;

@@ -65,6 +65,11 @@ impl<'b> Line<'b> {
         Self { deframer: CobsDeframer::new(incoming), session: Session::default(), scratch, outgoing }
     }
 
+    /// Forgets a frame that is not whole.
+    pub fn forget(&mut self) {
+        let _ = self.deframer.push(&mut &[0][..]);
+    }
+
     /// Takes a byte; a request that it completes is answered at once, by `send`, which returns when it has taken the bytes.
     pub fn push<D: Device>(&mut self, byte: u8, device: &mut D, send: &mut dyn FnMut(&[u8])) -> Pushed {
         let Deframed::Payload(payload) = self.deframer.push(&mut &[byte][..]) else { return Pushed::Nothing };

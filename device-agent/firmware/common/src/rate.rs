@@ -14,6 +14,8 @@ enum At {
     Trial,
     /// At another rate, which was understood.
     Proved,
+    /// At another rate, and the session is over.
+    Ended,
 }
 
 /// What the line has to do now.
@@ -56,8 +58,7 @@ impl Rate {
     /// The session is over: the next host speaks at the rate of the start.
     pub fn end(&mut self) {
         if self.at != At::Start {
-            // At once: the trial is over and failed.
-            (self.at, self.since, self.noise) = (At::Trial, 0, true);
+            self.at = At::Ended;
         }
     }
 
@@ -72,6 +73,10 @@ impl Rate {
         }
         if self.at == At::Start {
             return Change::No;
+        }
+        if self.at == At::Ended {
+            self.at = At::Start;
+            return Change::Back;
         }
         if understood {
             (self.at, self.since, self.noise) = (At::Proved, now, false);
@@ -135,7 +140,7 @@ mod tests {
         at(&mut rate, 1000, true, true);
         at(&mut rate, 1010, true, true);
         rate.end();
-        assert_eq!(at(&mut rate, 1011, false, false), Change::Back);
+        assert_eq!(at(&mut rate, 1011, true, true), Change::Back);
         rate.ask(921_600);
         at(&mut rate, 1000, true, true);
         rate.ask(START);

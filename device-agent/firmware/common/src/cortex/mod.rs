@@ -65,7 +65,9 @@ macro_rules! firmware {
             $crate::rtt_line!(rtt);
             loop {
                 let heard = line.serve(&mut || RECEIVED.pop(), agent, &mut |bytes| <$chip as Chip>::send(bytes));
-                agent.watch_rate(heard);
+                if agent.watch_rate(heard) {
+                    line.forget();
+                }
                 $crate::rtt_serve!(rtt, agent);
                 <$chip as Chip>::alive();
                 if !agent.work() {
