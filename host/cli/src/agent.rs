@@ -8,7 +8,7 @@ use crate::project::World;
 use crate::run::cache_folder;
 use crate::table::Table;
 use anyhow::{Context, Result};
-use boardproof_lab::build::{Artifact, Program, Workshop};
+use boardproof_lab::build::{Artifact, Program, Workshop, programs};
 use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
 use boardproof_lab::reach::{Reach, packed};
@@ -52,14 +52,6 @@ pub fn build(names: &[String], builder: Option<BuilderName>, places: &Places, js
     Ok(Exit::Pass)
 }
 
-/// A simulated device is its own agent.
-fn programs(target: &Target) -> &'static [Program] {
-    match target.link {
-        LinkSpec::Sim { .. } => &[Program::Runner],
-        _ => &[Program::Agent, Program::Runner],
-    }
-}
-
 /// Bytes that cross the link for a program; `None` where there is no link to speak of. A runner is coded now, so that no check has to.
 fn wire_bytes(program: Program, target: &Target, artifact: &Artifact) -> Result<Option<u64>> {
     if !matches!(target.link, LinkSpec::Ssh) {
@@ -67,11 +59,13 @@ fn wire_bytes(program: Program, target: &Target, artifact: &Artifact) -> Result<
     }
     let path = &artifact.path;
     let bytes = match program {
+        // What a debug probe flashes crosses no link.
+        Program::Firmware => return Ok(None),
         Program::Agent => {
             let agent = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
             packed(&agent).len() as u64
         }
-        Program::Runner => prepare(&Blob::runner(artifact), &cache_folder())?,
+        Program::Runner | Program::MicroRunner => prepare(&Blob::runner(artifact), &cache_folder())?,
     };
     Ok(Some(bytes))
 }
@@ -92,7 +86,7 @@ pub fn clean(names: &[String], places: &Places) -> Result<Exit> {
     let workshop = Workshop::open()?;
     for name in names {
         let (unit, target) = locate(name, &world.targets, &world.units)?;
-        if matches!(target.power, PowerSpec::Qemu { .. }) {
+        if matches!(target.power, PowerSpec::Qemu { .. } | PowerSpec::Machine { .. }) {
             put_line(format_args!("{name}: nothing to remove, the board forgets everything when it is switched off"));
             continue;
         }

@@ -2,14 +2,16 @@
 
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
-use boardproof_lab::build::find_source;
+use boardproof_lab::build::{Artifact, find_source};
 use boardproof_lab::events::{Event, Events};
-use boardproof_lab::link::SshDestination;
-use boardproof_lab::power::{QemuBoard, QemuSpec, run_command};
+use boardproof_lab::interrupt::interrupted;
+use boardproof_lab::power::{Machine, MachineSpec, QemuBoard, QemuSpec, run_command};
+use boardproof_lab::reach::Destination;
 use boardproof_lab::store::RecordFolder;
+use boardproof_probe::{AttachOptions, Permission, Probe, ProbeSource, StubAddress};
 use boardproof_record::Digest;
 use boardproof_record::observation::Outcome;
-use boardproof_record::plan::{PowerSpec, Target, Unit};
+use boardproof_record::plan::{Grant, PowerSpec, Target, Unit};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -18,6 +20,8 @@ use std::time::Duration;
 pub enum Board {
     /// In QEMU.
     Qemu(Box<QemuBoard>),
+    /// A microcontroller's, in QEMU.
+    Machine(Box<Machine>),
     /// By the user's command; the command that switches it off again.
     Command { off: String, timeout: Duration },
 }
@@ -45,7 +49,43 @@ pub fn switch_on(unit: &Unit, target: &Target, progress: &mut Progress) -> Resul
             progress.hear(Event::Said(format!("{} is up", unit.name)));
             Ok(Some(Board::Qemu(Box::new(board))))
         }
+        PowerSpec::Machine { machine, instruction_shift } => {
+            let spec = MachineSpec { machine: machine.clone(), instruction_shift: *instruction_shift };
+            let machine = Machine::start(&spec, BOOT).with_context(|| format!("could not start {}", unit.name))?;
+            Ok(Some(Board::Machine(Box::new(machine))))
+        }
     }
+}
+
+/// Brings a firmware onto a chip by its debug probe, unless it is there already, and starts it. A target that has no probe must have been
+/// flashed by somebody: what the unit greets with says whether that was this firmware.
+pub fn flash(
+    unit: &Unit,
+    target: &Target,
+    firmware: &Artifact,
+    board: Option<&Board>,
+    progress: &mut Progress,
+) -> Result<()> {
+    let Some(spec) = &target.probe else { return Ok(()) };
+    let source = match board {
+        Some(Board::Machine(machine)) => ProbeSource::Virtual { stub: StubAddress::Unix(machine.probe_socket()) },
+        _ => ProbeSource::Usb { selector: unit.probe.as_deref().map(str::parse).transpose()? },
+    };
+    let elf = std::fs::read(&firmware.path).with_context(|| format!("could not read {}", firmware.path.display()))?;
+    let options = AttachOptions { interrupted, ..AttachOptions::default() };
+    let probe = Probe::attach(&source, &spec.chip, options)
+        .with_context(|| format!("could not attach to {} of {}", spec.chip, unit.name))?;
+    // A blank board in QEMU has nothing to compare with.
+    let blank = matches!(board, Some(Board::Machine(_)));
+    if blank || !probe.holds(&elf).context("could not read the flash")? {
+        progress.hear(Event::Said(format!("flashing {}", unit.name)));
+        let permission = Permission::granted(Grant::Flash, spec)?;
+        let flashed = probe.flash(&elf, true, &permission).context("could not flash the firmware")?;
+        let (bytes, ms) = (flashed.bytes, flashed.took.as_millis());
+        progress.hear(Event::Said(format!("{}: {bytes} bytes flashed and verified in {ms} ms", unit.name)));
+    }
+    probe.reset().context("could not start the firmware")?;
+    Ok(())
 }
 
 /// The board's image, made once per digest.
@@ -66,19 +106,23 @@ fn build_image(folder: &str) -> Result<PathBuf> {
 }
 
 impl Board {
-    /// Where SSH reaches it, when that is not the inventory's to say.
-    pub fn destination(&self) -> Option<SshDestination> {
+    /// Where it is reached, when that is not the inventory's to say.
+    pub fn destination(&self) -> Option<Destination> {
         match self {
-            Self::Qemu(board) => Some(board.destination()),
+            Self::Qemu(board) => Some(Destination::Ssh(board.destination())),
+            Self::Machine(machine) => Some(Destination::Line(format!("unix:{}", machine.serial_socket().display()))),
             Self::Command { .. } => None,
         }
     }
 
     /// Puts the end of the console into a fault.
     pub fn add_console(&self, outcome: &mut Outcome) {
-        let Self::Qemu(board) = self else { return };
+        let console = match self {
+            Self::Qemu(board) => board.console(),
+            Self::Machine(machine) => machine.console(),
+            Self::Command { .. } => return,
+        };
         if let Outcome::DeviceFault(fault) | Outcome::TimedOut(fault) | Outcome::ShipFailed(fault) = outcome {
-            let console = board.console();
             let lines: Vec<&str> = console.lines().collect();
             fault.console = lines[lines.len().saturating_sub(20)..].iter().map(|l| (*l).to_owned()).collect();
         }
@@ -90,6 +134,10 @@ impl Board {
             Self::Qemu(board) => {
                 folder.keep(&format!("console/{}.log", unit.name), board.console().as_bytes())?;
                 drop(board);
+            }
+            Self::Machine(machine) => {
+                folder.keep(&format!("console/{}.log", unit.name), machine.console().as_bytes())?;
+                drop(machine);
             }
             Self::Command { off, timeout } => run_command(&off, timeout)?,
         }

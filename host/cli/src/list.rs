@@ -25,6 +25,7 @@ pub fn targets(args: &ListArgs) -> Result<Exit> {
             LinkSpec::Local => "local",
             LinkSpec::Emulated { .. } => "emulated",
             LinkSpec::Ssh => "ssh",
+            LinkSpec::Serial { .. } => "serial",
             LinkSpec::Sim { .. } => "simulated",
         };
         let proved = if target.proved { "yes" } else { "no" };

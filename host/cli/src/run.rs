@@ -6,21 +6,22 @@ use crate::progress::Progress;
 use crate::project::World;
 use crate::verdict;
 use anyhow::{Context, Result};
-use boardproof_lab::build::{Artifact, BuildError, Program, Workshop};
+use boardproof_lab::build::{Artifact, BuildError, Program, Workshop, programs};
 use boardproof_lab::events::{Event, Events};
 use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
-use boardproof_lab::measure::{Bench, Job, options};
+use boardproof_lab::measure::{Bench, Job, JobOptions, options};
+use boardproof_lab::micro;
 use boardproof_lab::reach::Reach;
 use boardproof_lab::reference;
 use boardproof_lab::ship::{Blob, prepare};
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, PlanError, Wanted};
 use boardproof_record::observation::{Fault, Outcome, Shipped};
-use boardproof_record::plan::{Cell, LinkSpec, PowerSpec, Target, Task, Unit};
+use boardproof_record::plan::{Cell, LinkSpec, MICRO, PowerSpec, TRACT, Target, Task, Unit};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::{Digest, EngineName, UnitName};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -95,7 +96,7 @@ fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
     };
     let counts =
         Counts { samples: args.samples.unwrap_or(0), latency_iterations: args.iterations, ..Counts::default() };
-    let engine = EngineName::new("tract").context("the engine's name")?;
+    let engine = EngineName::new(TRACT).context("the engine's name")?;
     let wanted = Wanted { models, in_folders, variants, places, engine, counts };
     let policy = world.policy(args.policy.as_deref())?;
     let plan = boardproof_plan::plan(&wanted, &world.manifests, &world.targets, &world.units, policy)?;
@@ -148,10 +149,19 @@ pub fn cache_folder() -> PathBuf {
 }
 
 /// Codes the runner while the board starts, when that was not done at its build.
-fn code_for_the_wire(target: &Target, runner: &Artifact) -> Option<JoinHandle<()>> {
-    let blob = Blob::runner(runner);
+fn code_for_the_wire(target: &Target, made: &Made) -> Option<JoinHandle<()>> {
+    let blob = Blob::runner(made.runners.values().next()?);
     let work = move || drop(prepare(&blob, &cache_folder()));
     matches!(target.link, LinkSpec::Ssh).then(|| std::thread::spawn(work))
+}
+
+/// Programs for a unit.
+#[derive(Default)]
+struct Made {
+    /// The agent, or the firmware that is one; none on a simulated device.
+    agent: Option<Artifact>,
+    /// The runner of each engine that the unit's cells name; none in a firmware.
+    runners: BTreeMap<EngineName, Artifact>,
 }
 
 struct Run<'a> {
@@ -167,8 +177,7 @@ struct Run<'a> {
 /// What measuring on one unit takes besides the link.
 struct Ready<'a> {
     target: &'a Target,
-    agent: Option<&'a Artifact>,
-    runner: &'a Artifact,
+    made: &'a Made,
     board: Option<&'a crate::board::Board>,
 }
 
@@ -212,12 +221,12 @@ impl Run<'_> {
     fn measure_unit(&mut self, unit: &Unit) -> Result<()> {
         let target = self.record.plan.targets[&unit.target].clone();
         let cells: Vec<Cell> = self.record.plan.cells.iter().filter(|c| c.unit == unit.name).cloned().collect();
-        let (agent, runner) = match self.build(&target) {
+        let made = match self.build(&target, &cells) {
             Ok(built) => built,
             Err(error) => return self.all(&cells, Outcome::BuildFailed, "build", error.into()),
         };
         let wait = Duration::from_secs(self.args.wait);
-        let coding = code_for_the_wire(&target, &runner);
+        let coding = code_for_the_wire(&target, &made);
         let progress = &mut self.progress;
         let lease = Lease::take(&lease_folder(), &unit.name, wait, interrupted, &mut |line| {
             progress.hear(Event::Said(line.into()))
@@ -234,8 +243,11 @@ impl Run<'_> {
             // What it could not do, shipping will find again and tell.
             let _ = coding.join();
         }
-        let ready = Ready { target: &target, agent: agent.as_ref(), runner: &runner, board: board.as_ref() };
-        let done = self.measure_ready(unit, &cells, &lease, &ready);
+        let ready = Ready { target: &target, made: &made, board: board.as_ref() };
+        let done = match self.flash(unit, &ready) {
+            Ok(()) => self.measure_ready(unit, &cells, &lease, &ready),
+            Err(error) => self.all(&cells, Outcome::ShipFailed, "flash the firmware", error),
+        };
         // Whatever became of the cells: what was switched on is switched off. That it stays on is no fault of what was measured, and the
         // other units still have their turn.
         if let Some(Err(error)) = board.map(|board| board.switch_off(unit, &self.folder)) {
@@ -245,11 +257,22 @@ impl Run<'_> {
         done
     }
 
+    /// Brings the firmware onto a unit that has one. Cells whose model its engine cannot run are known by now, and if no other is left
+    /// nothing is flashed.
+    fn flash(&mut self, unit: &Unit, ready: &Ready<'_>) -> Result<()> {
+        let (Some(_), Some(firmware)) = (&ready.target.build.firmware, &ready.made.agent) else { return Ok(()) };
+        let planned = self.record.plan.cells.iter().filter(|c| c.unit == unit.name);
+        if planned.clone().all(|cell| self.refused_on_host(cell).is_some()) {
+            return Ok(());
+        }
+        crate::board::flash(unit, ready.target, firmware, ready.board, &mut self.progress)
+    }
+
     /// The cells of a unit that is held and switched on.
     fn measure_ready(&mut self, unit: &Unit, cells: &[Cell], lease: &Lease, ready: &Ready<'_>) -> Result<()> {
         let stores = cache_folder().join("units");
         let destination = ready.board.and_then(crate::board::Board::destination);
-        let reach = match Reach::new(unit, ready.target, ready.agent, &stores, destination) {
+        let reach = match Reach::new(unit, ready.target, ready.made.agent.as_ref(), &stores, destination) {
             Ok(reach) => reach,
             Err(error) => return self.all(cells, Outcome::ShipFailed, "reach the unit", error.into()),
         };
@@ -272,7 +295,10 @@ impl Run<'_> {
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
             let mut outcome = match self.refused_on_host(cell) {
                 Some(reason) => Outcome::Skipped { reason },
-                None => self.measure_cell(bench, &self.job(cell, ready.target, ready.agent, ready.runner)),
+                None => match self.job(cell, ready) {
+                    Ok(job) => self.measure_cell(bench, &job),
+                    Err(error) => Outcome::ShipFailed(fault_of("prepare model and samples", &error)),
+                },
             };
             if let Some(board) = ready.board {
                 board.add_console(&mut outcome);
@@ -319,37 +345,50 @@ impl Run<'_> {
         outcome
     }
 
-    /// The agent, where the unit needs one, and the runner.
-    fn build(&mut self, target: &Target) -> Result<(Option<Artifact>, Artifact), BuildError> {
+    /// The agent, where the unit needs one, and the runners of its cells.
+    fn build(&mut self, target: &Target, cells: &[Cell]) -> Result<Made, BuildError> {
         let workshop = Workshop::open()?;
         let progress = &mut self.progress;
         let mut make =
             |program| workshop.artifact(program, &target.build, &mut |line| progress.hear(Event::Said(line.into())));
-        let simulated = matches!(target.link, LinkSpec::Sim { .. });
-        let agent = if simulated { None } else { Some(make(Program::Agent)?) };
-        let runner = make(Program::Runner)?;
-        for artifact in agent.iter().chain([&runner]) {
+        let mut made = Made::default();
+        for program in programs(target) {
+            match program {
+                Program::Agent | Program::Firmware => made.agent = Some(make(*program)?),
+                Program::Runner | Program::MicroRunner => {
+                    for engine in cells.iter().map(|cell| &cell.engine).collect::<BTreeSet<_>>() {
+                        let program = if engine.as_str() == MICRO { Program::MicroRunner } else { Program::Runner };
+                        made.runners.insert(engine.clone(), make(program)?);
+                    }
+                }
+            }
+        }
+        for artifact in made.agent.iter().chain(made.runners.values()) {
             if !self.record.builds.iter().any(|b| b.digest == artifact.build.digest) {
                 self.record.builds.push(artifact.build.clone());
             }
         }
-        Ok((agent, runner))
+        Ok(made)
     }
 
-    fn job<'c>(&self, cell: &'c Cell, target: &'c Target, agent: Option<&Artifact>, runner: &Artifact) -> Job<'c> {
+    fn job<'c>(&self, cell: &'c Cell, ready: &Ready<'c>) -> Result<Job<'c>> {
+        let (target, made) = (ready.target, ready.made);
         let model = &self.record.plan.models[&cell.model];
         let variant = &model.variants[&cell.variant];
         let blob =
             |what: &str, path: &str, digest| Blob { what: what.into(), path: path.into(), digest, program: false };
-        Job {
-            cell,
-            runner: Blob::runner(runner),
-            model: blob("model", &variant.file, variant.digest),
-            evalset: blob("evalset", &model.evalset.file, model.evalset.digest),
-            options: options(model, variant, &target.limits, &cell.passes),
-            target,
-            agent_digest: agent.map(|a| a.build.digest),
-        }
+        let (model_blob, evalset, options) = if target.build.firmware.is_some() {
+            let samples = cell.passes.iter().map(|pass| pass.samples).max().unwrap_or(0);
+            let prepared = micro::prepare(model, variant, samples, &cache_folder())?;
+            (prepared.model, prepared.samples, JobOptions::from(""))
+        } else {
+            let options = options(model, variant, &target.limits, &cell.passes);
+            let model_blob = blob("model", &variant.file, variant.digest);
+            (model_blob, blob("evalset", &model.evalset.file, model.evalset.digest), options)
+        };
+        let runner = made.runners.get(&cell.engine).map(Blob::runner);
+        let agent_digest = made.agent.as_ref().map(|agent| agent.build.digest);
+        Ok(Job { cell, runner, model: model_blob, evalset, options, target, agent_digest })
     }
 
     /// The same fault for every cell of a unit.
@@ -365,8 +404,9 @@ impl Run<'_> {
 
 /// A board that the inventory does not tell from others of its kind, and how it could.
 fn unproved(unit: &Unit, target: &Target, found: &str) -> Option<String> {
-    let own = matches!(unit.power.as_ref().unwrap_or(&target.power), PowerSpec::Qemu { .. });
-    if !matches!(target.link, LinkSpec::Ssh) || own || unit.identity.is_some() {
+    let power = unit.power.as_ref().unwrap_or(&target.power);
+    let own = matches!(power, PowerSpec::Qemu { .. } | PowerSpec::Machine { .. });
+    if !matches!(target.link, LinkSpec::Ssh | LinkSpec::Serial { .. }) || own || unit.identity.is_some() {
         return None;
     }
     let name = &unit.name;

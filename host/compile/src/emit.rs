@@ -72,7 +72,8 @@ pub fn emit(program: &Program) -> Result<Compiled, CompileError> {
     let bytes = writer.finish(inputs, outputs, arena_bytes);
     let model = Model::check(&bytes).map_err(CompileError::Invalid)?;
     let operators = model.operators().map(|o| (model.operator_name(&o).to_owned(), o.kind.name(), model.macs(&o)));
-    let report = Report { inputs: Vec::new(), operators: operators.collect(), arena_bytes, arena_bytes_least: least(&blocks) };
+    let report =
+        Report { inputs: Vec::new(), operators: operators.collect(), arena_bytes, arena_bytes_least: least(&blocks) };
     Ok(Compiled { bytes, report })
 }
 

@@ -8,7 +8,7 @@ use crate::build::Artifact;
 use crate::link::client::{Client, ClientError, Greeting};
 use crate::link::once::{OnceError, once};
 use crate::link::{
-    Link, LinkCommand, LinkError, ProcessLink, SimUnit, SshDestination, SshProblem, UnitLink, classify, ssh_command,
+    AddressError, ByteAddress, ByteLink, Link, LinkCommand, LinkError, ProcessLink, SimUnit, SshDestination, SshProblem, UnitLink, classify, ssh_command, Waits,
 };
 use boardproof_record::plan::{LinkSpec, Target, Unit};
 use std::io::Write;
@@ -84,6 +84,15 @@ pub enum ReachError {
         /// What the unit greeted with.
         found: String,
     },
+    /// Its address names no line.
+    #[error("could not reach unit '{unit}'")]
+    Address {
+        /// The unit.
+        unit: String,
+        /// What is wrong with it.
+        #[source]
+        source: AddressError,
+    },
     /// It is another unit.
     #[error("this is not unit '{unit}': expected identity {expected}, got {found}")]
     Identity {
@@ -142,7 +151,7 @@ impl ReachError {
                 Some("the unit's user needs a folder for programs: ~/.cache or /tmp, not mounted noexec".into())
             }
             Self::Stuck { .. } => Some("is the unit overloaded, or its link very slow?".into()),
-            Self::Bootstrap { .. } | Self::Simulate { .. } => None,
+            Self::Bootstrap { .. } | Self::Simulate { .. } | Self::Address { .. } => None,
         }
     }
 }
@@ -282,7 +291,15 @@ impl Reach {
         let link = self.link()?;
         let patience = link.patience();
         let mut client = Client::new(link, patience, interrupted);
-        let greeting = client.hello().map_err(|source| ReachError::Client { unit: self.unit.clone(), source })?;
+        let failed = |source| ReachError::Client { unit: self.unit.clone(), source };
+        let greeting = match &self.way {
+            Way::Line(line) => {
+                let greeting = client.hello_at(&line.faster).map_err(failed)?;
+                client.quicken(&line.faster).map_err(failed)?;
+                greeting
+            }
+            _ => client.hello().map_err(failed)?,
+        };
         Ok((client, greeting))
     }
 
@@ -311,8 +328,13 @@ impl Reach {
     }
 
     fn line(&self, line: &Line) -> Result<UnitLink, ReachError> {
-        let source = LinkError::Closed { unit: self.unit.clone(), status: line.address.clone(), stderr: String::new() };
-        Err(ReachError::Link { unit: self.unit.clone(), source })
+        let address: ByteAddress = line
+            .address
+            .parse()
+            .map_err(|source| ReachError::Address { unit: self.unit.clone(), source })?;
+        let link = ByteLink::open(&self.unit, &address, line.baud, Waits::default());
+        let link = link.map_err(|source| ReachError::Link { unit: self.unit.clone(), source })?;
+        Ok(Box::new(link))
     }
 
     /// Bytes that go there take time: it is not a process of this machine, or plays that it is not.

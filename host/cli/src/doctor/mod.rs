@@ -10,9 +10,10 @@ use crate::out::{put, put_line};
 use crate::project::World;
 use crate::table::Table;
 use anyhow::Result;
-use boardproof_lab::build::{Program, Tools, choose, find_source, needs};
+use boardproof_lab::build::{Tools, choose, find_source, needs, programs};
 use boardproof_lab::lease::lease_folder;
 use boardproof_plan::PlanError;
+use boardproof_probe::ProbeSource;
 use boardproof_record::plan::{Builder, LinkSpec, PowerSpec, SimFaults, Target, Unit};
 use std::path::Path;
 
@@ -83,12 +84,37 @@ fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding>
             }
         }
         LinkSpec::Sim { seed, faults } => list.push(simulated(*seed, faults)),
+        LinkSpec::Serial { .. } => list.extend(microcontroller(target, unit, world)),
     }
     if let PowerSpec::Qemu { .. } = target.power {
         list.extend(board_in_software(target));
     }
     list.push(look::writable("place for leases", &lease_folder()));
     list.push(look::writable("place for what is kept", &crate::run::cache_folder()));
+    list
+}
+
+/// A board with a serial line and a debug probe.
+fn microcontroller(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding> {
+    if matches!(target.power, PowerSpec::Machine { .. }) {
+        let get = look::packages(target);
+        return vec![look::tool("qemu-system-arm", &["--version"], &get), look::present("setpriv", "apt-get install util-linux")];
+    }
+    let mut list = unit::on_a_line(target, unit, world);
+    if let Some(probe) = &target.probe {
+        let selector = unit.and_then(|unit| unit.probe.as_deref()).and_then(|probe| probe.parse().ok());
+        let lacks = boardproof_probe::doctor(&ProbeSource::Usb { selector }, &probe.chip);
+        if lacks.is_empty() {
+            let found = Ok(format!("one for {}", probe.chip));
+            list.push(Finding { what: "debug probe".into(), found, needed: true, get: String::new() });
+        }
+        list.extend(lacks.into_iter().map(|lack| Finding {
+            what: "debug probe".into(),
+            found: Err(lack.to_string()),
+            needed: true,
+            get: lack.hint(),
+        }));
+    }
     list
 }
 
@@ -124,12 +150,7 @@ fn building(target: &Target) -> Vec<Finding> {
     if source.is_ok() {
         list.push(look::writable("place for builds", &root.join("target/device")));
     }
-    // The simulated device is its own agent.
-    let programs: &[Program] = match target.link {
-        LinkSpec::Sim { .. } => &[Program::Runner],
-        _ => &[Program::Agent, Program::Runner],
-    };
-    for program in programs.iter().copied() {
+    for program in programs(target).iter().copied() {
         let (triple, compiler) = needs(program, &target.build);
         let tools = Tools::detect(root, compiler);
         let choice = choose(triple, target.build.builder, compiler, &tools);

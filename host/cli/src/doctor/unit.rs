@@ -4,10 +4,11 @@ use super::Finding;
 use crate::project::World;
 use boardproof_lab::build::in_path;
 use boardproof_lab::interrupt::interrupted;
+use boardproof_lab::link::ByteAddress;
 use boardproof_lab::reach::look_at;
 use boardproof_record::plan::{PowerSpec, Target, Unit};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a target of other people's hardware needs: a unit, and that it can be reached.
 pub fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding> {
@@ -24,6 +25,19 @@ pub fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Find
         list.push(answer(unit, target));
     }
     list
+}
+
+/// A unit at a line for bytes: that it is in the inventory, with an address of a line.
+pub fn on_a_line(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding> {
+    let Some(unit) = unit else { return vec![units_of(target, world)] };
+    let get = format!("give unit '{}' an `address` such as serial:/dev/ttyACM0 in the inventory", unit.name);
+    let found = match unit.address.as_deref().map(str::parse::<ByteAddress>) {
+        None => Err("none in the inventory".to_owned()),
+        Some(Err(error)) => Err(error.to_string()),
+        Some(Ok(ByteAddress::Serial { port, .. })) if !Path::new(&port).exists() => Err(format!("{port} is not there")),
+        Some(Ok(address)) => Ok(address.to_string()),
+    };
+    vec![Finding { what: "address of the line".into(), found, needed: true, get }]
 }
 
 fn units_of(target: &Target, world: &World) -> Finding {
