@@ -121,7 +121,7 @@ impl Writer {
     }
 
     /// Adds the weights of a convolution or fully connected layer: a row per output channel, elements in the order of the window's taps,
-    /// channels innermost. Two rows are interleaved in groups of four; what is missing at an end is 0.
+    /// channels innermost. Two rows are interleaved, in the order in which columns hold their values; what is missing at an end is 0.
     pub fn rows(&mut self, weights: &[i8], elements: usize) -> i32 {
         let row = |row: &[i8]| {
             let mut bytes: Vec<u8> = row.iter().map(|w| *w as u8).collect();
@@ -132,8 +132,7 @@ impl Writer {
         for pair in weights.chunks(2 * elements.max(1)) {
             let (one, two) = pair.split_at(elements.min(pair.len()));
             for (one, two) in row(one).chunks_exact(4).zip(row(two).chunks_exact(4)) {
-                bytes.extend(one);
-                bytes.extend(two);
+                bytes.extend([0, 2, 1, 3].into_iter().flat_map(|i| [one[i], two[i]]));
             }
         }
         self.constant(&bytes)

@@ -1,7 +1,7 @@
 //! Convolutions and fully connected layers: columns of values against rows of weights.
 
 use super::path::{four_by_one, two_by_two, widen};
-use super::{Both, Channels, Group, Pair, Window, row_bytes};
+use super::{Channels, Weights, Window, Word, row_bytes};
 
 /// A convolution. `input` and `output` are NHWC without the sample; `weights` has two and two rows, one per output channel, interleaved;
 /// `scratch` has room for two columns of 16-bit values, also interleaved.
@@ -14,13 +14,12 @@ pub fn conv(
     output: &mut [u8],
     scratch: &mut [u8],
 ) {
-    let groups = row_bytes(window.kernel.0 * window.kernel.1 * window.input.2) / 4;
+    let words = row_bytes(window.kernel.0 * window.kernel.1 * window.input.2) / 2;
     let (pixels, width) = (window.output.0 * window.output.1, window.output.1.max(1));
     let count = output.len() / pixels.max(1);
-    let weights = weights.as_chunks().0.as_chunks().0;
+    let weights = weights.as_chunks().0;
     // What fills a column up has weight 0, and may hold anything.
-    let columns = scratch.as_chunks_mut().0.as_chunks_mut().0.as_chunks_mut().0;
-    let Some(columns) = columns.get_mut(..groups) else { return };
+    let Some(columns) = scratch.as_chunks_mut().0.as_chunks_mut().0.get_mut(..words) else { return };
     for (i, pair) in output.chunks_mut((2 * count).max(1)).enumerate() {
         let (left, right) = pair.split_at_mut(count.min(pair.len()));
         for (slot, pixel) in [2 * i, 2 * i + 1].into_iter().enumerate() {
@@ -37,57 +36,63 @@ pub fn conv(
     }
 }
 
-/// A fully connected layer.
+/// A fully connected layer. `scratch` has room for a column of 16-bit values.
 pub fn dense(channels: &Channels<'_>, (input, weights): (&[u8], &[u8]), output: &mut [u8], scratch: &mut [u8]) {
-    let weights = weights.as_chunks().0.as_chunks().0;
-    if input.len().is_multiple_of(4) {
-        return four_channels(channels, weights, input.as_chunks().0, output);
+    let column = scratch.as_chunks_mut().0.as_chunks_mut().0;
+    let (whole, rest) = input.as_chunks();
+    column.iter_mut().zip(whole).for_each(|(words, four)| *words = widen(*four));
+    if let Some(words) = column.get_mut(whole.len()) {
+        let mut four = [0; 4];
+        four.iter_mut().zip(rest).for_each(|(four, value)| *four = *value);
+        *words = widen(four);
     }
-    scratch.iter_mut().zip(input).for_each(|(column, value)| *column = *value);
-    four_channels(channels, weights, scratch.as_chunks().0, output);
+    four_channels(channels, weights.as_chunks().0, column.as_flattened(), output);
 }
 
 /// Writes the column of one output pixel into its slot.
 #[inline(never)]
-fn fill(window: &Window, zero_point: u8, input: &[u8], at: (usize, usize), columns: &mut [Both], slot: usize) {
-    let (depth, taps) = (window.input.2, window.kernel.0 * window.kernel.1);
+fn fill(window: &Window, zero_point: u8, input: &[u8], at: (usize, usize), columns: &mut [[Word; 2]], slot: usize) {
+    let (depth, taps, slot) = (window.input.2, window.kernel.0 * window.kernel.1, slot & 1);
+    let mut steps = columns.as_chunks_mut::<2>().0.iter_mut();
+    let under = |tap: usize| {
+        let pixel = window.pixel(at, (tap / window.kernel.1, tap % window.kernel.1))?;
+        input.get(pixel * depth..(pixel + 1) * depth)
+    };
     if depth.is_multiple_of(4) {
-        let (input, groups) = (input.as_chunks().0, depth / 4);
-        for (tap, columns) in columns.chunks_exact_mut(groups.max(1)).enumerate() {
-            let pixel = window.pixel(at, (tap / window.kernel.1, tap % window.kernel.1));
-            match pixel.and_then(|pixel| input.get(pixel * groups..(pixel + 1) * groups)) {
-                Some(values) => columns.iter_mut().zip(values).for_each(|(both, four)| both[slot & 1] = widen(*four)),
-                None => columns.iter_mut().for_each(|both| both[slot & 1] = widen([zero_point; 4])),
+        for tap in 0..taps {
+            let steps = steps.by_ref().take(depth / 4);
+            match under(tap) {
+                Some(values) => steps.zip(values.as_chunks().0).for_each(|(step, four)| put(step, slot, *four)),
+                None => steps.for_each(|step| put(step, slot, [zero_point; 4])),
             }
         }
         return;
     }
-    let mut element = 0;
+    let (mut four, mut filled) = ([0; 4], 0);
     for tap in 0..taps {
-        let pixel = window.pixel(at, (tap / window.kernel.1, tap % window.kernel.1));
-        let values = pixel.and_then(|pixel| input.get(pixel * depth..(pixel + 1) * depth));
+        let values = under(tap);
         for channel in 0..depth {
-            let value = values.map_or(zero_point, |values| values[channel]);
-            if let Some(both) = columns.get_mut(element / 4) {
-                put(&mut both[slot & 1], element & 3, value);
+            four[filled] = values.map_or(zero_point, |values| values[channel]);
+            filled = (filled + 1) % 4;
+            if filled == 0 {
+                steps.by_ref().take(1).for_each(|step| put(step, slot, four));
             }
-            element += 1;
         }
     }
+    steps.take(1).for_each(|step| put(step, slot, four));
 }
 
-/// Writes one of four values as [`widen`] would.
+/// Four values into one of two columns.
 #[inline(always)]
-fn put(wide: &mut super::Wide, index: usize, value: u8) {
-    let [low, high] = i16::from(value as i8).to_le_bytes();
-    let word = &mut wide[index & 1];
-    word[index & 2] = low;
-    word[(index & 2) + 1] = high;
+fn put(step: &mut [[Word; 2]; 2], slot: usize, four: [u8; 4]) {
+    let [first, second] = widen(four);
+    step[0][slot] = first;
+    step[1][slot] = second;
 }
 
 /// All channels of two pixels.
 #[inline(never)]
-fn two_pixels(channels: &Channels<'_>, weights: &[Pair], columns: &[Both], left: &mut [u8], right: &mut [u8]) {
+fn two_pixels(channels: &Channels<'_>, weights: &[Weights], columns: &[[Word; 2]], left: &mut [u8], right: &mut [u8]) {
     let rows = weights.chunks_exact(columns.len().max(1));
     let outputs = left.chunks_mut(2).zip(right.chunks_mut(2));
     for (i, (rows, (left, right))) in rows.zip(outputs).enumerate() {
@@ -105,7 +110,7 @@ fn two_pixels(channels: &Channels<'_>, weights: &[Pair], columns: &[Both], left:
 }
 
 /// All channels of one pixel, the left one.
-fn lone_pixel(channels: &Channels<'_>, weights: &[Pair], columns: &[Both], output: &mut [u8]) {
+fn lone_pixel(channels: &Channels<'_>, weights: &[Weights], columns: &[[Word; 2]], output: &mut [u8]) {
     let rows = weights.chunks_exact(columns.len().max(1));
     for (i, (rows, output)) in rows.zip(output.chunks_mut(2)).enumerate() {
         let acc = two_by_two(rows, columns, [channels.bias(2 * i), 0, channels.bias(2 * i + 1), 0]);
@@ -117,11 +122,11 @@ fn lone_pixel(channels: &Channels<'_>, weights: &[Pair], columns: &[Both], outpu
 
 /// All channels of a column that is still 8 bit, four at once.
 #[inline(never)]
-fn four_channels(channels: &Channels<'_>, weights: &[Pair], column: &[Group], output: &mut [u8]) {
-    let groups = column.len();
-    for (i, (rows, output)) in weights.chunks((2 * groups).max(1)).zip(output.chunks_mut(4)).enumerate() {
+fn four_channels(channels: &Channels<'_>, weights: &[Weights], column: &[Word], output: &mut [u8]) {
+    let words = column.len();
+    for (i, (rows, output)) in weights.chunks((2 * words).max(1)).zip(output.chunks_mut(4)).enumerate() {
         let channel = 4 * i;
-        let (one, two) = rows.split_at(groups.min(rows.len()));
+        let (one, two) = rows.split_at(words.min(rows.len()));
         // Where there is no second pair, the first is worked out twice, and the second time dropped.
         let two = if two.is_empty() { one } else { two };
         let biases = [0, 1, 2, 3].map(|n| channels.bias(channel + n));

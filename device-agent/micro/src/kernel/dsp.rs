@@ -6,41 +6,33 @@ use emulated::{dual, even, high, low, odd};
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 use instruction::{dual, even, high, low, odd};
 
-use super::{Both, Group, Pair, Wide};
+use super::{Group, Weights, Word};
 
 /// See [`super::dot::two_by_two`].
 #[inline(always)]
-pub fn two_by_two(weights: &[Pair], columns: &[Both], mut acc: [i32; 4]) -> [i32; 4] {
-    for (w, columns) in weights.iter().zip(columns) {
-        let [w0, w1] = w.map(u32::from_le_bytes);
-        let (a, b, c, d) = (even(w0), odd(w0), even(w1), odd(w1));
-        let [[x0, x1], [y0, y1]] = columns.map(|column| column.map(u32::from_le_bytes));
-        acc[0] = dual(b, x1, dual(a, x0, acc[0]));
-        acc[1] = dual(b, y1, dual(a, y0, acc[1]));
-        acc[2] = dual(d, x1, dual(c, x0, acc[2]));
-        acc[3] = dual(d, y1, dual(c, y0, acc[3]));
+pub fn two_by_two(weights: &[Weights], columns: &[[Word; 2]], mut acc: [i32; 4]) -> [i32; 4] {
+    for (w, words) in weights.iter().zip(columns) {
+        let w = u32::from_le_bytes(*w);
+        let (a, b) = (even(w), odd(w));
+        let [x, y] = words.map(u32::from_le_bytes);
+        acc = [dual(a, x, acc[0]), dual(a, y, acc[1]), dual(b, x, acc[2]), dual(b, y, acc[3])];
     }
     acc
 }
 
 /// See [`super::dot::four_by_one`].
 #[inline(always)]
-pub fn four_by_one(weights: [&[Pair]; 2], column: &[Group], mut acc: [i32; 4]) -> [i32; 4] {
-    for ((w, v), x) in weights[0].iter().zip(weights[1]).zip(column) {
-        let x = u32::from_le_bytes(*x);
-        let (x0, x1) = (even(x), odd(x));
-        let [[w0, w1], [w2, w3]] = [w, v].map(|pair| pair.map(u32::from_le_bytes));
-        acc[0] = dual(odd(w0), x1, dual(even(w0), x0, acc[0]));
-        acc[1] = dual(odd(w1), x1, dual(even(w1), x0, acc[1]));
-        acc[2] = dual(odd(w2), x1, dual(even(w2), x0, acc[2]));
-        acc[3] = dual(odd(w3), x1, dual(even(w3), x0, acc[3]));
+pub fn four_by_one(weights: [&[Weights]; 2], column: &[Word], mut acc: [i32; 4]) -> [i32; 4] {
+    for ((w, v), word) in weights[0].iter().zip(weights[1]).zip(column) {
+        let (w, v, x) = (u32::from_le_bytes(*w), u32::from_le_bytes(*v), u32::from_le_bytes(*word));
+        acc = [dual(even(w), x, acc[0]), dual(odd(w), x, acc[1]), dual(even(v), x, acc[2]), dual(odd(v), x, acc[3])];
     }
     acc
 }
 
 /// See [`super::dot::widen`].
 #[inline(always)]
-pub fn widen(values: Group) -> Wide {
+pub fn widen(values: Group) -> [Word; 2] {
     let word = u32::from_le_bytes(values);
     [even(word), odd(word)].map(u32::to_le_bytes)
 }
@@ -153,15 +145,15 @@ mod tests {
     proptest! {
         #[test]
         fn both_paths_give_the_same_sums(
-            (one, two, values) in (1_usize..40).prop_flat_map(|n| (groups(2 * n), groups(2 * n), groups(2 * n))),
+            (one, two, values) in (1_usize..40).prop_flat_map(|n| (groups(n), groups(n), groups(n))),
             acc in any::<[i32; 4]>(),
         ) {
-            let pairs = [&one, &two].map(|groups| groups.as_chunks().0);
-            prop_assert_eq!(super::four_by_one(pairs, &values, acc), dot::four_by_one(pairs, &values, acc));
+            let pairs = [&one[..], &two[..]];
             let wide: Vec<_> = values.iter().map(|group| super::widen(*group)).collect();
             prop_assert_eq!(&wide, &values.iter().map(|group| dot::widen(*group)).collect::<Vec<_>>());
-            let both = wide.as_chunks().0;
-            prop_assert_eq!(super::two_by_two(pairs[0], both, acc), dot::two_by_two(pairs[0], both, acc));
+            prop_assert_eq!(super::two_by_two(&one, &wide, acc), dot::two_by_two(&one, &wide, acc));
+            let column = wide.as_flattened();
+            prop_assert_eq!(super::four_by_one(pairs, column, acc), dot::four_by_one(pairs, column, acc));
             prop_assert_eq!(super::lanes(one[0], values[0], acc), dot::lanes(one[0], values[0], acc));
         }
     }

@@ -18,14 +18,12 @@ use dot as path;
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 use dsp as path;
 
-/// Four values, or four weights of one channel.
+/// Four values.
 pub type Group = [u8; 4];
-/// Weights of two output channels.
-pub type Pair = [Group; 2];
-/// Four values as 16-bit values, in the order in which the DSP instructions widen them.
-pub type Wide = [[u8; 4]; 2];
-/// Values of two columns.
-pub type Both = [Wide; 2];
+/// Two values of a column in 16 bit.
+pub type Word = [u8; 4];
+/// The weights of two output channels for the values of a word: channel, channel, channel, channel.
+pub type Weights = [u8; 4];
 
 /// Bytes of one output channel's weights: its elements, filled up with zeros to a multiple of four.
 pub fn row_bytes(elements: usize) -> usize {
@@ -48,9 +46,8 @@ pub fn scratch_bytes(kind: Kind, row: usize) -> usize {
     match kind {
         // Two columns of 16-bit values.
         Kind::Conv2d => 4 * row_bytes(row),
-        // The input itself is the column, unless it has to be filled up.
-        Kind::FullyConnected if row.is_multiple_of(4) => 0,
-        Kind::FullyConnected => row_bytes(row),
+        // One.
+        Kind::FullyConnected => 2 * row_bytes(row),
         // One pixel of padding.
         Kind::DepthwiseConv2d => row_bytes(row),
         _ => 0,
