@@ -97,17 +97,15 @@ pub(crate) struct Values {
     zero_point: i32,
     low: i32,
     high: i32,
-    /// Are these ends within those of 8 bit?
-    narrow: bool,
 }
 
 impl Values {
     /// With this zero point and these ends.
     pub fn new(zero_point: i32, (low, high): (i32, i32)) -> Self {
-        Self { zero_point, low, high, narrow: low > -128 || high < 127 }
+        Self { zero_point, low, high }
     }
 
-    /// The values of accumulators that share a multiplier.
+    /// The values of accumulators that share a multiplier, held within 8 bit only: see [`Self::hold`].
     #[inline(always)]
     pub fn of<const N: usize>(self, by: Multiplier, accs: [i32; N]) -> [u8; N] {
         let right = (i32::from(by.shift) - 1) as u32;
@@ -124,16 +122,27 @@ impl Values {
                 *value = large(by.factor, by.shift, *value, self.zero_point);
             }
         }
-        // The ends of 8 bit take one instruction; most layers have no others.
-        for value in &mut values {
-            *value = (*value).clamp(-128, 127);
+        values.map(|value| value.clamp(-128, 127) as u8)
+    }
+
+    /// The values of accumulators that have a multiplier each.
+    #[inline(always)]
+    pub fn of_four(self, factors: &[[u8; 4]; 4], shifts: &[u8; 4], accs: [i32; 4]) -> [u8; 4] {
+        let mut values = [0; 4];
+        for lane in 0..4 {
+            let by = Multiplier { factor: i32::from_le_bytes(factors[lane]), shift: shifts[lane] as i8 };
+            [values[lane]] = self.of(by, [accs[lane]]);
         }
-        if self.narrow {
-            for value in &mut values {
-                *value = (*value).max(self.low).min(self.high);
-            }
+        values
+    }
+
+    /// Holds values within ends that are narrower than those of 8 bit, after the kernel: most layers have no such ends, and their loops
+    /// need not know of them.
+    pub fn hold(self, values: &mut [u8]) {
+        let (low, high) = (self.low as i8, self.high as i8);
+        if (low, high) != (i8::MIN, i8::MAX) {
+            values.iter_mut().for_each(|value| *value = (*value as i8).max(low).min(high) as u8);
         }
-        values.map(|value| value as u8)
     }
 
     /// The value of one accumulator.
@@ -195,7 +204,10 @@ mod tests {
             let m = Multiplier::from_real(real).unwrap();
             let (low, high) = (ends.0.min(ends.1), ends.0.max(ends.1));
             let expected = m.apply(acc).saturating_add(zero).clamp(low, high) as i8;
-            prop_assert_eq!(Values::new(zero, (low, high)).of_one(m, acc) as i8, expected);
+            let values = Values::new(zero, (low, high));
+            let mut one = [values.of_one(m, acc)];
+            values.hold(&mut one);
+            prop_assert_eq!(one[0] as i8, expected);
         }
 
         #[test]

@@ -70,10 +70,14 @@ impl<'m> Model<'m> {
         if found < needed {
             return Err(RunError::Arena { needed, found });
         }
-        match self.operator(index) {
-            Some(operator) => self.act(&operator, arena).ok_or(RunError::Operator { index }),
-            None => Ok(()),
+        let Some(operator) = self.operator(index) else { return Ok(()) };
+        self.act(&operator, arena).ok_or(RunError::Operator { index })?;
+        if is_held_behind(operator.kind) {
+            let output = self.tensor(operator.output.into());
+            let values = arena.get_mut(output.range()).unwrap_or_default();
+            Values::new(output.zero_point, operator.clamp()).hold(values);
         }
+        Ok(())
     }
 
     fn constant(&self, operator: &Operator, parameter: usize) -> &'m [u8] {
@@ -199,4 +203,10 @@ impl<'m> Model<'m> {
         }
         Some(())
     }
+}
+
+/// Does its kernel hold values within 8 bit only, and leave narrower ends to [`Values::hold`]?
+fn is_held_behind(kind: Kind) -> bool {
+    use Kind::{AveragePool, Conv2d, DepthwiseConv2d, FullyConnected, GlobalAveragePool, Mul};
+    matches!(kind, Conv2d | DepthwiseConv2d | FullyConnected | AveragePool | GlobalAveragePool | Mul)
 }

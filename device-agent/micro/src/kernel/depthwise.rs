@@ -1,7 +1,10 @@
 //! Depthwise convolutions: four channels at once over all taps.
 
 use super::path::lanes;
-use super::{Channels, Window};
+use super::{Channels, Group, Window};
+
+/// Most taps whose places are worked out once per pixel; kernels with more work them out for every four channels.
+const TAPS_MAX: usize = 32;
 
 /// A depthwise convolution. `weights` are `[channels / 4][taps][4]`; `padding` is a pixel of scratch.
 #[inline(never)]
@@ -15,58 +18,90 @@ pub fn depthwise(
 ) {
     padding.fill(zero_point);
     let (count, width) = (window.input.2, window.output.1.max(1));
-    let taps = window.kernel.0 * window.kernel.1;
-    let weights = weights.as_chunks().0;
+    let (taps, weights) = (window.kernel.0 * window.kernel.1, weights.as_chunks().0);
+    let mut places: [&[u8]; TAPS_MAX] = [&[]; TAPS_MAX];
     for (pixel, output) in output.chunks_exact_mut(count.max(1)).enumerate() {
         let at = (pixel / width, pixel % width);
-        let under = |tap| under(window, input, padding, at, tap);
-        let done = if taps == 9 { nine(channels, weights, under, output) } else { 0 };
+        let done = match places.get_mut(..taps) {
+            Some(places) => {
+                find(window, (input, padding), at, places);
+                whole(channels, weights, places, output)
+            }
+            None => 0,
+        };
         for (group, output) in output.chunks_mut(4).enumerate().skip(done) {
             let weights = weights.get(group * taps..).unwrap_or_default();
-            some(group, weights, (0..taps).map(under), channels, output);
+            let under = (0..taps).map(|tap| {
+                let found = window.pixel(at, (tap / window.kernel.1, tap % window.kernel.1));
+                found.and_then(|pixel| input.get(pixel * count..(pixel + 1) * count)).unwrap_or(padding)
+            });
+            some(group, weights, under, channels, output);
         }
     }
 }
 
-/// The pixel under a tap, or one of padding.
-#[inline(always)]
-fn under<'i>(window: &Window, input: &'i [u8], padding: &'i [u8], at: (usize, usize), tap: usize) -> &'i [u8] {
-    let channels = window.input.2;
-    let found = window.pixel(at, (tap / window.kernel.1, tap % window.kernel.1));
-    found.and_then(|pixel| input.get(pixel * channels..(pixel + 1) * channels)).unwrap_or(padding)
+/// The pixels under all taps, or padding.
+fn find<'i>(window: &Window, (input, padding): (&'i [u8], &'i [u8]), (y, x): (usize, usize), places: &mut [&'i [u8]]) {
+    let (_, width, depth) = window.input;
+    for (ky, places) in places.chunks_exact_mut(window.kernel.1.max(1)).enumerate() {
+        let row = window.row(y, ky).map(|row| row * width);
+        for (kx, place) in places.iter_mut().enumerate() {
+            let pixel = row.and_then(|row| Some((row + window.column(x, kx)?) * depth));
+            *place = pixel.and_then(|from| input.get(from..from + depth)).unwrap_or(padding);
+        }
+    }
 }
 
-/// All whole groups under nine taps, without a check in the loop; returns how many there are.
-#[inline(never)]
-fn nine<'i>(
-    channels: &Channels<'_>,
-    weights: &[[u8; 4]],
-    under: impl Fn(usize) -> &'i [u8],
-    output: &mut [u8],
-) -> usize {
+/// All whole groups; returns how many there are.
+fn whole(channels: &Channels<'_>, weights: &[Group], places: &[&[u8]], output: &mut [u8]) -> usize {
     let output = output.as_chunks_mut::<4>().0;
     let count = output.len();
-    let whole = |tap: usize| under(tap).as_chunks::<4>().0.get(..count);
-    let all = (whole(0), whole(1), whole(2), whole(3), whole(4), whole(5), whole(6), whole(7), whole(8));
-    let (Some(a), Some(b), Some(c), Some(d), Some(e), Some(f), Some(g), Some(h), Some(i)) = all else { return 0 };
+    let biases = channels.biases.as_chunks::<4>().0.get(..count);
+    let scales = (channels.factors.as_chunks::<4>().0.get(..count), channels.shifts.as_chunks::<4>().0.get(..count));
+    let (Some(biases), (Some(factors), Some(shifts))) = (biases, scales) else { return 0 };
+    let values = |group: usize, acc: [i32; 4]| channels.values.of_four(&factors[group], &shifts[group], acc);
+    if let Ok(nine) = places.try_into() {
+        return nine_taps((biases, values), weights, nine, output);
+    }
+    for (n, (output, weights)) in output.iter_mut().zip(weights.chunks_exact(places.len().max(1))).enumerate() {
+        let mut acc = biases[n].map(i32::from_le_bytes);
+        for (weights, place) in weights.iter().zip(places) {
+            acc = lanes(*weights, place.as_chunks().0.get(n).copied().unwrap_or_default(), acc);
+        }
+        *output = values(n, acc);
+    }
+    count
+}
+
+/// Nine taps, without a check in the loop.
+fn nine_taps(
+    (biases, values): (&[[[u8; 4]; 4]], impl Fn(usize, [i32; 4]) -> [u8; 4]),
+    weights: &[Group],
+    places: &[&[u8]; 9],
+    output: &mut [Group],
+) -> usize {
+    let count = output.len();
     let Some(weights) = weights.as_chunks::<9>().0.get(..count) else { return 0 };
+    let [a, b, c, d, e, f, g, h, i] = places.map(|place| place.as_chunks::<4>().0.get(..count));
+    let (Some(a), Some(b), Some(c), Some(d), Some(e), Some(f), Some(g), Some(h), Some(i)) = (a, b, c, d, e, f, g, h, i)
+    else {
+        return 0;
+    };
     for (n, output) in output.iter_mut().enumerate() {
-        let values = [a[n], b[n], c[n], d[n], e[n], f[n], g[n], h[n], i[n]];
-        let biases = [0, 1, 2, 3].map(|lane| channels.bias(4 * n + lane));
-        let acc = weights[n].iter().zip(values).fold(biases, |acc, (w, x)| lanes(*w, x, acc));
-        *output = [0, 1, 2, 3].map(|lane| {
-            let [value] = channels.values(4 * n + lane, [acc[lane]]);
-            value
-        });
+        let mut acc = biases[n].map(i32::from_le_bytes);
+        let under = [a[n], b[n], c[n], d[n], e[n], f[n], g[n], h[n], i[n]];
+        for (weights, under) in weights[n].iter().zip(under) {
+            acc = lanes(*weights, under, acc);
+        }
+        *output = values(n, acc);
     }
     count
 }
 
 /// A group of up to four channels under any taps.
-#[inline(never)]
 fn some<'i>(
     group: usize,
-    weights: &[[u8; 4]],
+    weights: &[Group],
     taps: impl Iterator<Item = &'i [u8]>,
     channels: &Channels<'_>,
     output: &mut [u8],
