@@ -392,6 +392,18 @@ fn a_restart_between_commands_is_told_before_the_next() {
     assert_eq!(fault.to_string(), "the device restarted during `infer 1 0`: \"m-timestamp-mode-performance\"");
 }
 
+#[test]
+fn a_restart_that_shows_while_getting_back_into_step_takes_the_sample_away() {
+    let mut device = connect(twist("db 0102", 1, |answer| answer + &Board::banner()), plain());
+    device.load(&[1, 2]).expect("a sample");
+    device.resync().expect("in step");
+    assert!(matches!(device.infer(1, 0), Err(Fault::NotLoaded)));
+    let mut device = connect(twist("bp1", 1, |answer| Board::banner() + &answer), plain());
+    device.load(&[1, 2]).expect("a sample");
+    device.resync().expect("in step");
+    assert!(matches!(device.infer(1, 0), Err(Fault::NotLoaded)));
+}
+
 /// The last line of a banner whose first lines were lost.
 #[test]
 fn a_message_that_nobody_asked_for_takes_the_sample_away() {

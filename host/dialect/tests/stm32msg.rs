@@ -244,6 +244,25 @@ fn a_lost_tensor_of_a_layer_with_more_leaves_the_rest_as_it_is() {
 }
 
 #[test]
+fn a_tensor_is_as_large_as_it_says_and_as_its_model_said() {
+    check_fault(
+        11,
+        Trouble::Elements(2, 7),
+        "could not receive output 0 of network: expected a whole message, got one without as much data as its description says",
+    );
+    check_fault(
+        11,
+        Trouble::Elements(3, 12),
+        "could not receive output 0 of network: expected 2 elements of format 0x01821040, got 3 elements of format 0x01821040",
+    );
+    check_fault(
+        9,
+        Trouble::Elements(16, 15),
+        "could not receive layer 2 of network: expected a whole message, got one without as much data as its description says",
+    );
+}
+
+#[test]
 fn a_wrong_state_is_a_fault() {
     for message in 0..MESSAGES {
         fault(message, Trouble::State(0));

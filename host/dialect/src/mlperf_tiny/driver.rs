@@ -329,8 +329,7 @@ impl<B: Bytes> MlperfTiny<B> {
             if found && said == Said::Ready {
                 return Ok(());
             }
-            // A banner takes back what was said before it.
-            found = wanted(&said, &line) || (found && said != Said::Banner);
+            found |= wanted(&said, &line);
             last = line;
         }
         Err(Fault::Unexpected { command: command.to_owned(), expected: "an answer".to_owned(), line: shown(&last) })

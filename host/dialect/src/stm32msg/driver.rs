@@ -7,7 +7,7 @@ use super::tensor::{Description, Tensor};
 use super::wire::{Framing, Patience, Wire};
 use crate::Bytes;
 use prost::Message;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is spoken here; firmware of the same major version and an earlier minor one is read, too.
 const VERSION: (u8, u8) = (3, 1);
@@ -163,10 +163,14 @@ impl<B: Bytes> Stm32Msg<B> {
         let step = "synchronise";
         self.send_request(step, command::SYNC, 0, "", 0)?;
         let patience = self.wire.patience;
+        // Answers to what was given up are skipped, an inference's among them, but not for longer than one takes.
+        let end = Instant::now() + patience.inference;
         for _ in 0..MESSAGES_MAX {
+            if Instant::now() > end {
+                break;
+            }
             let bytes = self.wire.receive(step, patience.sync)?;
             let answer = reply::read(&bytes, step)?;
-            // An answer to what was given up.
             if answer.reqid != self.reqid {
                 continue;
             }
@@ -398,7 +402,11 @@ impl<B: Bytes> Stm32Msg<B> {
 
     /// The next answer to the request that was sent last. Log lines are kept and acknowledged; an error is a refusal.
     fn answer(&mut self, step: &str, patience: Duration) -> Result<Answer, Fault> {
+        let end = Instant::now() + patience + self.wire.patience.message;
         for _ in 0..MESSAGES_MAX {
+            if Instant::now() > end {
+                break;
+            }
             let bytes = self.wire.receive(step, patience)?;
             let answer = reply::read(&bytes, step)?;
             if answer.reqid != self.reqid {

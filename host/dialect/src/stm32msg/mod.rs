@@ -32,8 +32,8 @@
 //! is not asked for, an answer counts when every required field, every announced byte, tensor and layer came, in the state that belongs to
 //! it. One gap is left: how many tensors a layer has is never said, so one that is not its last and is lost whole is not missed; outputs
 //! are announced and always missed. Field numbers, constants and the order of messages are those of the public definition and of published firmware for the ST-AI C
-//! interface; one thing differs from what is written of the protocol elsewhere: only the host puts a length in front of its messages.
-//! None of this has met real hardware: it is tested against [`sim`].
+//! interface; only the host puts a length in front of its messages. None of this has met real hardware: it is tested against [`sim`],
+//! which the vendor's own Python runner takes for a board in every mode.
 //!
 //! # What is left out
 //! Reading and writing memory, filters, self tests, direct access to memory in a simulator, firmware that speaks 2.x, and the larger packets

@@ -62,6 +62,8 @@ pub enum Trouble {
     Mute,
     /// The device boots instead, and says so in text.
     Boot,
+    /// It is a tensor and says that it has so many elements, and sends so many bytes.
+    Elements(u32, usize),
     /// Other bytes instead of it.
     Raw(Vec<u8>),
 }
@@ -344,6 +346,7 @@ impl Firmware {
             Some(Trouble::Cut(bytes)) => cut = *bytes,
             Some(Trouble::State(other)) => response.state = Some(*other),
             Some(Trouble::Stale) => response.reqid = response.reqid.map(|reqid| reqid.wrapping_sub(1)),
+            Some(Trouble::Elements(elements, bytes)) => resize(&mut response, *elements, *bytes),
             Some(Trouble::Error(code)) => {
                 response.state = Some(STATE_ERROR);
                 response.payload = Some(Payload::Ack(messages::Ack { param: Some(77), error: Some(*code) }));
@@ -406,6 +409,15 @@ fn packets(framing: Framing, message: &[u8]) -> Vec<u8> {
     let mut packets: Vec<u8> = full.iter().flat_map(|piece| framing.write(piece, false, 0x55)).collect();
     packets.extend(framing.write(rest, true, 0x55));
     packets
+}
+
+fn resize(response: &mut messages::Response, elements: u32, bytes: usize) {
+    let Some(Payload::Tensor(messages::Tensor { desc: Some(desc), data: Some(data) })) = &mut response.payload else {
+        return;
+    };
+    desc.size = Some(elements);
+    data.size = Some(bytes as u32);
+    data.datas.get_or_insert_default().resize(bytes, 0);
 }
 
 fn operator(name: &str, kind: u32, id: u32, cycles: u64) -> messages::Operator {

@@ -78,6 +78,8 @@ pub struct Patience {
     pub sync: Duration,
     /// For the device to take a packet, or to go on with a message that it began.
     pub packet: Duration,
+    /// For all of a message, after its first packet: a large tensor at 115200 baud takes 3 ms per packet.
+    pub message: Duration,
     /// For the first packet of any other answer.
     pub answer: Duration,
     /// For the first packet after an inference began, and between two operators.
@@ -85,11 +87,12 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// What the vendor's runner waits.
+    /// What the vendor's runner waits; it has no limit for a whole message.
     fn default() -> Self {
         Self {
             sync: Duration::from_millis(500),
             packet: Duration::from_secs(5),
+            message: Duration::from_secs(300),
             answer: Duration::from_secs(10),
             inference: Duration::from_secs(50),
         }
@@ -143,10 +146,11 @@ impl<B: Bytes> Wire<B> {
     /// The next message of the device; its first packet is given `first`, every other what packets are given.
     pub(super) fn receive(&mut self, step: &str, first: Duration) -> Result<Vec<u8>, Fault> {
         let header = self.framing.header();
+        let end = Instant::now() + first + self.patience.message;
         let mut message = Vec::new();
         let mut patience = first;
         while message.len() < MESSAGE_MAX {
-            let packet = self.read_packet(step, patience, message.len())?;
+            let packet = self.read_packet(step, patience, end, message.len())?;
             let (count, last) = self.framing.read(&packet);
             // Only the last packet may be short, and none is longer than a packet.
             if count > PAYLOAD || (!last && count < PAYLOAD) {
@@ -161,9 +165,13 @@ impl<B: Bytes> Wire<B> {
         Err(Fault::NoMessage { step: step.to_owned(), lacking: format!("an end after {} bytes", message.len()) })
     }
 
-    fn read_packet(&mut self, step: &str, waited: Duration, before: usize) -> Result<Vec<u8>, Fault> {
-        let deadline = Instant::now() + waited;
+    fn read_packet(&mut self, step: &str, waited: Duration, end: Instant, before: usize) -> Result<Vec<u8>, Fault> {
+        let deadline = end.min(Instant::now() + waited);
         let step = step.to_owned();
+        // What goes on after the end is read no further, however fast it comes.
+        if Instant::now() > end {
+            return Err(Fault::Silent { step, waited, bytes: before });
+        }
         let mut packet = vec![0; self.framing.packet()];
         let mut count = 0;
         while count < packet.len() {
