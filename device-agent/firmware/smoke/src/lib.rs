@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest wait for one answer, repeats included.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for one answer, repeats included: a watchdog that counts 170 s of the board's time is waited for, too.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 /// An answer that has not come by then is asked for again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -152,6 +152,19 @@ impl Board {
     pub fn one<T>(&mut self, request: &Request<'_>, make: impl Fn(Reply<'_>) -> T) -> T {
         let mut made = None;
         self.ask(request, &mut |reply| {
+            made = Some(make(reply));
+            true
+        });
+        made.expect("the answer was taken")
+    }
+
+    /// Asks for events and makes something of the answer behind them.
+    pub fn last<T>(&mut self, request: &Request<'_>, make: impl Fn(Reply<'_>) -> T) -> T {
+        let mut made = None;
+        self.ask(request, &mut |reply| {
+            if matches!(reply, Reply::Event { .. }) {
+                return false;
+            }
             made = Some(make(reply));
             true
         });

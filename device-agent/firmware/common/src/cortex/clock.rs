@@ -107,9 +107,40 @@ pub(super) fn now() -> u64 {
 pub(super) fn undisturbed(act: &mut dyn FnMut(&mut dyn FnMut() -> u64)) {
     interrupt::free(|token| {
         let mut clock = CLOCK.borrow(token).borrow_mut();
+        if let Some((Source::Timer { address, .. }, _)) = *clock {
+            settle(address);
+        }
         let mut now = || clock.as_mut().map_or(0, |(source, extended)| extended.at(source.raw()));
         act(&mut now);
     });
+}
+
+/// Waits for the same place between two ticks of a timer as the last time: there begins every measurement, so that equal work is equally many
+/// ticks. Needed, and possible, where instructions and ticks stand in a fixed ratio, as in QEMU with `-icount shift=5`: an instruction takes
+/// 32 ns, a tick 40, and two loads in a row see the same tick only where at most 8 ns of it have passed. Where ticks are longer than that,
+/// two loads in a row see the same tick nearly always, and this does nothing.
+fn settle(address: usize) {
+    let mut delay = 1_u32;
+    for _ in 0..200 {
+        let (first, second): (u32, u32);
+        // SAFETY: reads the timer that the chip has named.
+        unsafe {
+            core::arch::asm!(
+                "ldr {first}, [{timer}]",
+                "ldr {second}, [{timer}]",
+                timer = in(reg) address,
+                first = out(reg) first,
+                second = out(reg) second,
+                options(nostack, readonly, preserves_flags)
+            );
+        }
+        if first == second {
+            return;
+        }
+        // Waits of many lengths: a loop of five instructions would look at the same place for ever.
+        delay = delay.wrapping_mul(5).wrapping_add(3) & 0xff;
+        (0..delay & 7).for_each(|_| cortex_m::asm::nop());
+    }
 }
 
 /// Often enough that no turn of the clock is missed.
