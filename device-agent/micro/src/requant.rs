@@ -110,12 +110,10 @@ impl Values {
     pub fn of<const N: usize>(self, by: Multiplier, accs: [i32; N]) -> [u8; N] {
         let right = (i32::from(by.shift) - 1) as u32;
         let mut values = accs;
-        if right < 31 {
-            // As `Multiplier::apply` with its zero point added, in fewer steps: the half and the zero point are added one bit early.
+        if right < 32 {
             let one_and_zero = 1 + 2 * self.zero_point;
             for value in &mut values {
-                let high = ((i64::from(*value) * i64::from(by.factor)) >> 32) as i32;
-                *value = ((high >> right) + one_and_zero) >> 1;
+                *value = shorten(*value, by.factor, right, one_and_zero);
             }
         } else {
             for value in &mut values {
@@ -125,13 +123,15 @@ impl Values {
         values.map(|value| value.clamp(-128, 127) as u8)
     }
 
-    /// The values of accumulators that have a multiplier each.
+    /// The values of accumulators that have a multiplier each, all of them below a half.
     #[inline(always)]
     pub fn of_four(self, factors: &[[u8; 4]; 4], shifts: &[u8; 4], accs: [i32; 4]) -> [u8; 4] {
+        let one_and_zero = 1 + 2 * self.zero_point;
         let mut values = [0; 4];
         for lane in 0..4 {
-            let by = Multiplier { factor: i32::from_le_bytes(factors[lane]), shift: shifts[lane] as i8 };
-            [values[lane]] = self.of(by, [accs[lane]]);
+            let right = u32::from(shifts[lane]).wrapping_sub(1) & 31;
+            let value = shorten(accs[lane], i32::from_le_bytes(factors[lane]), right, one_and_zero);
+            values[lane] = value.clamp(-128, 127) as u8;
         }
         values
     }
@@ -151,6 +151,14 @@ impl Values {
         let [value] = self.of(by, [acc]);
         value
     }
+}
+
+/// As [`Multiplier::apply`] with the zero point added, in fewer steps: the half and the zero point are added one bit early. `right` is the
+/// shift less one.
+#[inline(always)]
+fn shorten(acc: i32, factor: i32, right: u32, one_and_zero: i32) -> i32 {
+    let high = ((i64::from(acc) * i64::from(factor)) >> 32) as i32;
+    ((high >> right) + one_and_zero) >> 1
 }
 
 /// Multipliers of a half and more are rare.

@@ -2,6 +2,7 @@
 
 use super::path::lanes;
 use super::{Channels, Group, Window};
+use crate::requant::Values;
 
 /// Most taps whose places are worked out once per pixel; kernels with more work them out for every four channels.
 const TAPS_MAX: usize = 32;
@@ -19,15 +20,16 @@ pub fn depthwise(
     padding.fill(zero_point);
     let (count, width) = (window.input.2, window.output.1.max(1));
     let (taps, weights) = (window.kernel.0 * window.kernel.1, weights.as_chunks().0);
+    let is_fast = taps <= TAPS_MAX && channels.are_small();
     let mut places: [&[u8]; TAPS_MAX] = [&[]; TAPS_MAX];
     for (pixel, output) in output.chunks_exact_mut(count.max(1)).enumerate() {
         let at = (pixel / width, pixel % width);
         let done = match places.get_mut(..taps) {
-            Some(places) => {
+            Some(places) if is_fast => {
                 find(window, (input, padding), at, places);
                 whole(channels, weights, places, output)
             }
-            None => 0,
+            _ => 0,
         };
         for (group, output) in output.chunks_mut(4).enumerate().skip(done) {
             let weights = weights.get(group * taps..).unwrap_or_default();
@@ -41,45 +43,68 @@ pub fn depthwise(
 }
 
 /// The pixels under all taps, or padding.
+#[inline(never)]
 fn find<'i>(window: &Window, (input, padding): (&'i [u8], &'i [u8]), (y, x): (usize, usize), places: &mut [&'i [u8]]) {
     let (_, width, depth) = window.input;
+    // Left of the input a column wraps, and is far right of it.
+    let first = (x * window.strides.1).wrapping_sub(window.padding.1);
     for (ky, places) in places.chunks_exact_mut(window.kernel.1.max(1)).enumerate() {
-        let row = window.row(y, ky).map(|row| row * width);
-        for (kx, place) in places.iter_mut().enumerate() {
-            let pixel = row.and_then(|row| Some((row + window.column(x, kx)?) * depth));
-            *place = pixel.and_then(|from| input.get(from..from + depth)).unwrap_or(padding);
+        let Some(row) = window.row(y, ky) else {
+            places.fill(padding);
+            continue;
+        };
+        let row = input.get(row * width * depth..).unwrap_or_default();
+        let mut column = first;
+        for place in places {
+            let inside = if column < width { row.get(column * depth..) } else { None };
+            *place = inside.unwrap_or(padding);
+            column = column.wrapping_add(window.dilations.1);
         }
     }
 }
 
 /// All whole groups; returns how many there are.
+#[inline(never)]
 fn whole(channels: &Channels<'_>, weights: &[Group], places: &[&[u8]], output: &mut [u8]) -> usize {
     let output = output.as_chunks_mut::<4>().0;
     let count = output.len();
-    let biases = channels.biases.as_chunks::<4>().0.get(..count);
-    let scales = (channels.factors.as_chunks::<4>().0.get(..count), channels.shifts.as_chunks::<4>().0.get(..count));
-    let (Some(biases), (Some(factors), Some(shifts))) = (biases, scales) else { return 0 };
-    let values = |group: usize, acc: [i32; 4]| channels.values.of_four(&factors[group], &shifts[group], acc);
+    let Some(scales) = Scales::of(channels, count) else { return 0 };
     if let Ok(nine) = places.try_into() {
-        return nine_taps((biases, values), weights, nine, output);
+        return nine_taps(&scales, weights, nine, output);
     }
     for (n, (output, weights)) in output.iter_mut().zip(weights.chunks_exact(places.len().max(1))).enumerate() {
-        let mut acc = biases[n].map(i32::from_le_bytes);
+        let mut acc = scales.biases[n].map(i32::from_le_bytes);
         for (weights, place) in weights.iter().zip(places) {
-            acc = lanes(*weights, place.as_chunks().0.get(n).copied().unwrap_or_default(), acc);
+            acc = lanes(weights, place.as_chunks().0.get(n).unwrap_or(&[0; 4]), acc);
         }
-        *output = values(n, acc);
+        *output = scales.values.of_four(&scales.factors[n], &scales.shifts[n], acc);
     }
     count
 }
 
+/// [`Channels`] in groups of four.
+struct Scales<'m> {
+    biases: &'m [[[u8; 4]; 4]],
+    factors: &'m [[[u8; 4]; 4]],
+    shifts: &'m [[u8; 4]],
+    values: Values,
+}
+
+impl<'m> Scales<'m> {
+    #[inline(always)]
+    fn of(channels: &Channels<'m>, count: usize) -> Option<Self> {
+        Some(Self {
+            biases: channels.biases.as_chunks().0.get(..count)?,
+            factors: channels.factors.as_chunks().0.get(..count)?,
+            shifts: channels.shifts.as_chunks().0.get(..count)?,
+            values: channels.values,
+        })
+    }
+}
+
 /// Nine taps, without a check in the loop.
-fn nine_taps(
-    (biases, values): (&[[[u8; 4]; 4]], impl Fn(usize, [i32; 4]) -> [u8; 4]),
-    weights: &[Group],
-    places: &[&[u8]; 9],
-    output: &mut [Group],
-) -> usize {
+#[inline(never)]
+fn nine_taps(scales: &Scales<'_>, weights: &[Group], places: &[&[u8]; 9], output: &mut [Group]) -> usize {
     let count = output.len();
     let Some(weights) = weights.as_chunks::<9>().0.get(..count) else { return 0 };
     let [a, b, c, d, e, f, g, h, i] = places.map(|place| place.as_chunks::<4>().0.get(..count));
@@ -87,18 +112,24 @@ fn nine_taps(
     else {
         return 0;
     };
+    let (Some(biases), Some(factors), Some(shifts)) =
+        (scales.biases.get(..count), scales.factors.get(..count), scales.shifts.get(..count))
+    else {
+        return 0;
+    };
     for (n, output) in output.iter_mut().enumerate() {
+        let w = &weights[n];
         let mut acc = biases[n].map(i32::from_le_bytes);
-        let under = [a[n], b[n], c[n], d[n], e[n], f[n], g[n], h[n], i[n]];
-        for (weights, under) in weights[n].iter().zip(under) {
-            acc = lanes(*weights, under, acc);
-        }
-        *output = values(n, acc);
+        acc = lanes(&w[2], &c[n], lanes(&w[1], &b[n], lanes(&w[0], &a[n], acc)));
+        acc = lanes(&w[5], &f[n], lanes(&w[4], &e[n], lanes(&w[3], &d[n], acc)));
+        acc = lanes(&w[8], &i[n], lanes(&w[7], &h[n], lanes(&w[6], &g[n], acc)));
+        *output = scales.values.of_four(&factors[n], &shifts[n], acc);
     }
     count
 }
 
 /// A group of up to four channels under any taps.
+#[inline(never)]
 fn some<'i>(
     group: usize,
     weights: &[Group],
@@ -111,7 +142,7 @@ fn some<'i>(
         let mut values = [0; 4];
         let here = tap.get(4 * group..).unwrap_or_default();
         values.iter_mut().zip(here).for_each(|(value, here)| *value = *here);
-        lanes(*weights, values, acc)
+        lanes(weights, &values, acc)
     });
     for (lane, output) in output.iter_mut().enumerate().take(4) {
         [*output] = channels.values(4 * group + lane, [acc[lane]]);

@@ -52,7 +52,7 @@ pub fn widen(values: Group) -> [Word; 2] {
 
 /// Four channels of a depthwise convolution under one tap.
 #[inline(always)]
-pub fn lanes(weights: Group, values: Group, mut acc: [i32; 4]) -> [i32; 4] {
+pub fn lanes(weights: &Group, values: &Group, mut acc: [i32; 4]) -> [i32; 4] {
     for lane in 0..4 {
         add(&mut acc[lane], weights[lane], i32::from(values[lane] as i8));
     }

@@ -2,9 +2,9 @@
 //! add the same products, and 32-bit sums that wrap are the same in any order.
 
 #[cfg(not(all(feature = "dsp", target_arch = "arm")))]
-use emulated::{dual, even, high, low, odd};
+use emulated::{dual, even, high, low, odd, spread};
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
-use instruction::{dual, even, high, low, odd};
+use instruction::{dual, even, high, low, odd, spread};
 
 use super::{Group, Weights, Word};
 
@@ -39,9 +39,8 @@ pub fn widen(values: Group) -> [Word; 2] {
 
 /// See [`super::dot::lanes`].
 #[inline(always)]
-pub fn lanes(weights: Group, values: Group, mut acc: [i32; 4]) -> [i32; 4] {
-    let (w, x) = (u32::from_le_bytes(weights), u32::from_le_bytes(values));
-    let (we, xe, wo, xo) = (even(w), even(x), odd(w), odd(x));
+pub fn lanes(weights: &Group, values: &Group, mut acc: [i32; 4]) -> [i32; 4] {
+    let ((we, wo), (xe, xo)) = (spread(weights), spread(values));
     acc[0] = low(we, xe, acc[0]);
     acc[1] = low(wo, xo, acc[1]);
     acc[2] = high(we, xe, acc[2]);
@@ -49,7 +48,7 @@ pub fn lanes(weights: Group, values: Group, mut acc: [i32; 4]) -> [i32; 4] {
     acc
 }
 
-/// The instructions. `even` and `odd` widen bytes 0 and 2, or 1 and 3, to two 16-bit halves; `dual` adds the products of both halves,
+/// The instructions. `spread` reads four bytes for `even` and `odd`. `even` and `odd` widen bytes 0 and 2, or 1 and 3, to two 16-bit halves; `dual` adds the products of both halves,
 /// `low` and `high` that of one.
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 mod instruction {
@@ -58,13 +57,14 @@ mod instruction {
     use core::arch::asm;
 
     // SAFETY, for all of them: they work on registers alone, and are only built where the core has them. That a sum which overflows sets
-    // a sticky flag is of no concern: nothing reads it.
+    // a sticky flag is of no concern: nothing reads it. They are not `pure`, so that they stay in the order in which they are written here:
+    // the compiler's own order needs more registers than there are.
 
     #[inline(always)]
     pub fn even(x: u32) -> u32 {
         let out;
         unsafe {
-            asm!("sxtb16 {o}, {x}", o = lateout(reg) out, x = in(reg) x, options(pure, nomem, nostack, preserves_flags))
+            asm!("sxtb16 {o}, {x}", o = lateout(reg) out, x = in(reg) x, options(nomem, nostack, preserves_flags))
         };
         out
     }
@@ -74,9 +74,20 @@ mod instruction {
         let out;
         unsafe {
             asm!("sxtb16 {o}, {x}, ror #8", o = lateout(reg) out, x = in(reg) x,
-                 options(pure, nomem, nostack, preserves_flags));
+                 options(nomem, nostack, preserves_flags));
         }
         out
+    }
+
+    #[inline(always)]
+    pub fn spread(group: &[u8; 4]) -> (u32, u32) {
+        let (even, odd);
+        // SAFETY: reads the four bytes of the reference; these cores read words at any address. The read stands here, too, to stay in order.
+        unsafe {
+            asm!("ldr {o}, [{p}]", "sxtb16 {e}, {o}", "sxtb16 {o}, {o}, ror #8", p = in(reg) group.as_ptr(), e = lateout(reg) even,
+                 o = out(reg) odd, options(readonly, nostack, preserves_flags));
+        }
+        (even, odd)
     }
 
     macro_rules! accumulate {
@@ -86,7 +97,7 @@ mod instruction {
                 let out;
                 unsafe {
                     asm!(concat!($instruction, " {o}, {a}, {b}, {c}"), o = lateout(reg) out, a = in(reg) a, b = in(reg) b,
-                         c = in(reg) acc, options(pure, nomem, nostack, preserves_flags));
+                         c = in(reg) acc, options(nomem, nostack, preserves_flags));
                 }
                 out
             }
@@ -115,6 +126,11 @@ mod emulated {
     pub fn odd(x: u32) -> u32 {
         let [_, b, _, d] = x.to_le_bytes();
         pair(b, d)
+    }
+
+    pub fn spread(group: &[u8; 4]) -> (u32, u32) {
+        let word = u32::from_le_bytes(*group);
+        (even(word), odd(word))
     }
 
     pub fn low(a: u32, b: u32, acc: i32) -> i32 {
@@ -154,7 +170,7 @@ mod tests {
             prop_assert_eq!(super::two_by_two(&one, &wide, acc), dot::two_by_two(&one, &wide, acc));
             let column = wide.as_flattened();
             prop_assert_eq!(super::four_by_one(pairs, column, acc), dot::four_by_one(pairs, column, acc));
-            prop_assert_eq!(super::lanes(one[0], values[0], acc), dot::lanes(one[0], values[0], acc));
+            prop_assert_eq!(super::lanes(&one[0], &values[0], acc), dot::lanes(&one[0], &values[0], acc));
         }
     }
 }

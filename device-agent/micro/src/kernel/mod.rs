@@ -86,6 +86,11 @@ impl Channels<'_> {
         self.biases.get(channel).map_or(0, |bias| i32::from_le_bytes(*bias))
     }
 
+    /// Are all multipliers below a half, as those that [`Values::of_four`] takes?
+    pub fn are_small(&self) -> bool {
+        self.shifts.iter().all(|shift| *shift as i8 >= 1)
+    }
+
     /// The values of a channel's accumulators.
     #[inline(always)]
     pub fn values<const N: usize>(&self, channel: usize, accs: [i32; N]) -> [u8; N] {
