@@ -72,6 +72,7 @@ impl<'m, H: Hardware, E: Engine> Agent<'m, H, E> {
     }
 
     /// Goes on with a job: at most one inference. False when there is nothing to do before the host says something.
+    #[inline(never)]
     pub fn work(&mut self) -> bool {
         let Some(job) = &mut self.job else { return false };
         let went_on = job.go_on(&mut self.hardware, &mut self.engine, self.arena, &mut self.events);
@@ -115,7 +116,15 @@ impl<'m, H: Hardware, E: Engine> Agent<'m, H, E> {
         self.rate.end();
     }
 
-    /// A job is over before it began, or begins.
+    /// In a frame of its own, which is the largest: a job is made before it is put into its place.
+    #[inline(never)]
+    fn begin_job(&mut self, job: u32, order: Order, model: &'m [u8], samples: &'m [u8]) {
+        self.events.clear();
+        self.last = Some(job);
+        self.job = Some(Job::new(order, model, samples, self.hardware.now()));
+    }
+
+    /// May a job with this number begin? `false` when it has already.
     fn new_job(&mut self, job: u32) -> Result<bool, Refusal<'static>> {
         if self.last == Some(job) {
             return Ok(false);
@@ -222,9 +231,7 @@ impl<H: Hardware, E: Engine> Device for Agent<'_, H, E> {
             self.end_job();
             return Err(refuse(RefusalCode::MissingBlob, "the model or the samples are not here", 0));
         };
-        self.events.clear();
-        self.last = Some(run.job);
-        self.job = Some(Job::new(order, model, samples, self.hardware.now()));
+        self.begin_job(run.job, order, model, samples);
         Ok(())
     }
 

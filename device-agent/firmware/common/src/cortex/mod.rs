@@ -42,36 +42,43 @@ pub unsafe fn write(address: usize, value: u32) {
 #[macro_export]
 macro_rules! firmware {
     ($chip:ty, $engine_type:ty, $engine:expr) => {
-        static RECEIVED: $crate::Ring<{ $crate::cortex::RECEIVER_BYTES }> = $crate::Ring::new();
+        static FIRMWARE_RECEIVER: $crate::Ring<{ $crate::cortex::RECEIVER_BYTES }> = $crate::Ring::new();
 
         #[::cortex_m_rt::exception]
         unsafe fn DefaultHandler(number: i16) {
             if number == <$chip as $crate::cortex::Chip>::RECEIVE_INTERRUPT {
-                <$chip as $crate::cortex::Chip>::receive(&mut |byte| RECEIVED.push(byte), &mut |lost| RECEIVED.count_lost(lost));
+                <$chip as $crate::cortex::Chip>::receive(&mut |byte| FIRMWARE_RECEIVER.push(byte), &mut |lost| FIRMWARE_RECEIVER.count_lost(lost));
             }
         }
 
-        #[::cortex_m_rt::entry]
-        fn main() -> ! {
-            use $crate::cortex::{Board, Chip, RECEIVER_BYTES, take_memory};
+        /// In a frame of its own: what is only needed to make things takes no stack later.
+        #[inline(never)]
+        fn set_up() -> (&'static mut $crate::Agent<'static, $crate::cortex::Board<$chip>, $engine_type>, $crate::Line<'static>) {
+            use $crate::cortex::{Board, RECEIVER_BYTES, take_memory};
             let events = ::cortex_m::singleton!(: [u8; $crate::EVENTS_BYTES] = [0; $crate::EVENTS_BYTES]);
             let frames = ::cortex_m::singleton!(: $crate::Frames = $crate::Frames::new());
             let (Some(events), Some(frames), Some((arena, store))) = (events, frames, take_memory()) else { panic!() };
             let memory = $crate::Memory { arena, store, events, receiver: RECEIVER_BYTES };
             let agent = ::cortex_m::singleton!(: $crate::Agent<'static, Board<$chip>, $engine_type> =
-                $crate::Agent::new(Board::start(|| RECEIVED.lost()), $engine, memory));
+                $crate::Agent::new(Board::start(|| FIRMWARE_RECEIVER.lost()), $engine, memory));
             let Some(agent) = agent else { panic!() };
-            let mut line = $crate::Line::new(frames);
+            (agent, $crate::Line::new(frames))
+        }
+
+        #[::cortex_m_rt::entry]
+        fn main() -> ! {
+            use $crate::cortex::Chip;
+            let (agent, mut line) = set_up();
             $crate::rtt_line!(rtt);
             loop {
-                let heard = line.serve(&mut || RECEIVED.pop(), agent, &mut |bytes| <$chip as Chip>::send(bytes));
+                let heard = line.serve(&mut || FIRMWARE_RECEIVER.pop(), agent, &mut |bytes| <$chip as Chip>::send(bytes));
                 if agent.watch_rate(heard) {
                     line.forget();
                 }
                 $crate::rtt_serve!(rtt, agent);
                 <$chip as Chip>::alive();
                 if !agent.work() {
-                    agent.hardware().wait(|| RECEIVED.is_empty());
+                    agent.hardware().wait(|| FIRMWARE_RECEIVER.is_empty());
                 }
             }
         }
