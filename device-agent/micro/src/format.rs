@@ -337,6 +337,9 @@ impl<'m> Model<'m> {
     }
 
     fn name(&self, place: u32) -> &'m str {
+        if place == NO_NAME {
+            return "";
+        }
         let (at, length) = (u32_at(self.bytes, 36) as usize, u32_at(self.bytes, 40) as usize);
         let names = self.bytes.get(at..at.saturating_add(length)).unwrap_or_default();
         let text = names.get(place as usize).and_then(|size| {
