@@ -194,9 +194,7 @@ fn act<D: Device>(device: &mut D, request: Request<'_>, answer: &mut Answer<'_>)
         Request::Cancel { job } => device.cancel(job).map(|()| Reply::Accepted { job }),
         Request::Clean { .. } => device.clean().map(|bytes| Reply::Cleaned { bytes }),
         Request::Place { digest, .. } => device.place(digest).map(|address| Reply::Placed { address }),
-        Request::Arrived { digest, offset, .. } => {
-            device.arrived(digest, offset).map(|offset| Reply::Ready { offset })
-        }
+        Request::Arrived { digest, offset, .. } => device.arrived(digest, offset).map(|offset| Reply::Ready { offset }),
         Request::Baud { rate } => device.baud(rate).map(|rate| Reply::Baud { rate }),
         Request::Pull { job, from, credit } => return pull(device, job, from, credit, answer),
         // Handled before a device is asked.

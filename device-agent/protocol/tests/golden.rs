@@ -135,8 +135,7 @@ fn for_microcontrollers() -> (Vec<(&'static str, Request<'static>)>, Vec<(&'stat
         ("Arrived", Request::Arrived { epoch: 300, digest: D, offset: 128 }),
         ("Baud", Request::Baud { rate: 921_600 }),
     ];
-    let replies =
-        vec![("Placed", Reply::Placed { address: 0x2100_0000 }), ("Baud", Reply::Baud { rate: 921_600 })];
+    let replies = vec![("Placed", Reply::Placed { address: 0x2100_0000 }), ("Baud", Reply::Baud { rate: 921_600 })];
     (requests, replies)
 }
 

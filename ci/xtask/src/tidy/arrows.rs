@@ -3,18 +3,35 @@
 use super::{File, Finding};
 
 /// Folder of a crate, and the crates of this project that it may build on. A crate that is not here may build on none.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("host/record/", &[]),
     ("host/plan/", &["boardproof-record"]),
     ("host/judge/", &["boardproof-record"]),
     // The simulated device is one more kind of link.
-    ("host/lab/", &["boardproof-record", "boardproof-protocol", "boardproof-sim"]),
-    ("host/cli/", &["boardproof-record", "boardproof-plan", "boardproof-lab", "boardproof-judge"]),
+    // How samples become inputs, and what a model for microcontrollers is, is said once, on the device's side.
+    (
+        "host/lab/",
+        &[
+            "boardproof-record",
+            "boardproof-protocol",
+            "boardproof-sim",
+            "boardproof-compile",
+            "boardproof-engines",
+            "boardproof-micro",
+        ],
+    ),
+    ("host/probe/", &["boardproof-record", "boardproof-virtual-probe"]),
+    (
+        "host/cli/",
+        &["boardproof-record", "boardproof-plan", "boardproof-lab", "boardproof-judge", "boardproof-probe"],
+    ),
+    ("device-agent/compile/", &["boardproof-micro"]),
     ("device-agent/protocol/", &[]),
     ("device-agent/core/", &["boardproof-protocol"]),
     ("device-agent/sim/", &["boardproof-protocol", "boardproof-core"]),
     ("device-agent/agent/", &["boardproof-protocol", "boardproof-core"]),
-    ("device-agent/engines/", &[]),
+    ("device-agent/engines/", &["boardproof-micro", "boardproof-compile"]),
+    ("device-agent/firmware/common/", &["boardproof-protocol", "boardproof-core", "boardproof-micro", "boardproof-tiny"]),
     ("device-agent/runner/", &["boardproof-protocol", "boardproof-engines"]),
     ("ci/xtask/", &["boardproof-record"]),
     (

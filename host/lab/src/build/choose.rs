@@ -109,6 +109,9 @@ pub fn choose(triple: &str, wanted: Builder, compiler: Option<&str>, tools: &Too
         if triple == tools.host_triple {
             return Ok(pick(Builder::Cargo, "cargo: the triple is this machine's own"));
         }
+        if is_bare(triple) {
+            return Ok(pick(Builder::Cargo, "cargo: bare metal, linked by the toolchain itself"));
+        }
         let compiler =
             tools.compiler_for(triple, compiler).ok_or(format!("cargo: the target names no linker for {triple}"))?;
         if !tools.compilers.iter().any(|found| found == compiler) {
@@ -172,6 +175,11 @@ fn pick(builder: Builder, reason: &str) -> Choice {
 /// Whether programs for this triple bring their C library along, and need none of the machine that builds them.
 pub fn is_static(triple: &str) -> bool {
     triple.contains("-musl")
+}
+
+/// Whether a triple has no operating system: nothing of one is linked, and no C compiler is needed.
+fn is_bare(triple: &str) -> bool {
+    triple.contains("-none-")
 }
 
 /// Whether a compiler's own C library is musl, so that it links static musl programs too. Those of a distribution link its glibc.
@@ -345,6 +353,16 @@ mod tests {
             &cross,
             Ok((Builder::Cross, None)),
         );
+    }
+
+    #[test]
+    fn bare_metal_needs_no_linker() {
+        let triple = "thumbv7em-none-eabihf";
+        let bare = Tools { triples: vec![triple.into()], ..tools() };
+        let choice = choose(triple, Builder::Auto, None, &bare).expect("the library is there");
+        assert_eq!((choice.builder, choice.linker, choice.compiler), (Builder::Cargo, None, None));
+        let missing = choose(triple, Builder::Cargo, None, &tools()).unwrap_err().to_string();
+        assert!(missing.contains("rustup target add"), "{missing}");
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Program {
                 "device-agent/engines",
                 "device-agent/runner",
                 "device-agent/micro",
-                "host/compile",
+                "device-agent/compile",
             ],
             Self::Firmware => &[
                 "device-agent/protocol",
