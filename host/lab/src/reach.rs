@@ -337,9 +337,10 @@ impl Reach {
         Ok(Box::new(link))
     }
 
-    /// Bytes that go there take time: it is not a process of this machine, or plays that it is not.
+    /// Bytes that go there take time, so that they are worth coding: it is not a process of this machine, or plays that it is not. A
+    /// firmware takes blobs as they are.
     pub fn is_far(&self) -> bool {
-        !matches!(self.way, Way::Local { .. } | Way::Emulated { .. })
+        !matches!(self.way, Way::Local { .. } | Way::Emulated { .. } | Way::Line(_))
     }
 
     fn prove(&self, greeting: &Greeting) -> Result<(), ReachError> {
