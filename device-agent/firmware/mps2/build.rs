@@ -5,7 +5,14 @@ use std::path::PathBuf;
 fn main() {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
     // The AN500 has its 16 MB elsewhere.
-    for (binary, psram) in [("mps2-an385", 0x2100_0000_u32), ("mps2-an386", 0x2100_0000), ("mps2-an500", 0x6000_0000)] {
+    let boards = [
+        ("mps2-an385", 0x2100_0000_u32),
+        ("mps2-an386", 0x2100_0000),
+        ("mps2-an500", 0x6000_0000),
+        ("size-empty", 0x2100_0000),
+        ("size-link", 0x2100_0000),
+    ];
+    for (binary, psram) in boards {
         let folder = out.join(binary);
         std::fs::create_dir_all(&folder).expect("the folder of the build can be written");
         let map = include_str!("memory.x").replace("PSRAM_ORIGIN", &format!("{psram:#x}"));

@@ -3,8 +3,10 @@
 //! For tests of the firmware alone. The host of the product has its own link.
 
 mod image;
+mod sizes;
 
 pub use image::image;
+pub use sizes::{Sizes, sizes};
 
 use boardproof_protocol::frame::{
     BYTE_FRAME_MAX, CobsDeframer, Deframed, Header, decode_reply, encode_cobs, encode_request,

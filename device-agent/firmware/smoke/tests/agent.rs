@@ -122,6 +122,7 @@ fn proves(machine: &str, triple: &str, kernel: &str) {
     assert_eq!((first.ticks.len(), first.ended), (20, Some(Ended::Completed)));
     // Ten times the same, and with this model no sample is quicker than another.
     assert_eq!(first.ticks, vec![first.ticks[0]; 20]);
+    println!("{machine}: {} ticks for one inference", first.ticks[0]);
     assert_eq!(first.ticks, again.ticks, "the same inferences are as many instructions each time");
     assert!(
         first.number(Key::TimerOverheadNs) > 0 && first.number(Key::MeasuredWallNs) < first.number(Key::PassWallNs)
@@ -141,6 +142,7 @@ fn proves(machine: &str, triple: &str, kernel: &str) {
     let (flash, static_ram) = (told.number(Key::FlashBytes), told.number(Key::StaticRamBytes));
     assert!(flash > 20_000 && flash + size < 1 << 20 && static_ram < 32 << 10, "{told:?}");
     let (peak, room) = (told.number(Key::StackPeakBytes), told.number(Key::StackBytes));
+    println!("{machine}: {flash} bytes of flash, {static_ram} of static RAM, {peak} of stack");
     assert!(peak > 100 && peak < room && room == 16 << 10, "{told:?}");
     // The arena has what is left, from a multiple of 16 on.
     assert_eq!(static_ram.next_multiple_of(16) + room + told.number(Key::ArenaBytes), 256 << 10, "{told:?}");
