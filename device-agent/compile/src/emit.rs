@@ -41,7 +41,9 @@ impl Report {
 /// Writes a program.
 pub fn emit(program: &Program) -> Result<Compiled, CompileError> {
     let order = order(program);
-    let number = |tensor: usize| order.iter().position(|t| *t == tensor).unwrap_or(0);
+    let number = |tensor: usize| {
+        order.iter().position(|t| *t == tensor).expect("every tensor of an operator is an end or made by one")
+    };
     let blocks = blocks(program, &order);
     let (offsets, arena_bytes) = place(&blocks);
     let mut writer = Writer::new();

@@ -30,6 +30,8 @@ impl Input {
 /// A node.
 pub struct Node {
     pub op: String,
+    /// Whose operator it is; empty for ONNX's own.
+    pub domain: String,
     pub name: String,
     pub inputs: Vec<String>,
     pub outputs: Vec<String>,
@@ -157,6 +159,7 @@ fn ordered(
 fn node(proto: &NodeProto) -> Node {
     Node {
         op: proto.op_type.clone(),
+        domain: proto.domain.clone(),
         name: proto.name.clone(),
         inputs: proto.input.clone(),
         outputs: proto.output.clone(),

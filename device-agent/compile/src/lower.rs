@@ -86,7 +86,9 @@ pub fn lower(graph: &Graph, edges: Edges) -> Result<Program, CompileError> {
 /// A node that nothing here knows, whatever stands before it.
 fn unknown(node: &Node) -> Option<Unsupported> {
     let reason = "it is none of the operators that a microcontroller runs (docs/micro.md lists them)".to_owned();
-    let known = crate::operators::KNOWN.contains(&node.op.as_str());
+    // Another one's operator of the same name may be anything.
+    let ours = matches!(node.domain.as_str(), "" | "ai.onnx" | "com.microsoft");
+    let known = ours && crate::operators::KNOWN.contains(&node.op.as_str());
     (!known).then(|| Unsupported { operator: node.op.clone(), node: node.name.clone(), reason })
 }
 
@@ -175,8 +177,7 @@ impl Lowering<'_> {
         }
         if channels == 1 || height * width == 1 {
             // The same order of elements.
-            self.program.tensors[of.tensor].dims = vec![height, width, channels];
-            return Ok(image(of.tensor));
+            return Ok(image(self.reshaped(of.tensor, &[height, width, channels])));
         }
         let (name, steps) = (format!("{} channels last", self.program.tensors[of.tensor].name), self.steps(of.tensor));
         let from = self.program.tensors[of.tensor].dims.clone();
@@ -187,6 +188,25 @@ impl Lowering<'_> {
         self.push(&name, Kind::Transpose, &[of.tensor], tensor, Body::Numbers(order, ALL));
         self.images.insert(of.tensor, tensor);
         Ok(image(tensor))
+    }
+
+    /// The same bytes under another shape: the tensor itself where nobody has relied on its shape yet, else a copy.
+    fn reshaped(&mut self, tensor: usize, dims: &[usize]) -> usize {
+        if self.program.tensors[tensor].dims == dims {
+            return tensor;
+        }
+        let operators = &self.program.operators;
+        let read = operators.iter().any(|o| o.inputs.contains(&tensor));
+        let maker = operators.iter().find(|o| o.output == tensor).map(|o| o.kind);
+        let free = matches!(maker, None | Some(Kind::FullyConnected | Kind::Quantize));
+        if free && !read {
+            self.program.tensors[tensor].dims = dims.to_vec();
+            return tensor;
+        }
+        let (name, steps) = (format!("{} reshaped", self.program.tensors[tensor].name), self.steps(tensor));
+        let copy = self.tensor(&name, Dtype::I8, dims, steps);
+        self.push(&name, Kind::Copy, &[tensor], copy, Body::Numbers([0; 4], ALL));
+        copy
     }
 
     /// The same values in the order of the ONNX model, in memory.
@@ -254,6 +274,9 @@ impl Lowering<'_> {
 
     /// A number per channel times the value, and one more: a depthwise convolution with a window of one.
     fn affine(&mut self, of: &Quant, factors: &[f64], offsets: &[f64], ends: (f64, f64)) -> Result<Rc<RealSums>, Why> {
+        if matches!(of.layout, Layout::Flat { .. }) {
+            return Err("it scales a flattened image per element".into());
+        }
         let of = if of.dims.len() == 1 { of.clone() } else { self.image(of)? };
         let own = self.steps(of.tensor);
         // One step of the sum is a fraction of a step of the output, so that the offset is not rounded to whole ones.
@@ -397,9 +420,9 @@ impl Lowering<'_> {
             return Err(format!("the scale {} of its output cannot be", to.scale));
         }
         let body = Body::Softmax { exponentials: exponentials.collect(), inverse: inverse as i32 };
-        self.program.tensors[of.tensor].dims.clone_from(&of.dims);
+        let from = self.reshaped(of.tensor, &of.dims);
         let tensor = self.tensor(name, Dtype::I8, &of.dims, to);
-        self.push(node, Kind::Softmax, &[of.tensor], tensor, body);
+        self.push(node, Kind::Softmax, &[from], tensor, body);
         Ok(Quant { tensor, ..of })
     }
 

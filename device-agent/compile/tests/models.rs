@@ -1,7 +1,6 @@
 //! Every variant of every model: compiled, or refused with words.
 
 use boardproof_compile::{Edges, compile};
-use std::fmt::Write;
 use std::path::PathBuf;
 
 fn variants() -> Vec<(String, PathBuf)> {
@@ -21,25 +20,26 @@ fn variants() -> Vec<(String, PathBuf)> {
 }
 
 #[test]
-fn every_variant_is_compiled_or_refused_in_words() {
-    let mut table = String::new();
+fn every_integer_variant_is_compiled_into_the_least_memory_and_the_rest_refused_in_words() {
+    const COMPILED: [&str; 6] =
+        ["int8_qdq_pc", "int8_qdq_pc_b1", "int8_qdq_pt", "int8_qop", "bad_calib_3", "bad_calib_clip"];
+    let mut compiled = 0;
     for (name, file) in variants() {
         let bytes = std::fs::read(&file).unwrap();
+        let (model, variant) = name.split_once('/').unwrap();
+        let wanted = COMPILED.contains(&variant) && model != "vowels_former";
         match compile(&bytes, Edges::HostQuantizes) {
             Ok(made) => {
                 let (arena, least) = (made.report.arena_bytes, made.report.arena_bytes_least);
                 assert!(arena * 10 <= least * 11, "{name}: arena {arena}, {least} live at once");
-                writeln!(
-                    table,
-                    "{name}: {} bytes, arena {arena} of {least}, {} MAC",
-                    made.bytes.len(),
-                    made.report.macs()
-                )
-                .unwrap();
                 assert_eq!(compile(&bytes, Edges::HostQuantizes).unwrap(), made, "{name}: not the same twice");
+                compiled += u32::from(wanted);
             }
-            Err(error) => writeln!(table, "{name}: {error}").unwrap(),
+            Err(error) => {
+                assert!(!wanted, "{name}: {error}");
+                assert!(error.to_string().starts_with("operator "), "{name}: {error}");
+            }
         }
     }
-    println!("{table}");
+    assert_eq!(compiled, 24);
 }

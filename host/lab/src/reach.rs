@@ -8,7 +8,8 @@ use crate::build::Artifact;
 use crate::link::client::{Client, ClientError, Greeting};
 use crate::link::once::{OnceError, once};
 use crate::link::{
-    AddressError, ByteAddress, ByteLink, Link, LinkCommand, LinkError, ProcessLink, SimUnit, SshDestination, SshProblem, UnitLink, classify, ssh_command, Waits,
+    AddressError, ByteAddress, ByteLink, Link, LinkCommand, LinkError, ProcessLink, SimUnit, SshDestination,
+    SshProblem, UnitLink, Waits, classify, ssh_command,
 };
 use boardproof_record::plan::{LinkSpec, Target, Unit};
 use std::io::Write;
@@ -328,10 +329,8 @@ impl Reach {
     }
 
     fn line(&self, line: &Line) -> Result<UnitLink, ReachError> {
-        let address: ByteAddress = line
-            .address
-            .parse()
-            .map_err(|source| ReachError::Address { unit: self.unit.clone(), source })?;
+        let address: ByteAddress =
+            line.address.parse().map_err(|source| ReachError::Address { unit: self.unit.clone(), source })?;
         let link = ByteLink::open(&self.unit, &address, line.baud, Waits::default());
         let link = link.map_err(|source| ReachError::Link { unit: self.unit.clone(), source })?;
         Ok(Box::new(link))

@@ -21,17 +21,17 @@ const ARROWS: [(&str, &[&str]); 17] = [
         ],
     ),
     ("host/probe/", &["boardproof-record", "boardproof-virtual-probe"]),
-    (
-        "host/cli/",
-        &["boardproof-record", "boardproof-plan", "boardproof-lab", "boardproof-judge", "boardproof-probe"],
-    ),
+    ("host/cli/", &["boardproof-record", "boardproof-plan", "boardproof-lab", "boardproof-judge", "boardproof-probe"]),
     ("device-agent/compile/", &["boardproof-micro"]),
     ("device-agent/protocol/", &[]),
     ("device-agent/core/", &["boardproof-protocol"]),
     ("device-agent/sim/", &["boardproof-protocol", "boardproof-core"]),
     ("device-agent/agent/", &["boardproof-protocol", "boardproof-core"]),
     ("device-agent/engines/", &["boardproof-micro", "boardproof-compile"]),
-    ("device-agent/firmware/common/", &["boardproof-protocol", "boardproof-core", "boardproof-micro", "boardproof-tiny"]),
+    (
+        "device-agent/firmware/common/",
+        &["boardproof-protocol", "boardproof-core", "boardproof-micro", "boardproof-tiny"],
+    ),
     ("device-agent/runner/", &["boardproof-protocol", "boardproof-engines"]),
     ("ci/xtask/", &["boardproof-record"]),
     (

@@ -98,7 +98,10 @@ fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding>
 fn microcontroller(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding> {
     if matches!(target.power, PowerSpec::Machine { .. }) {
         let get = look::packages(target);
-        return vec![look::tool("qemu-system-arm", &["--version"], &get), look::present("setpriv", "apt-get install util-linux")];
+        return vec![
+            look::tool("qemu-system-arm", &["--version"], &get),
+            look::present("setpriv", "apt-get install util-linux"),
+        ];
     }
     let mut list = unit::on_a_line(target, unit, world);
     if let Some(probe) = &target.probe {
