@@ -7,7 +7,7 @@ use boardproof_lab::lease::Lease;
 use boardproof_lab::link::ssh_command;
 use boardproof_lab::measure::{Bench, Job, options};
 use boardproof_lab::power::{QemuBoard, QemuSpec};
-use boardproof_lab::reach::Reach;
+use boardproof_lab::reach::{Destination, Reach};
 use boardproof_lab::ship::Blob;
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, Wanted, builtin, parse_model, parse_policy, parse_target, plan};
@@ -133,7 +133,7 @@ impl Site {
     pub fn reach(&self) -> Reach {
         let stores = self.home.path("stores");
         let destination = Some(self.standing().destination());
-        Reach::new(&self.unit(), self.target(), Some(&self.agent), &stores, destination).expect("the unit is complete")
+        Reach::new(&self.unit(), self.target(), Some(&self.agent), &stores, destination.map(Destination::Ssh)).expect("the unit is complete")
     }
 
     pub fn bench(&self) -> Bench {
