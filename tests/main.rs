@@ -9,6 +9,7 @@ mod cli;
 mod faults;
 mod fixtures;
 mod material;
+mod microcontroller;
 mod pipeline;
 mod processes;
 mod schemas;

@@ -133,7 +133,8 @@ impl Site {
     pub fn reach(&self) -> Reach {
         let stores = self.home.path("stores");
         let destination = Some(self.standing().destination());
-        Reach::new(&self.unit(), self.target(), Some(&self.agent), &stores, destination.map(Destination::Ssh)).expect("the unit is complete")
+        Reach::new(&self.unit(), self.target(), Some(&self.agent), &stores, destination.map(Destination::Ssh))
+            .expect("the unit is complete")
     }
 
     pub fn bench(&self) -> Bench {
