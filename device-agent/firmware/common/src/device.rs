@@ -40,6 +40,9 @@ pub struct Agent<'m, H, E: Engine> {
     window: u16,
     /// Made at the first greeting.
     boot: u64,
+    /// A sample of the text protocol, and whether the arena holds its answer.
+    #[cfg(feature = "tiny")]
+    text: (&'m mut [u8], bool),
 }
 
 const fn refuse(code: RefusalCode, detail: &'static str, number: u64) -> Refusal<'static> {
@@ -50,11 +53,16 @@ impl<'m, H: Hardware, E: Engine> Agent<'m, H, E> {
     /// An agent on this board, with this engine.
     pub fn new(hardware: H, engine: E, memory: Memory<'m>) -> Self {
         // All frames on the way must fit into the receiver: the agent may be at an inference when they come.
+        #[cfg(feature = "tiny")]
+        let (blobs, text) =
+            memory.store.split_at_mut(memory.store.len() - crate::tiny::sample_bytes(memory.store.len()));
+        #[cfg(not(feature = "tiny"))]
+        let blobs = memory.store;
         let window = memory.receiver / (crate::line::CODED_BYTES + 1);
         Self {
             hardware,
             engine,
-            store: Store::new(memory.store),
+            store: Store::new(blobs),
             arena: memory.arena,
             leases: Leases::default(),
             job: None,
@@ -63,6 +71,33 @@ impl<'m, H: Hardware, E: Engine> Agent<'m, H, E> {
             rate: Rate::new(),
             window: u16::try_from(window).unwrap_or(u16::MAX).max(1),
             boot: 0,
+            #[cfg(feature = "tiny")]
+            text: (text, false),
+        }
+    }
+
+    /// Answers a command of the text protocol.
+    #[cfg(feature = "tiny")]
+    #[inline(never)]
+    pub(crate) fn answer_text(&mut self, tiny: &mut boardproof_tiny::Tiny, mut send: &mut dyn FnMut(&[u8])) {
+        let busy = self.job.is_some();
+        let (sample, answered) = (&mut *self.text.0, &mut self.text.1);
+        *answered &= !busy;
+        let mut dut = crate::tiny::TextDut {
+            hardware: &mut self.hardware,
+            engine: &mut self.engine,
+            arena: self.arena,
+            store: &mut self.store,
+            sample,
+            loaded: None,
+            answered,
+            busy,
+        };
+        dut.recall();
+        tiny.answer(&mut dut, &mut send);
+        drop(dut);
+        if !busy {
+            self.end_job();
         }
     }
 
@@ -119,6 +154,10 @@ impl<'m, H: Hardware, E: Engine> Agent<'m, H, E> {
     /// In a frame of its own, which is the largest: a job is made before it is put into its place.
     #[inline(never)]
     fn begin_job(&mut self, job: u32, order: Order, model: &'m [u8], samples: &'m [u8]) {
+        #[cfg(feature = "tiny")]
+        {
+            self.text.1 = false;
+        }
         self.events.clear();
         self.last = Some(job);
         self.job = Some(Job::new(order, model, samples, self.hardware.now()));

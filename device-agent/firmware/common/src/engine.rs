@@ -11,7 +11,7 @@ pub const EDGE_RANK_MAX: usize = 4;
 pub type Reason = Text<104>;
 
 /// A tensor that goes in or comes out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Edge<'m> {
     /// Its name; empty when the model keeps none.
     pub name: &'m str,
@@ -23,6 +23,10 @@ pub struct Edge<'m> {
     pub rank: usize,
     /// Where its bytes lie in the arena.
     pub place: Range<usize>,
+    /// What one step of an 8-bit value is worth; 1 for numbers.
+    pub scale: f32,
+    /// The 8-bit value of the number 0.
+    pub zero_point: i32,
 }
 
 /// An operator, for the list that the host gets.

@@ -22,6 +22,8 @@ mod rate;
 mod ring;
 mod store;
 mod text;
+#[cfg(feature = "tiny")]
+mod tiny;
 
 pub use clock::Extended;
 pub use crash::Crash;
@@ -120,6 +122,8 @@ pub trait Hardware {
     fn start_rate(&self) -> u32;
     /// Keeps in mind, across a crash, which job is at which step (see [`Crash::PHASES`]).
     fn mark(&mut self, job: u32, phase: u32);
+    /// Tells the watchdog that the main loop lives.
+    fn alive(&mut self);
     /// Crashes in this way, because the host asked for it.
     fn crash_on_purpose(&mut self, fault: Fault);
 }

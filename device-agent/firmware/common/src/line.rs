@@ -56,13 +56,22 @@ pub struct Line<'b> {
     session: Session,
     scratch: &'b mut [u8],
     outgoing: &'b mut [u8],
+    #[cfg(feature = "tiny")]
+    text: crate::tiny::Text,
 }
 
 impl<'b> Line<'b> {
     /// A line without a session.
     pub fn new(frames: &'b mut Frames) -> Self {
         let Frames { incoming, scratch, outgoing } = frames;
-        Self { deframer: CobsDeframer::new(incoming), session: Session::default(), scratch, outgoing }
+        Self {
+            deframer: CobsDeframer::new(incoming),
+            session: Session::default(),
+            scratch,
+            outgoing,
+            #[cfg(feature = "tiny")]
+            text: crate::tiny::Text::new(),
+        }
     }
 
     /// Forgets a frame that is not whole.
@@ -99,6 +108,11 @@ impl<'b> Line<'b> {
         while let Some(byte) = take() {
             heard.bytes = true;
             let pushed = self.push(byte, agent, send);
+            // Every byte goes to both: a frame has its checksum, a command its first word.
+            #[cfg(feature = "tiny")]
+            {
+                heard.request |= self.text.push(byte, agent, send);
+            }
             heard.request |= pushed != Pushed::Nothing;
             if pushed == Pushed::Closed {
                 agent.closed();

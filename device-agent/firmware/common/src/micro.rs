@@ -38,13 +38,14 @@ impl MicroModel<'_> {
     fn edge(&self, tensor: &Tensor) -> Edge<'_> {
         let mut dims = [0; EDGE_RANK_MAX];
         dims.iter_mut().zip(tensor.dims).for_each(|(to, from)| *to = from as u32);
-        let rank = tensor.rank.min(EDGE_RANK_MAX);
         Edge {
             name: self.model.tensor_name(tensor),
             dtype: wire_dtype(tensor.dtype),
             dims,
-            rank,
+            rank: tensor.rank.min(EDGE_RANK_MAX),
             place: tensor.range(),
+            scale: tensor.scale,
+            zero_point: tensor.zero_point,
         }
     }
 }

@@ -167,6 +167,18 @@ impl<'m> Store<'m> {
         }
     }
 
+    /// Proved blobs, the one that was asked for last first.
+    #[cfg(feature = "tiny")]
+    pub fn latest(&self) -> [Option<Digest>; BLOBS_MAX] {
+        let mut before = u32::MAX;
+        [(); BLOBS_MAX].map(|()| {
+            let older = self.entries.iter().flatten().filter(|e| e.state != State::Open && e.used < before);
+            let next = older.max_by_key(|e| e.used)?;
+            before = next.used;
+            Some(next.digest)
+        })
+    }
+
     /// Starts or resumes an upload. What was not asked for the longest makes room, when there is none.
     ///
     /// # Errors

@@ -28,6 +28,8 @@ void engine_tensor(const struct engine_model *model, int32_t output, uint32_t in
     tensor->dims[0] = model->own[0];
     tensor->offset = output ? model->own[0] : 0;
     tensor->bytes = model->own[0];
+    tensor->scale = 1.0f;
+    tensor->zero_point = 0;
 }
 
 int32_t engine_run(const struct engine_model *model, uint8_t *arena)

@@ -31,6 +31,8 @@ struct engine_tensor {
     uint32_t dims[4];
     uint32_t offset; /* in the arena */
     uint32_t bytes;
+    float scale; /* what one step of an 8-bit value is worth */
+    int32_t zero_point;
 };
 
 /* Looks at a model once. It may write into the arena, whose `room` bytes are the same at every call. */

@@ -28,6 +28,8 @@ struct EngineTensor {
     dims: [u32; 4],
     offset: u32,
     bytes: u32,
+    scale: f32,
+    zero_point: i32,
 }
 
 const OK: i32 = 0;
@@ -84,7 +86,9 @@ impl Engine for OwnEngine {
 
 impl OwnModel<'_> {
     fn edge(&self, output: bool, index: usize) -> Edge<'_> {
-        let mut tensor = EngineTensor { name: c"".as_ptr(), dtype: 0, rank: 0, dims: [1; 4], offset: 0, bytes: 0 };
+        let (name, scale) = (c"".as_ptr(), 1.0);
+        let mut tensor =
+            EngineTensor { name, dtype: 0, rank: 0, dims: [1; 4], offset: 0, bytes: 0, scale, zero_point: 0 };
         // SAFETY: the model is one that C has made, and the tensor is written and not kept.
         unsafe { engine_tensor(&self.model, i32::from(output), index as u32, &mut tensor) };
         // SAFETY: C says that the name lives as long as the program or the model.
@@ -93,7 +97,8 @@ impl OwnModel<'_> {
         let from = tensor.offset as usize;
         let inside = from.checked_add(tensor.bytes as usize).filter(|end| *end <= self.arena_bytes());
         let (dims, rank) = (tensor.dims, (tensor.rank as usize).min(EDGE_RANK_MAX));
-        Edge { name, dtype, dims, rank, place: inside.map_or(0..0, |end| from..end) }
+        let place = inside.map_or(0..0, |end| from..end);
+        Edge { name, dtype, dims, rank, place, scale: tensor.scale, zero_point: tensor.zero_point }
     }
 }
 

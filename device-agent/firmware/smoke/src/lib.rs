@@ -173,6 +173,28 @@ impl Board {
         made.expect("the answer was taken")
     }
 
+    /// Says a command of MLPerf Tiny; returns the reply, `m-ready` and all.
+    ///
+    /// # Panics
+    /// When no reply comes in time.
+    pub fn text(&mut self, command: &str) -> String {
+        self.write(command.as_bytes());
+        let (end, mut reply) = (Instant::now() + PATIENCE, Vec::new());
+        while !reply.ends_with(b"m-ready\r\n") {
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no reply within {PATIENCE:?} to {command}: {}", String::from_utf8_lossy(&reply));
+            self.line.set_read_timeout(Some(left)).expect("a socket takes a timeout");
+            let mut bytes = [0; 512];
+            match self.line.read(&mut bytes) {
+                Ok(0) => panic!("the board is gone"),
+                Ok(read) => reply.extend_from_slice(&bytes[..read]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) => panic!("the board's line: {error}"),
+            }
+        }
+        String::from_utf8_lossy(&reply).into_owned()
+    }
+
     /// Greets, and makes something of the greeting.
     pub fn greet<T>(&mut self, make: impl Fn(Reply<'_>) -> T) -> T {
         let (version_min, version_max, frame_max) = (VERSION_MIN, VERSION_CURRENT, BYTE_FRAME_MAX as u32);

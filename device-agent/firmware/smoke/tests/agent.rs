@@ -240,3 +240,45 @@ fn noise_between_frames_and_a_change_of_rate_harm_nothing() {
     greet(&mut board);
     assert!(is_present(&mut board, digest));
 }
+
+#[test]
+fn a_runner_of_mlperf_tiny_scores_the_model() {
+    let mut board = board("mps2-an386", ARM);
+    let (model, samples) = (model(0), samples(1));
+    board.upload(EPOCH, &model);
+    assert!(board.one(&Request::Bye, |reply| matches!(reply, Reply::Bye)));
+    let profile = board.text("profile%");
+    assert!(profile.starts_with("m-profile-[ULPMark for tinyML"), "{profile}");
+    assert!(board.text(&format!("db load {INPUT}%")).starts_with("m-[Expecting 256 bytes]"));
+    let mut loaded = String::new();
+    for piece in samples.chunks(32) {
+        let digits: String = piece.iter().map(|byte| format!("{byte:02x}")).collect();
+        loaded = board.text(&format!("db {digits}%"));
+    }
+    assert!(loaded.starts_with("m-load-done"), "{loaded}");
+    let answer = board.text("infer 5 1%");
+    let expected: Vec<String> =
+        answers(&model, &samples).iter().map(|byte| format!("{:.3}", f32::from(*byte as i8) * 0.5)).collect();
+    assert!(answer.contains(&format!("m-results-[{}]", expected.join(","))), "{answer}: {expected:?}");
+    // And our own host is heard as before.
+    board.new_session();
+    greet(&mut board);
+}
+
+#[test]
+#[ignore = "needs a C compiler for the board: CC_thumbv7em_none_eabihf"]
+fn an_engine_in_c_runs_on_the_board() {
+    let mut board = Board::start("mps2-an386", &build("mps2-an386-own-engine", ARM, "own-engine"));
+    let engines = board.greet(|reply| match reply {
+        Reply::Hello(hello) => hello.engines.to_owned(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(engines, "own 1");
+    let wish = Acquire { epoch: EPOCH, holder: "smoke", ttl_ms: 600_000 };
+    assert!(board.one(&Request::Acquire(wish), |reply| matches!(reply, Reply::Leased { .. })));
+    let model = board.upload(EPOCH, b"AFF1\x04\x00\x18\xfd");
+    let samples = board.upload(EPOCH, &[10, 246, 120, 0]);
+    let order = Run { engine: "own", count: 1, ..order(1, Pass::Accuracy, model, samples) };
+    let told = run(&mut board, order);
+    assert_eq!((told.ended, &told.outputs[..]), (Some(Ended::Completed), &[12, 238, 127, 253][..]), "{told:?}");
+}

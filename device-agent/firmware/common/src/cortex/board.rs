@@ -219,6 +219,10 @@ impl<C: Chip> Hardware for Board<C> {
         fault::mark(job, phase);
     }
 
+    fn alive(&mut self) {
+        C::alive();
+    }
+
     fn crash_on_purpose(&mut self, fault: Fault) {
         if fault == Fault::Hang {
             C::hurry();

@@ -104,6 +104,7 @@ impl Hardware for Fake {
     fn mark(&mut self, job: u32, phase: u32) {
         self.0.borrow_mut().marks.push((job, phase));
     }
+    fn alive(&mut self) {}
     fn crash_on_purpose(&mut self, fault: Fault) {
         self.0.borrow_mut().faults.push(fault);
     }
@@ -128,7 +129,15 @@ impl Added<'_> {
     }
 
     fn edge(&self, name: &'static str, from: usize, bytes: usize) -> Edge<'_> {
-        Edge { name, dtype: Dtype::I8, dims: [bytes as u32, 1, 1, 1], rank: 1, place: from..from + bytes }
+        Edge {
+            name,
+            dtype: Dtype::I8,
+            dims: [bytes as u32, 1, 1, 1],
+            rank: 1,
+            place: from..from + bytes,
+            scale: 0.5,
+            zero_point: 2,
+        }
     }
 }
 
