@@ -137,13 +137,11 @@ impl Board {
             let mut input = &bytes[..read];
             while !input.is_empty() {
                 let Deframed::Payload(payload) = deframer.push(&mut input) else { continue };
-                match decode_reply(payload) {
-                    Ok((found, reply)) if found == header => {
-                        if take(reply) {
-                            return true;
-                        }
-                    }
-                    _ => {}
+                if let Ok((found, reply)) = decode_reply(payload)
+                    && found == header
+                    && take(reply)
+                {
+                    return true;
                 }
             }
         }
