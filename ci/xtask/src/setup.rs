@@ -129,7 +129,7 @@ struct TargetFile {
 
 #[derive(Debug, Deserialize)]
 struct BuildTable {
-    runner_triple: String,
+    runner_triple: Option<String>,
     agent_triple: String,
     #[serde(default)]
     packages: Vec<String>,
@@ -166,7 +166,7 @@ fn wanted(root: &Path, names: &[String]) -> Result<Things> {
 
 impl Things {
     fn add(&mut self, file: TargetFile) {
-        self.triples.extend([file.build.runner_triple, file.build.agent_triple]);
+        self.triples.extend(file.build.runner_triple.into_iter().chain([file.build.agent_triple]));
         self.packages.extend(file.build.packages);
     }
 
