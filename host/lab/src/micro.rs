@@ -34,6 +34,16 @@ pub enum PrepareError {
         #[source]
         source: std::io::Error,
     },
+    /// A file is not what was planned: what was checked before, and what others were measured on, was something else.
+    #[error("{} has changed: expected digest {expected}, got {found}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Digest that was planned.
+        expected: Digest,
+        /// Digest that it has.
+        found: Digest,
+    },
     /// The model cannot be compiled.
     #[error("could not compile {} for a microcontroller", path.display())]
     Compile {
@@ -83,7 +93,7 @@ pub enum PrepareError {
 /// Prepares a variant and the first `count` samples of its evalset. `cache` keeps both.
 pub fn prepare(model: &Model, variant: &Variant, count: u64, cache: &Path) -> Result<Prepared, PrepareError> {
     let path = PathBuf::from(&variant.file);
-    let onnx = read(&path)?;
+    let onnx = read(&path, variant.digest)?;
     let compiled =
         compile(&onnx, Edges::HostQuantizes).map_err(|source| PrepareError::Compile { path: path.clone(), source })?;
     let parsed = CompiledModel::check(&compiled.bytes)?;
@@ -94,8 +104,11 @@ pub fn prepare(model: &Model, variant: &Variant, count: u64, cache: &Path) -> Re
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, PrepareError> {
-    std::fs::read(path).map_err(|source| PrepareError::File { action: "read", path: path.to_path_buf(), source })
+fn read(path: &Path, expected: Digest) -> Result<Vec<u8>, PrepareError> {
+    let bytes = std::fs::read(path);
+    let bytes = bytes.map_err(|source| PrepareError::File { action: "read", path: path.to_path_buf(), source })?;
+    let found = Digest::of(&bytes);
+    if found == expected { Ok(bytes) } else { Err(PrepareError::Changed { path: path.to_path_buf(), expected, found }) }
 }
 
 /// Puts bytes into the cache under the name of their content; a file that is whole is left alone.
@@ -130,7 +143,7 @@ fn samples(
     count: u64,
 ) -> Result<Vec<u8>, PrepareError> {
     let path = PathBuf::from(&model.evalset.file);
-    let bytes = read(&path)?;
+    let bytes = read(&path, model.evalset.digest)?;
     let failed = |source| PrepareError::Evalset { path: path.clone(), source };
     let file = SafeTensors::deserialize(&bytes).map_err(failed)?;
     let mut columns = Vec::new();

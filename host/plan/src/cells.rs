@@ -121,6 +121,16 @@ pub fn check_places(targets: &BTreeMap<TargetName, Target>, units: &BTreeMap<Uni
         let same = |target: &Target| target.name.as_str() == unit.name.as_str() && !needs_unit(target);
         unit.name.as_str() == HOST || targets.values().any(same)
     };
+    // What a clock counts is the target's to say: a unit that is switched otherwise would have its ticks misread.
+    let machine = |power: &PowerSpec| matches!(power, PowerSpec::Machine { .. });
+    let misread = |unit: &&Unit| {
+        let target = targets.get(&unit.target);
+        target.zip(unit.power.as_ref()).is_some_and(|(target, power)| machine(power) || machine(&target.power))
+    };
+    if let Some(unit) = units.values().find(misread) {
+        let expected = "no power of its own where the target or it is a machine in QEMU";
+        return Err(PlanError::value("inventory", format!("power of unit '{}'", unit.name), expected, "one"));
+    }
     match units.values().find(taken) {
         Some(unit) => {
             let expected = format!("a name of its own ('{}' is a target that is its own unit)", unit.name);

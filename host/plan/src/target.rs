@@ -139,6 +139,13 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
 fn check_firmware(file: &str, raw: &RawFile) -> Result<(), PlanError> {
     let serial = matches!(raw.link, LinkSpec::Serial { .. });
     let micro = raw.target.engine == MICRO;
+    let budgets = [("limits.flash_bytes", raw.limits.flash_bytes), ("limits.memory_bytes", raw.limits.memory_bytes)];
+    if raw.build.firmware.is_some()
+        && let Some((name, _)) = budgets.iter().find(|(_, budget)| budget.is_none_or(|bytes| bytes == 0))
+    {
+        // Without a budget anything would fit.
+        return Err(PlanError::value(file, *name, "what a product has, in bytes", "nothing"));
+    }
     match (&raw.build.firmware, &raw.build.runner_triple) {
         (Some(_), Some(triple)) => Err(PlanError::value(
             file,
@@ -212,6 +219,28 @@ mod tests {
         for line in ["accuracy_workers = 0", "accuracy_workers = 65", "slowdown = 0"] {
             let error = limits(line).unwrap_err().to_string();
             assert!(error.contains(line.split(' ').next().unwrap()), "{line}: {error}");
+        }
+    }
+
+    fn changed(from: &str, to: &str) -> Result<Target, PlanError> {
+        let (_, text) = crate::builtin::TARGETS.iter().find(|(name, _)| *name == "mps2-an386").expect("one of them");
+        assert!(text.contains(from), "{from}");
+        parse_target("mps2-an386.toml", &text.replace(from, to))
+    }
+
+    #[test]
+    fn a_firmware_needs_budgets_its_engine_and_a_clock_that_says_what_it_counts() {
+        assert!(changed("slowdown = 10", "slowdown = 9").is_ok());
+        for (from, to, named) in [
+            ("flash_bytes = 1048576", "", "limits.flash_bytes"),
+            ("memory_bytes = 262144", "memory_bytes = 0", "limits.memory_bytes"),
+            ("engine = \"micro\"", "", "target.engine"),
+            ("instruction_shift = 5", "instruction_shift = 4", "clock.ns_each"),
+            ("[clock]\ncounts = \"instructions\"\nns_each = 32", "", "clock"),
+            ("kind = \"serial\"\nbaud = 115200", "kind = \"ssh\"", "link.kind"),
+        ] {
+            let error = changed(from, to).unwrap_err().to_string();
+            assert!(error.contains(named), "{from}: {error}");
         }
     }
 
