@@ -386,75 +386,86 @@ fn gemm(
 
 /// Operators that take and give 8-bit values.
 fn quantized(l: &mut Lowering<'_>, node: &Node) -> Result<Value, Why> {
-    let value = |l: &mut Lowering<'_>, at: usize| -> Result<Quant, Why> {
-        let name = node.inputs.get(at).ok_or("an input is missing")?;
-        let Some(Value::Quant(of)) = l.values.get(name).cloned() else {
-            return Err(format!("'{name}' is no 8-bit value that was computed"));
-        };
-        let steps = steps(l, node, at + 1, at + 2)?;
-        match_steps(l, &of, steps)?;
-        Ok(of)
+    let (value, output) = match node.op.as_str() {
+        "QLinearConcat" => return quantized_concat(l, node),
+        "QLinearConv" | "QGemm" | "QLinearMatMul" => quantized_product(l, node)?,
+        "QLinearAdd" => (quantized_pair(l, node, Kind::Add)?, 6),
+        "QLinearMul" => (quantized_pair(l, node, Kind::Mul)?, 6),
+        _ => (quantized_one(l, node)?, 3),
     };
-    let constant = |l: &Lowering<'_>, at: usize| -> Result<Weights, Why> {
-        let ints = l.constant(node, at).ok_or("its weights are no constant")?;
-        constant_weights(l, node, &ints, (at + 1, at + 2))
+    let Value::Real(real) = value else { return Err("it makes no numbers".into()) };
+    let steps = steps(l, node, output, output + 1)?;
+    let name = node.outputs.first().cloned().unwrap_or_default();
+    Ok(Value::Quant(l.quantize(&real, steps, &node.name, &name)?))
+}
+
+/// The value at an input, with its scale and zero point at the next two.
+fn quantized_input(l: &mut Lowering<'_>, node: &Node, at: usize) -> Result<Quant, Why> {
+    let name = node.inputs.get(at).ok_or("an input is missing")?;
+    let Some(Value::Quant(of)) = l.values.get(name).cloned() else {
+        return Err(format!("'{name}' is no 8-bit value that was computed"));
     };
+    let steps = steps(l, node, at + 1, at + 2)?;
+    match_steps(l, &of, steps)?;
+    Ok(of)
+}
+
+/// Sums of products with constant weights, and where the steps of the output stand.
+fn quantized_product(l: &mut Lowering<'_>, node: &Node) -> Result<(Value, usize), Why> {
+    let of = quantized_input(l, node, 0)?;
+    let ints = l.constant(node, 3).ok_or("its weights are no constant")?;
+    let weights = constant_weights(l, node, &ints, (4, 5))?;
+    let own = l.steps(of.tensor).scale;
     // A bias of 32 bit is in steps of its channel's sum.
     let bias = |l: &Lowering<'_>, at: usize, own: f64, weights: &Weights| {
         let ints = l.constant(node, at)?;
         Some(ints.values.iter().enumerate().map(|(i, b)| b * own * weights.scale(i)).collect::<Vec<f64>>())
     };
-    let (real, output) = match node.op.as_str() {
+    match node.op.as_str() {
         "QLinearConv" => {
-            let (of, weights) = (value(l, 0)?, constant(l, 3)?);
-            let bias = bias(l, 8, l.steps(of.tensor).scale, &weights);
-            (conv(l, node, &of, &weights, bias.as_deref())?, 6)
+            let bias = bias(l, 8, own, &weights);
+            Ok((conv(l, node, &of, &weights, bias.as_deref())?, 6))
         }
         "QGemm" => {
             let transposed = node.int("transB", 0) != 0;
-            let of = value(l, 0)?;
-            let weights = Weights { axis: usize::from(!transposed), ..constant(l, 3)? };
-            let alpha = f64::from(node.float("alpha", 1.0));
-            let bias = bias(l, 6, alpha * l.steps(of.tensor).scale, &weights);
-            (gemm(l, node, &of, &weights, bias.as_deref(), transposed)?, 7)
-        }
-        "QLinearMatMul" => {
-            let (of, weights) = (value(l, 0)?, Weights { axis: 1, ..constant(l, 3)? });
-            (gemm(l, node, &of, &weights, None, false)?, 6)
-        }
-        "QLinearAdd" | "QLinearMul" => {
-            let kind = if node.op == "QLinearAdd" { Kind::Add } else { Kind::Mul };
-            let of = [value(l, 0)?, value(l, 3)?];
-            (Value::Real(Real::Both { kind, of, ends: ENDS }), 6)
-        }
-        "QLinearConcat" => return quantized_concat(l, node),
-        "QLinearSigmoid" => {
-            let of = Real::Of(value(l, 0)?);
-            (Value::Real(map(l, &of, sigmoid)?), 3)
-        }
-        "QLinearLeakyRelu" => {
-            let alpha = f64::from(node.float("alpha", 0.01));
-            let of = Real::Of(value(l, 0)?);
-            (Value::Real(map(l, &of, |x| if x < 0.0 { alpha * x } else { x })?), 3)
-        }
-        "QLinearSoftmax" => {
-            let of = value(l, 0)?;
-            softmax_axis(node, &of)?;
-            (Value::Real(Real::Softmax(of)), 3)
+            let weights = Weights { axis: usize::from(!transposed), ..weights };
+            let bias = bias(l, 6, f64::from(node.float("alpha", 1.0)) * own, &weights);
+            Ok((gemm(l, node, &of, &weights, bias.as_deref(), transposed)?, 7))
         }
         _ => {
-            let of = value(l, 0)?;
+            let weights = Weights { axis: 1, ..weights };
+            Ok((gemm(l, node, &of, &weights, None, false)?, 6))
+        }
+    }
+}
+
+fn quantized_pair(l: &mut Lowering<'_>, node: &Node, kind: Kind) -> Result<Value, Why> {
+    let of = [quantized_input(l, node, 0)?, quantized_input(l, node, 3)?];
+    Ok(Value::Real(Real::Both { kind, of, ends: ENDS }))
+}
+
+/// Operators of one 8-bit value.
+fn quantized_one(l: &mut Lowering<'_>, node: &Node) -> Result<Value, Why> {
+    let of = quantized_input(l, node, 0)?;
+    let real = match node.op.as_str() {
+        "QLinearSigmoid" => map(l, &Real::Of(of), sigmoid)?,
+        "QLinearLeakyRelu" => {
+            let alpha = f64::from(node.float("alpha", 0.01));
+            map(l, &Real::Of(of), |x| if x < 0.0 { alpha * x } else { x })?
+        }
+        "QLinearSoftmax" => {
+            softmax_axis(node, &of)?;
+            Real::Softmax(of)
+        }
+        _ => {
             if node.int("channels_last", 0) != 0 {
                 return Err("its channels are last".into());
             }
             let dims = vec![of.dims[0]].into_iter().chain(of.dims.iter().skip(1).map(|_| 1)).collect();
-            (Value::Real(global(of, dims)), 3)
+            global(of, dims)
         }
     };
-    let Value::Real(real) = real else { return Err("it makes no numbers".into()) };
-    let steps = steps(l, node, output, output + 1)?;
-    let name = node.outputs.first().cloned().unwrap_or_default();
-    Ok(Value::Quant(l.quantize(&real, steps, &node.name, &name)?))
+    Ok(Value::Real(real))
 }
 
 /// Output's steps first, then each input with its own.

@@ -206,7 +206,7 @@ impl Tensor {
 pub struct Operator {
     /// What it does.
     pub kind: Kind,
-    /// Its inputs; the second is [`NO_TENSOR`] where there is none.
+    /// Its inputs; the second is `0xffff` where there is none.
     pub inputs: [u16; 2],
     /// Its output.
     pub output: u16,

@@ -1,6 +1,6 @@
 //! Integer models for microcontrollers: a flat format, checked once, and its interpreter.
 //!
-//! Owns the format, its rounding rule and the kernels; the host writes models with [`write`], a microcontroller runs them with [`Model`],
+//! Owns the format, its rounding rule and the kernels; the host writes models with [`mod@write`], a microcontroller runs them with [`Model`],
 //! and the host runs them with the same code, so both answer bit for bit the same. Refuses to allocate, to read clocks or links, and to
 //! run what [`Model::check`] has not seen whole. After the check nothing can panic and nothing is read or written out of bounds.
 //!

@@ -3,17 +3,18 @@
 use super::{File, Finding};
 
 /// Folder of a crate, and the crates of this project that it may build on. A crate that is not here may build on none.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: &[(&str, &[&str])] = &[
     ("host/record/", &[]),
     ("host/plan/", &["boardproof-record"]),
     ("host/judge/", &["boardproof-record"]),
-    // The simulated device is one more kind of link.
+    // The simulated device is one more kind of link, and so is the wire, which answers by a session of its own.
     // How samples become inputs, and what a model for microcontrollers is, is said once, on the device's side.
     (
         "host/lab/",
         &[
             "boardproof-record",
             "boardproof-protocol",
+            "boardproof-core",
             "boardproof-sim",
             "boardproof-compile",
             "boardproof-engines",
@@ -32,6 +33,15 @@ const ARROWS: [(&str, &[&str]); 17] = [
         "device-agent/firmware/common/",
         &["boardproof-protocol", "boardproof-core", "boardproof-micro", "boardproof-tiny"],
     ),
+    ("device-agent/firmware/own-engine/", &["boardproof-protocol", "boardproof-firmware-common"]),
+    (
+        "device-agent/firmware/mps2/",
+        &["boardproof-protocol", "boardproof-core", "boardproof-firmware-common", "boardproof-firmware-own-engine"],
+    ),
+    ("device-agent/firmware/smoke/", &["boardproof-protocol", "boardproof-micro"]),
+    // The board families: a family knows its chips and nothing of the protocol.
+    ("device-agent/firmware/", &["boardproof-firmware-common"]),
+    ("device-agent/micro/bench-firmware/", &["boardproof-micro"]),
     ("device-agent/runner/", &["boardproof-protocol", "boardproof-engines"]),
     ("ci/xtask/", &["boardproof-record"]),
     (

@@ -36,7 +36,7 @@ pub enum Program {
 
 impl Program {
     /// Cargo package of it; a firmware's is the target's to say.
-    pub fn package<'s>(self, spec: &'s BuildSpec) -> &'s str {
+    pub fn package(self, spec: &BuildSpec) -> &str {
         match (self, &spec.firmware) {
             (Self::Firmware, Some(firmware)) => &firmware.package,
             (Self::Agent | Self::Firmware, _) => "boardproof-agent",
@@ -45,7 +45,7 @@ impl Program {
     }
 
     /// Name of the file that cargo makes.
-    pub fn binary<'s>(self, spec: &'s BuildSpec) -> &'s str {
+    pub fn binary(self, spec: &BuildSpec) -> &str {
         match (self, &spec.firmware) {
             (Self::Firmware, Some(firmware)) => &firmware.binary,
             _ => self.package(spec),
