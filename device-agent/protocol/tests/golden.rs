@@ -128,15 +128,17 @@ fn added_requests() -> Vec<(&'static str, Request<'static>)> {
 }
 
 /// What version 3 added: microcontrollers.
-fn for_microcontrollers() -> (Vec<(&'static str, Request<'static>)>, Vec<(&'static str, Reply<'static>)>) {
-    let requests = vec![
+fn requests_for_microcontrollers() -> Vec<(&'static str, Request<'static>)> {
+    vec![
         ("Part", Request::Part(Part { upload: D.upload(), offset: 128, bytes: &[1, 2, 3] })),
         ("Place", Request::Place { epoch: 300, digest: D }),
         ("Arrived", Request::Arrived { epoch: 300, digest: D, offset: 128 }),
         ("Baud", Request::Baud { rate: 921_600 }),
-    ];
-    let replies = vec![("Placed", Reply::Placed { address: 0x2100_0000 }), ("Baud", Reply::Baud { rate: 921_600 })];
-    (requests, replies)
+    ]
+}
+
+fn replies_for_microcontrollers() -> Vec<(&'static str, Reply<'static>)> {
+    vec![("Placed", Reply::Placed { address: 0x2100_0000 }), ("Baud", Reply::Baud { rate: 921_600 })]
 }
 
 fn events_for_microcontrollers() -> Vec<(&'static str, Event<'static>)> {
@@ -164,9 +166,8 @@ fn version_2() -> String {
 
 fn current() -> String {
     let mut text = version_2();
-    let (requests, replies) = for_microcontrollers();
-    requests.iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
-    replies.iter().for_each(|(name, m)| line(&mut text, &format!("reply.{name}"), m));
+    requests_for_microcontrollers().iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
+    replies_for_microcontrollers().iter().for_each(|(name, m)| line(&mut text, &format!("reply.{name}"), m));
     events_for_microcontrollers().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
     text
 }
@@ -201,7 +202,7 @@ fn every_message_comes_back_as_it_went() {
         let (back, rest) = postcard::take_from_bytes::<T>(&buffer[..used]).unwrap();
         assert_eq!((&back, rest.len()), (message, 0));
     }
-    let (new_requests, new_replies) = for_microcontrollers();
+    let (new_requests, new_replies) = (requests_for_microcontrollers(), replies_for_microcontrollers());
     requests().iter().chain(&added_requests()).chain(&new_requests).for_each(|(_, m)| check(m, &mut [0; 512]));
     replies().iter().chain(&new_replies).for_each(|(_, m)| check(m, &mut [0; 512]));
     events().iter().chain(&added()).chain(&events_for_microcontrollers()).for_each(|(_, m)| check(m, &mut [0; 512]));

@@ -43,7 +43,8 @@ pub fn model(input: &[u8]) -> bool {
     assert!(model.evalset.samples > 0 && manifest.purposes.len() == model.variants.len());
     survives(model);
     for variant in model.variants.values() {
-        let limits = Limits { memory_bytes: None, pass_deadline_s: 1, slowdown: 1, accuracy_workers: 2 };
+        let limits =
+            Limits { memory_bytes: None, flash_bytes: None, pass_deadline_s: 1, slowdown: 1, accuracy_workers: 2 };
         let options = options(model, variant, &limits, &[]);
         for text in options.alone.iter().chain([&options.usual]) {
             assert!(serde_json::from_str::<serde_json::Value>(text).is_ok(), "options that are no JSON: {text}");

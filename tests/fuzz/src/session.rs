@@ -7,8 +7,8 @@ use crate::messages::{golden, payload};
 use boardproof_core::{Next, Session};
 use boardproof_protocol::frame::{Header, decode_reply, decode_request, encode_request};
 use boardproof_protocol::{
-    Acquire, Begin, Chunk, Coding, Digest, HostHello, Pass, RefusalCode, Reply, Request, Run, SCHEMA, VERSION_CURRENT,
-    VERSION_MIN,
+    Acquire, Begin, Chunk, Coding, Digest, HostHello, Part, Pass, RefusalCode, Reply, Request, Run, SCHEMA,
+    VERSION_CURRENT, VERSION_MIN,
 };
 use boardproof_sim::{Affine, SimDevice};
 
@@ -121,9 +121,11 @@ impl Host {
         }
     }
 
-    /// A blob whose digest is right, in either coding.
+    /// A blob whose digest is right, in either coding, in chunks or in the parts of narrow links.
     fn upload(&mut self, script: &mut Bytes<'_>) {
-        let coding = [Coding::Plain, Coding::Zstd, Coding::Plain, Coding::ZstdArm64][usize::from(script.u8() % 4)];
+        let form = script.u8();
+        let coding = [Coding::Plain, Coding::Zstd, Coding::Plain, Coding::ZstdArm64][usize::from(form % 4)];
+        let in_parts = form & 4 != 0;
         let coded = script.piece();
         let content = match coding {
             Coding::Plain => coded.to_vec(),
@@ -134,7 +136,12 @@ impl Host {
         let (size, coded_size) = (content.len() as u64, coded.len() as u64);
         self.ask(&Request::Begin(Begin { epoch: EPOCH, digest, size, coded_size, coding, program: false }));
         for (i, piece) in coded.chunks(1000).enumerate() {
-            self.ask(&Request::Chunk(Chunk { epoch: EPOCH, digest, offset: i as u64 * 1000, bytes: piece }));
+            let offset = i as u64 * 1000;
+            if in_parts {
+                self.ask(&Request::Part(Part { upload: digest.upload(), offset, bytes: piece }));
+            } else {
+                self.ask(&Request::Chunk(Chunk { epoch: EPOCH, digest, offset, bytes: piece }));
+            }
         }
         self.ask(&Request::Finish { epoch: EPOCH, digest });
         self.blobs.push(digest);
@@ -179,7 +186,11 @@ fn belongs(request: &Request<'_>, reply: &Reply<'_>) -> bool {
         Request::Acquire(_) => matches!(reply, Reply::Leased { .. } | Reply::Held { .. }),
         Request::Release { .. } => matches!(reply, Reply::Released),
         Request::Stat { .. } => matches!(reply, Reply::Stat { .. }),
-        Request::Begin(_) | Request::Chunk(_) => matches!(reply, Reply::Ready { .. }),
+        Request::Begin(_) | Request::Chunk(_) | Request::Part(_) | Request::Arrived { .. } => {
+            matches!(reply, Reply::Ready { .. })
+        }
+        Request::Place { .. } => matches!(reply, Reply::Placed { .. }),
+        Request::Baud { .. } => matches!(reply, Reply::Baud { .. }),
         Request::Finish { digest, .. } => matches!(reply, Reply::Stored { digest: of } if of == digest),
         Request::Run(run) => matches!(reply, Reply::Accepted { job } if *job == run.job),
         Request::Environment { job } | Request::Cancel { job } => {

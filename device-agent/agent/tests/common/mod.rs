@@ -96,6 +96,7 @@ impl Answer {
             Reply::Done { events, .. } => Self::Done { events },
             Reply::Cleaned { bytes } => Self::Cleaned(bytes),
             Reply::Bye => Self::Bye,
+            Reply::Placed { .. } | Reply::Baud { .. } => panic!("an answer of a microcontroller: {reply:?}"),
             Reply::Refused(r) => Self::Refused { code: r.code, detail: r.detail.into(), number: r.number },
         }
     }
