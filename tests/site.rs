@@ -150,6 +150,7 @@ impl Site {
             runner: Some(Blob { program: true, ..blob("runner", runner.to_owned(), runner_digest) }),
             model: blob("model", (&variant.file).into(), variant.digest),
             evalset: blob("evalset", (&model.evalset.file).into(), model.evalset.digest),
+            sample_bytes: None,
             options: options(model, variant, &self.target().limits, &cell.passes),
             target: self.target(),
             agent_digest: Some(self.agent.build.digest),

@@ -252,7 +252,7 @@ pub struct DeviceHello<'a> {
     pub tick_hz: u64,
     /// Memory for models and tensors, in bytes.
     pub memory_bytes: u64,
-    /// Free room for blobs, in bytes.
+    /// Room for blobs, in bytes: what is free, and what would be if blobs went that the unit lets go by itself.
     pub store_free_bytes: u64,
     /// Engines linked into the agent itself (`name version`, separated by `;`); empty when engines are shipped as runners.
     pub engines: &'a str,

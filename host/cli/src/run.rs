@@ -377,18 +377,18 @@ impl Run<'_> {
         let variant = &model.variants[&cell.variant];
         let blob =
             |what: &str, path: &str, digest| Blob { what: what.into(), path: path.into(), digest, program: false };
-        let (model_blob, evalset, options) = if target.build.firmware.is_some() {
+        let (model_blob, evalset, sample_bytes, options) = if target.build.firmware.is_some() {
             let samples = cell.passes.iter().map(|pass| pass.samples).max().unwrap_or(0);
             let prepared = micro::prepare(model, variant, samples, &cache_folder())?;
-            (prepared.model, prepared.samples, JobOptions::from(""))
+            (prepared.model, prepared.samples, Some(prepared.sample_bytes), JobOptions::from(""))
         } else {
             let options = options(model, variant, &target.limits, &cell.passes);
             let model_blob = blob("model", &variant.file, variant.digest);
-            (model_blob, blob("evalset", &model.evalset.file, model.evalset.digest), options)
+            (model_blob, blob("evalset", &model.evalset.file, model.evalset.digest), None, options)
         };
         let runner = made.runners.get(&cell.engine).map(Blob::runner);
         let agent_digest = made.agent.as_ref().map(|agent| agent.build.digest);
-        Ok(Job { cell, runner, model: model_blob, evalset, options, target, agent_digest })
+        Ok(Job { cell, runner, model: model_blob, evalset, sample_bytes, options, target, agent_digest })
     }
 
     /// The same fault for every cell of a unit.

@@ -9,6 +9,7 @@ use boardproof_micro::{Invalid, Model as CompiledModel};
 use boardproof_record::Digest;
 use boardproof_record::plan::{Model, Variant};
 use safetensors::SafeTensors;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Model and samples, ready to be shipped.
@@ -18,6 +19,8 @@ pub struct Prepared {
     pub model: Blob,
     /// Samples, one behind the other, each with all inputs.
     pub samples: Blob,
+    /// Bytes of one sample.
+    pub sample_bytes: u64,
 }
 
 /// Something that cannot be prepared.
@@ -101,7 +104,18 @@ pub fn prepare(model: &Model, variant: &Variant, count: u64, cache: &Path) -> Re
     Ok(Prepared {
         model: keep("model", &compiled.bytes, cache, "model")?,
         samples: keep("evalset", &samples, cache, "samples")?,
+        sample_bytes: samples.len() as u64 / count.max(1),
     })
+}
+
+/// A part of prepared samples, as a file of its own.
+///
+/// # Errors
+/// A file that cannot be read or kept, or is not what it was.
+pub(crate) fn slice(samples: &Blob, range: Range<u64>, cache: &Path) -> Result<Blob, PrepareError> {
+    let bytes = read(&samples.path, samples.digest)?;
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+    keep(&samples.what, &bytes[place(range.start)..place(range.end)], cache, "samples")
 }
 
 fn read(path: &Path, expected: Digest) -> Result<Vec<u8>, PrepareError> {

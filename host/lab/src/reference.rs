@@ -118,6 +118,7 @@ mod tests {
             runner: Some(blob("runner")),
             model: blob("model"),
             evalset: blob("evalset"),
+            sample_bytes: None,
             options: "{}".into(),
             target,
             agent_digest: Some(Digest::of(b"agent")),

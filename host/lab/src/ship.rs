@@ -33,6 +33,11 @@ impl Blob {
     pub fn runner(built: &Artifact) -> Self {
         Self { what: "runner".into(), path: built.path.clone(), digest: built.build.digest, program: true }
     }
+
+    /// Size of the file.
+    pub(crate) fn bytes(&self) -> Result<u64, ShipError> {
+        Ok(std::fs::metadata(&self.path).map_err(|source| read_error(self, source))?.len())
+    }
 }
 
 /// A blob that cannot be shipped.
@@ -89,8 +94,7 @@ const DATA_LEVEL: i32 = 3;
 
 /// Codes a program for the wire and keeps that in the cache, so that no run has to wait for it; returns its bytes on the wire.
 pub fn prepare(program: &Blob, cache: &Path) -> Result<u64, ShipError> {
-    let size = std::fs::metadata(&program.path).map_err(|source| read_error(program, source))?.len();
-    coded(program, size, cache).map(|bytes| bytes.len() as u64)
+    coded(program, program.bytes()?, cache).map(|bytes| bytes.len() as u64)
 }
 
 /// Makes sure that the unit has this blob. Bytes that it has already are not sent; what is sent is added to `shipped`, also when it
@@ -120,7 +124,7 @@ fn ship_one<L: Link>(
 ) -> Result<(), ShipError> {
     let epoch = held.epoch;
     let failed = |source| ShipError::Client { what: blob.what.clone(), source };
-    let size = std::fs::metadata(&blob.path).map_err(|source| read_error(blob, source))?.len();
+    let size = blob.bytes()?;
     let digest = wire::Digest(blob.digest.0);
     let present = client.ask("ask for a blob", &Request::Stat { digest }, |reply| match reply {
         Reply::Stat { present, .. } => Some(*present),

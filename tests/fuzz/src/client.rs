@@ -8,7 +8,7 @@ use boardproof_lab::events::Event as Said;
 use boardproof_lab::held::Held;
 use boardproof_lab::link::client::{Client, Patience};
 use boardproof_lab::link::{Link, LinkError};
-use boardproof_lab::measure::{Asked, Job, environment, run_pass};
+use boardproof_lab::measure::{Asked, Job, Part, environment, run_pass};
 use boardproof_lab::ship::{Blob, ship};
 use boardproof_lab::store::RecordFolder;
 use boardproof_plan::{builtin, parse_target};
@@ -176,11 +176,13 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
         runner: Some(blob()),
         model: blob(),
         evalset: blob(),
+        sample_bytes: None,
         options: "{}".into(),
         target: &target,
         agent_digest: None,
     };
-    let asked = Asked { job: &job, plan: &plan, options: "{}", number: JOB, epoch: 1, holder: "fuzz" };
+    let part = Part { blob: blob(), first: 0, samples: SAMPLES };
+    let asked = Asked { job: &job, plan: &plan, part: &part, options: "{}", number: JOB, epoch: 1, holder: "fuzz" };
     FOLDER.with(|(root, folder)| match run_pass(client, &asked, folder, &mut |_: Said| {}) {
         Ok(seen) => {
             check_pass(&seen, root.path());

@@ -198,7 +198,7 @@ impl<H: Hardware, E: Engine> Device for Agent<'_, H, E> {
             identity: about.identity,
             tick_hz,
             memory_bytes: self.arena.len() as u64,
-            store_free_bytes: self.store.free() as u64,
+            store_free_bytes: self.store.capacity() as u64,
             engines: E::TITLE,
             frame_max: BYTE_FRAME_MAX as u32,
             chunk_window,

@@ -4,6 +4,7 @@ use super::pass_name;
 use crate::fit::{self, FitError};
 use crate::link::client::ClientError;
 use crate::link::{LinkError, SshProblem};
+use crate::micro::PrepareError;
 use crate::reach::ReachError;
 use crate::ship::ShipError;
 use crate::store::StoreError;
@@ -24,6 +25,10 @@ pub enum BenchError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Fit(#[from] FitError),
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    #[error("the unit has no room for the model and one sample: expected {needed} bytes, got {room}")]
+    NoRoom { room: u64, needed: u64 },
     #[error("the unit was reset: boot {before:#x} became {after:#x}")]
     Reset { before: u64, after: u64 },
     #[error("the runner did not start for the {pass}: {words}")]
@@ -72,6 +77,7 @@ impl BenchError {
             Self::Fit(error) => Some(error.hint()),
             Self::NotStarted { words, .. } => Some(hint_of_a_runner(words).into()),
             Self::BrokeOff { .. } => Some(BROKE_OFF.into()),
+            Self::NoRoom { .. } => Some("give the firmware's store more of the unit's memory".into()),
             Self::Lost { .. } => Some("see its console: it may have crashed, or lost its power or its network".into()),
             _ => self.client().and_then(ClientError::hint),
         }

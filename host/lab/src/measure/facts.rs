@@ -16,6 +16,9 @@ fn name(key: &impl std::fmt::Debug, index: u16) -> String {
     if index == 0 { name } else { format!("{name}[{index}]") }
 }
 
+/// Facts of a pass that count its time: those of its parts add up.
+pub const TIMES: [&str; 4] = ["measured_wall_ns", "pass_wall_ns", super::window::MIN, super::window::MAX];
+
 /// Adds a fact, if the event is one.
 pub fn add(facts: &mut Facts, event: &wire::Event<'_>) {
     match event {

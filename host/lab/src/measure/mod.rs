@@ -6,11 +6,14 @@
 mod error;
 mod facts;
 mod options;
+mod part;
 mod pass;
 mod window;
 
 pub use error::BenchError;
 pub use options::{JobOptions, options};
+pub use part::Part;
+use pass::Seen;
 pub use pass::{Asked, environment, run as run_pass};
 
 use crate::events::{Event, Events};
@@ -41,6 +44,8 @@ pub struct Job<'a> {
     pub model: Blob,
     /// The evalset, in the form that the engine reads.
     pub evalset: Blob,
+    /// Bytes of one sample, where the evalset is nothing but samples: then it may go in parts to a unit without room for all.
+    pub sample_bytes: Option<u64>,
     /// Options of the runner.
     pub options: JobOptions,
     /// The cell's target.
@@ -168,10 +173,13 @@ impl Bench {
         events: &mut dyn Events,
         work: &mut Work,
     ) -> Result<Observation, BenchError> {
+        let mut parts = Vec::new();
         let before = self.attempts("prepare the unit", work, |bench, work| {
             let (_, greeting) = bench.session()?;
             job.runner.as_ref().map_or(Ok(()), |runner| fit::check(runner, greeting))?;
-            for blob in job.runner.iter().chain([&job.model, &job.evalset]) {
+            let room = greeting.store_free_bytes;
+            parts = part::cut(job, room, &bench.cache)?;
+            for blob in job.runner.iter().chain([&job.model, &parts[0].blob]) {
                 bench.ship(blob, &mut work.shipped, events)?;
             }
             bench.environment()
@@ -180,16 +188,7 @@ impl Bench {
         let boot = self.session()?.1.boot;
         self.boot = Some(boot);
         for plan in &job.cell.passes {
-            let action = pass_name(plan.pass);
-            let mut seen =
-                self.attempts(&action, work, |bench, _| bench.pass(job, plan, &job.options.usual, folder, events))?;
-            if let (Ended::OutOfMemory { .. }, Pass::Accuracy, Some(alone)) =
-                (seen.ended, plan.pass, &job.options.alone)
-            {
-                // Several copies of the model were too many; whether one is has to be seen.
-                let action = format!("{action} with one worker");
-                seen = self.attempts(&action, work, |bench, _| bench.pass(job, plan, alone, folder, events))?;
-            }
+            let seen = self.pass_or_alone(&Sitting { job, plan, parts: &parts, folder }, work, events)?;
             work.passes.push(seen);
             let after = self.session()?.1.boot;
             if after != boot {
@@ -307,21 +306,74 @@ impl Bench {
         pass::environment(client, job)
     }
 
-    fn pass(
+    /// A pass; once more with one worker where several copies of the model were too many: whether one is has to be seen.
+    fn pass_or_alone(
         &mut self,
-        job: &Job<'_>,
-        plan: &PassPlan,
-        options: &str,
-        folder: &RecordFolder,
+        sitting: &Sitting<'_>,
+        work: &mut Work,
         events: &mut dyn Events,
     ) -> Result<PassObservation, BenchError> {
-        events.hear(Event::PassStarted { pass: plan.pass });
+        let (plan, options) = (sitting.plan, &sitting.job.options);
+        let action = pass_name(plan.pass);
+        let seen = self.pass(sitting, &action, &options.usual, work, events)?;
+        match (seen.ended, plan.pass, &options.alone) {
+            (Ended::OutOfMemory { .. }, Pass::Accuracy, Some(alone)) => {
+                self.pass(sitting, &format!("{action} with one worker"), alone, work, events)
+            }
+            _ => Ok(seen),
+        }
+    }
+
+    /// A pass over all parts that it needs; after a broken link the part is repeated, not the whole.
+    fn pass(
+        &mut self,
+        sitting: &Sitting<'_>,
+        action: &str,
+        options: &str,
+        work: &mut Work,
+        events: &mut dyn Events,
+    ) -> Result<PassObservation, BenchError> {
+        events.hear(Event::PassStarted { pass: sitting.plan.pass });
+        let mut whole: Option<Seen> = None;
+        let needed = sitting.needed();
+        for (i, part) in needed.iter().enumerate() {
+            let named = format!("{action}, part {} of {}", i + 1, needed.len());
+            let action = if needed.len() == 1 { action } else { &named };
+            let seen = self.attempts(action, work, |bench, work| bench.part(sitting, part, options, work, events))?;
+            let goes_on = seen.is_whole();
+            match &mut whole {
+                Some(whole) => whole.join(seen)?,
+                None => whole = Some(seen),
+            }
+            if !goes_on {
+                break;
+            }
+        }
+        whole.unwrap_or_default().finish(&sitting.job.cell.id, sitting.plan, sitting.folder)
+    }
+
+    /// A pass over the samples of a part, which are brought first where the unit has room for one part alone.
+    fn part(
+        &mut self,
+        sitting: &Sitting<'_>,
+        part: &Part,
+        options: &str,
+        work: &mut Work,
+        events: &mut dyn Events,
+    ) -> Result<Seen, BenchError> {
+        if sitting.parts.len() > 1 {
+            // What the unit was asked for last goes last.
+            let known = work.shipped.cached_bytes;
+            let again = [&sitting.job.model, &part.blob].map(|blob| self.ship(blob, &mut work.shipped, events));
+            work.shipped.cached_bytes = known;
+            again.into_iter().collect::<Result<(), _>>()?;
+        }
         let number = self.next_job();
         self.session()?;
         let (epoch, holder) = (self.epoch, self.holder.clone());
         let (client, _) = self.session()?;
-        let asked = pass::Asked { job, plan, options, number, epoch, holder: &holder };
-        let seen = pass::run(client, &asked, folder, events);
+        let Sitting { job, plan, .. } = *sitting;
+        let seen = pass::gather(client, &Asked { job, plan, part, options, number, epoch, holder: &holder }, events);
         self.renewed = None;
         seen
     }
@@ -332,6 +384,23 @@ impl Drop for Bench {
         if let Some((client, _)) = &mut self.session {
             client.bye();
         }
+    }
+}
+
+/// A pass of a job, and where its files go.
+struct Sitting<'a> {
+    job: &'a Job<'a>,
+    plan: &'a PassPlan,
+    parts: &'a [Part],
+    folder: &'a RecordFolder,
+}
+
+impl Sitting<'_> {
+    /// The parts with samples that the pass needs: answers are wanted of all, everything else can be seen on the first ones.
+    fn needed(&self) -> &[Part] {
+        let most = if self.plan.pass == Pass::Accuracy { self.parts.len() } else { 1 };
+        let needed = self.parts.iter().take(most).take_while(|part| part.first == 0 || part.asked(self.plan) > 0);
+        &self.parts[..needed.count()]
     }
 }
 

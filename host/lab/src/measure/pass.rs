@@ -1,7 +1,7 @@
 //! One pass: ask for it, pull its events, put its streams into files of the record.
 
 use super::window::Window;
-use super::{BenchError, Job, facts};
+use super::{BenchError, Job, Part, facts};
 use crate::events::{Event, Events};
 use crate::held::Held;
 use crate::link::Link;
@@ -9,6 +9,7 @@ use crate::link::client::{Client, ClientError};
 use crate::store::RecordFolder;
 use boardproof_protocol as wire;
 use boardproof_protocol::{Reply, Request, Run, Stream};
+use boardproof_record::CellId;
 use boardproof_record::observation::{Ended, Facts, FileRef, Operator, PassObservation, SelfCheck};
 use boardproof_record::plan::{Pass, PassPlan};
 use safetensors::tensor::TensorView;
@@ -22,6 +23,8 @@ pub struct Asked<'a> {
     pub job: &'a Job<'a>,
     /// The pass.
     pub plan: &'a PassPlan,
+    /// The samples that are on the unit.
+    pub part: &'a Part,
     /// Options of the runner, as JSON.
     pub options: &'a str,
     /// Number of the job on the wire.
@@ -54,6 +57,15 @@ pub fn run<L: Link>(
     folder: &RecordFolder,
     events: &mut dyn Events,
 ) -> Result<PassObservation, BenchError> {
+    gather(client, asked, events)?.finish(&asked.job.cell.id, asked.plan, folder)
+}
+
+/// Runs a pass over the samples of a part.
+pub(super) fn gather<L: Link>(
+    client: &mut Client<L>,
+    asked: &Asked<'_>,
+    events: &mut dyn Events,
+) -> Result<Seen, BenchError> {
     let plan = asked.plan;
     let digest = |d: boardproof_record::Digest| wire::Digest(d.0);
     let run = Run {
@@ -61,12 +73,12 @@ pub fn run<L: Link>(
         job: asked.number,
         runner: asked.job.runner.as_ref().map_or(wire::Digest([0; 32]), |runner| digest(runner.digest)),
         model: digest(asked.job.model.digest),
-        evalset: digest(asked.job.evalset.digest),
+        evalset: digest(asked.part.blob.digest),
         engine: asked.job.cell.engine.as_str(),
         pass: facts::pass(plan.pass),
         batch: plan.batch,
         first: 0,
-        count: plan.samples,
+        count: asked.part.asked(plan),
         warmup: plan.warmup,
         iterations: plan.iterations,
         deadline_ms: plan.deadline_ms,
@@ -75,7 +87,7 @@ pub fn run<L: Link>(
     };
     let mut window = Window::open();
     client.ask("start a pass", &Request::Run(run), accepted)?;
-    let mut seen = Seen::default();
+    let mut seen = Seen::of(asked);
     let nothing_new = Cell::new(None);
     let deadline = Instant::now() + Duration::from_millis(u64::from(plan.deadline_ms)) + MARGIN;
     let mut held = Held::new(asked.epoch, asked.holder);
@@ -85,7 +97,7 @@ pub fn run<L: Link>(
         deadline,
         |event| {
             window.see(event, nothing_new.get(), &mut seen.facts);
-            seen.take(plan, event, *listener.borrow_mut())
+            seen.take(asked, event, *listener.borrow_mut())
         },
         |client| {
             nothing_new.set(client.nothing_new());
@@ -98,7 +110,7 @@ pub fn run<L: Link>(
         let _ = client.post_next("cancel", &Request::Cancel { job: asked.number });
     }
     pulled?;
-    seen.finish(asked, folder)
+    Ok(seen)
 }
 
 fn accepted(reply: &Reply<'_>) -> Option<()> {
@@ -114,7 +126,7 @@ struct Announced {
 
 /// What has come back so far.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     facts: Facts,
     operators: Vec<Operator>,
     self_check: Option<SelfCheck>,
@@ -124,10 +136,16 @@ struct Seen {
     ended: Option<Ended>,
     /// Inferences that the runner says are done.
     advanced: u64,
+    /// Samples that were asked for.
+    samples: u64,
 }
 
 impl Seen {
-    fn take(&mut self, plan: &PassPlan, event: &wire::Event<'_>, events: &mut dyn Events) -> Result<(), ClientError> {
+    fn of(asked: &Asked<'_>) -> Self {
+        Self { samples: asked.part.asked(asked.plan), ..Self::default() }
+    }
+
+    fn take(&mut self, asked: &Asked<'_>, event: &wire::Event<'_>, events: &mut dyn Events) -> Result<(), ClientError> {
         match event {
             wire::Event::Operator(op) => self.operators.push(facts::operator(op)),
             wire::Event::SelfCheck(check) => self.self_check = Some(facts::self_check(check)),
@@ -138,7 +156,7 @@ impl Seen {
                 self.outputs.insert(output.index, Announced { name: output.name.into(), dtype: output.dtype, shape });
             }
             wire::Event::Data { stream, offset, bytes } => {
-                let most = self.bytes_of(*stream, plan);
+                let most = self.bytes_of(*stream, asked.plan);
                 let kept = self.streams.entry(*stream).or_default();
                 if kept.len() as u64 + bytes.len() as u64 > most {
                     let found = format!("{} bytes of {stream:?} after {} of {most}", bytes.len(), kept.len());
@@ -157,7 +175,9 @@ impl Seen {
             }
             wire::Event::Progress { done, total } => {
                 self.advanced = self.advanced.max(*done);
-                events.hear(Event::PassAdvanced { pass: plan.pass, done: *done, total: *total })
+                let (pass, before) = (asked.plan.pass, asked.part.first);
+                let total = if self.samples < asked.plan.samples { asked.plan.samples } else { *total };
+                events.hear(Event::PassAdvanced { pass, done: before + *done, total })
             }
             wire::Event::Ended(ended) => self.ended = Some(facts::ended(*ended)),
             wire::Event::Phase(_) => {}
@@ -172,7 +192,7 @@ impl Seen {
             Stream::Ticks => u64::from(plan.iterations) * 8,
             Stream::Output(index) => self.outputs.get(&index).map_or(0, |output| {
                 let (_, size) = facts::dtype(output.dtype);
-                let samples = output.shape.first().map_or(0, |first| (*first as u64).min(plan.samples));
+                let samples = output.shape.first().map_or(0, |first| (*first as u64).min(self.samples));
                 let rest = output.shape.iter().skip(1);
                 rest.fold((size as u64).saturating_mul(samples), |product, extent| {
                     product.saturating_mul(*extent as u64)
@@ -181,7 +201,50 @@ impl Seen {
         }
     }
 
-    fn finish(self, asked: &Asked<'_>, folder: &RecordFolder) -> Result<PassObservation, BenchError> {
+    /// Were all of these samples answered?
+    pub(super) fn is_whole(&self) -> bool {
+        self.ended == Some(Ended::Completed) && self.cannot_run.is_none()
+    }
+
+    /// Puts what came back of the next part behind what is here. Facts are those of the first part, times are those of all, and the end
+    /// is the last one's.
+    pub(super) fn join(&mut self, next: Self) -> Result<(), BenchError> {
+        let tail = |of: &Announced| (of.name.clone(), of.dtype, of.shape.get(1..).map(<[usize]>::to_vec));
+        if next.is_whole() && !self.outputs.values().map(tail).eq(next.outputs.values().map(tail)) {
+            let found = "others than before".to_owned();
+            let expected = "the same outputs for every part of the evalset";
+            return Err(ClientError::Unexpected { action: "join the outputs", expected, found }.into());
+        }
+        for (index, output) in next.outputs {
+            if let Some(known) = self.outputs.get_mut(&index)
+                && let (Some(all), Some(more)) = (known.shape.first_mut(), output.shape.first())
+            {
+                *all = all.saturating_add(*more);
+            }
+        }
+        for (stream, bytes) in next.streams {
+            self.streams.entry(stream).or_default().extend(bytes);
+        }
+        for name in facts::TIMES {
+            if let Some(more) = next.facts.numbers.get(name) {
+                let all = self.facts.numbers.entry(name.into()).or_default();
+                *all = all.saturating_add(*more);
+            }
+        }
+        self.ended = next.ended;
+        self.cannot_run = next.cannot_run;
+        self.advanced += next.advanced;
+        self.samples += next.samples;
+        Ok(())
+    }
+
+    /// What a pass is in the record.
+    pub(super) fn finish(
+        self,
+        cell: &CellId,
+        plan: &PassPlan,
+        folder: &RecordFolder,
+    ) -> Result<PassObservation, BenchError> {
         let incomplete = |found: &str| ClientError::Unexpected {
             action: "follow the job",
             expected: "a whole answer",
@@ -190,19 +253,19 @@ impl Seen {
         let ended = self.ended.ok_or_else(|| incomplete("no end of the job"))?;
         let ended = if self.cannot_run.is_some() && ended == Ended::Completed { Ended::CannotRun } else { ended };
         let whole = ended == Ended::Completed;
-        let pass = asked.plan.pass;
-        let outputs = if pass == Pass::Accuracy && whole { Some(self.write_outputs(asked, folder)?) } else { None };
+        let pass = plan.pass;
+        let outputs = if pass == Pass::Accuracy && whole { Some(self.write_outputs(cell, folder)?) } else { None };
         let ticks = self.streams.get(&Stream::Ticks).filter(|_| pass == Pass::Latency && whole);
         let inferences = match pass {
             Pass::Latency if whole => ticks.map_or(0, |t| t.len() as u64 / 8),
-            _ if whole => asked.plan.samples,
+            _ if whole => self.samples,
             // How far it came before it ended otherwise.
             _ => self.advanced,
         };
-        if pass == Pass::Latency && whole && !asked.plan.is_whole(inferences) {
-            return Err(incomplete(&format!("{inferences} ticks, {} were asked for", asked.plan.iterations)).into());
+        if pass == Pass::Latency && whole && !plan.is_whole(inferences) {
+            return Err(incomplete(&format!("{inferences} ticks, {} were asked for", plan.iterations)).into());
         }
-        let ticks = ticks.map(|bytes| write_ticks(bytes, asked, folder)).transpose()?;
+        let ticks = ticks.map(|bytes| write_ticks(bytes, cell, folder)).transpose()?;
         Ok(PassObservation {
             pass,
             ended,
@@ -217,7 +280,7 @@ impl Seen {
     }
 
     /// Writes the outputs; an output whose bytes do not fill its shape is a fault and never a shorter answer.
-    fn write_outputs(&self, asked: &Asked<'_>, folder: &RecordFolder) -> Result<FileRef, BenchError> {
+    fn write_outputs(&self, cell: &CellId, folder: &RecordFolder) -> Result<FileRef, BenchError> {
         let mut tensors = Vec::new();
         let mut names = BTreeMap::new();
         for (index, output) in &self.outputs {
@@ -226,7 +289,7 @@ impl Seen {
             // A shape whose size overflows is as long as no answer can be.
             let expected = output.shape.iter().try_fold(size, |product, extent| product.checked_mul(*extent));
             let samples = output.shape.first().copied().unwrap_or(0) as u64;
-            if Some(bytes.len()) != expected || samples != asked.plan.samples {
+            if Some(bytes.len()) != expected || samples != self.samples {
                 let found = format!("output '{}' of shape {:?} with {} bytes", output.name, output.shape, bytes.len());
                 return Err(ClientError::Unexpected {
                     action: "read the outputs",
@@ -249,13 +312,13 @@ impl Seen {
         let names = serde_json::to_string(&names).map_err(|e| folder.damaged("outputs", &e))?;
         let metadata = HashMap::from([("names".to_owned(), names)]);
         let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| folder.damaged("outputs", &e))?;
-        Ok(folder.write(&asked.job.cell.id, "outputs.safetensors", &bytes)?)
+        Ok(folder.write(cell, "outputs.safetensors", &bytes)?)
     }
 }
 
-fn write_ticks(ticks: &[u8], asked: &Asked<'_>, folder: &RecordFolder) -> Result<FileRef, BenchError> {
+fn write_ticks(ticks: &[u8], cell: &CellId, folder: &RecordFolder) -> Result<FileRef, BenchError> {
     let view = TensorView::new(safetensors::Dtype::U64, vec![ticks.len() / 8], ticks)
         .map_err(|e| folder.damaged("ticks", &e))?;
     let bytes = safetensors::serialize([("ticks", view)], None).map_err(|e| folder.damaged("ticks", &e))?;
-    Ok(folder.write(&asked.job.cell.id, "ticks.safetensors", &bytes)?)
+    Ok(folder.write(cell, "ticks.safetensors", &bytes)?)
 }

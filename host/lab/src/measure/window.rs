@@ -5,9 +5,9 @@ use boardproof_record::observation::Facts;
 use std::time::Instant;
 
 /// Name in the facts of the time that the pass took at least.
-const MIN: &str = "host_wall_ns_min";
+pub const MIN: &str = "host_wall_ns_min";
 /// Name in the facts of the time that the pass took at most.
-const MAX: &str = "host_wall_ns_max";
+pub const MAX: &str = "host_wall_ns_max";
 
 /// The pass from its first event to the one that ends the unit's count.
 pub struct Window {
