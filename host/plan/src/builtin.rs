@@ -15,6 +15,10 @@ pub const TARGETS: &[(&str, &str)] = &[
     ("mps2-an385", include_str!("../../../targets/mps2-an385.toml")),
     ("mps2-an386", include_str!("../../../targets/mps2-an386.toml")),
     ("mps2-an500", include_str!("../../../targets/mps2-an500.toml")),
+    ("nucleo-f446re", include_str!("../../../targets/nucleo-f446re.toml")),
+    ("nucleo-h743zi2", include_str!("../../../targets/nucleo-h743zi2.toml")),
+    ("nrf52840-dk", include_str!("../../../targets/nrf52840-dk.toml")),
+    ("raspberry-pi-pico-2", include_str!("../../../targets/raspberry-pi-pico-2.toml")),
     ("beaglev-ahead", include_str!("../../../targets/beaglev-ahead.toml")),
 ];
 

@@ -250,6 +250,7 @@ fn as_json(all: &[Examined]) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use boardproof_probe::Lack;
 
     fn missing(needed: bool, get: &str) -> Finding {
         Finding { what: "x".into(), found: Err("not there".into()), needed, get: get.into() }
@@ -261,6 +262,20 @@ mod tests {
             let mut list = Vec::new();
             order.into_iter().for_each(|needed| add(&mut list, missing(needed, "a")));
             assert_eq!((list.len(), advice(&list)), (1, vec!["a"]), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn every_chip_of_a_target_is_one_that_the_probe_can_flash() {
+        let parse = |(name, text): &(&str, &str)| boardproof_plan::parse_target(name, text).unwrap();
+        let hardware = |target: &Target| !matches!(target.power, PowerSpec::Machine { .. });
+        let boards = boardproof_plan::builtin::TARGETS.iter().map(parse).filter(hardware);
+        let chips: Vec<String> = boards.filter_map(|target| target.probe.map(|probe| probe.chip)).collect();
+        assert_eq!(chips.len(), 4, "{chips:?}");
+        for chip in chips {
+            let lacks = boardproof_probe::doctor(&ProbeSource::Usb { selector: None }, &chip);
+            let unknown = |lack: &Lack| matches!(lack, Lack::Chip { .. } | Lack::FlashAlgorithm { .. });
+            assert!(!lacks.iter().any(unknown), "{lacks:?}");
         }
     }
 

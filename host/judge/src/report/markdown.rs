@@ -2,7 +2,7 @@
 
 use super::summary::{CellSummary, Summary};
 use super::text::word;
-use super::{amount, date, duration_ns};
+use super::{amount, date, duration_ns, instructions, middle};
 use boardproof_record::verdict::Verdict;
 use std::fmt::Write;
 
@@ -16,24 +16,29 @@ pub fn render(summary: &Summary) -> String {
     let mut text = format!("## boardproof: {}\n\n{}\n\n", word(summary.verdict), escape(&summary.sentence()));
     let _ =
         writeln!(text, "Measured {} by boardproof {}.\n", date(summary.started_unix_s), escape(&summary.boardproof));
-    if cells.iter().any(|c| c.emulated) {
+    if cells.iter().any(|c| c.emulated && c.latency.is_some()) {
         text += "Timings marked *emulated* are an emulator's and say nothing about hardware.\n\n";
+    }
+    if cells.iter().any(|c| c.instructions.is_some()) {
+        text += "Instructions are counted by an emulator: they are no cycles and no time.\n\n";
     }
     text += "| verdict | model | variant | unit | SQNR | p50 | p99 | why |\n|---|---|---|---|---:|---:|---:|---|\n";
     for cell in &cells {
         let db = cell.drift.and_then(|d| d.total_db).map_or_else(|| "-".into(), |v| amount(v, "dB"));
-        let quantile =
-            |i: usize| cell.latency.as_ref().map_or_else(|| "-".into(), |l| duration_ns(l.quantiles[i].value_ns));
+        let slow = match (&cell.latency, &cell.instructions) {
+            (Some(latency), _) => duration_ns(latency.quantiles[2].value_ns),
+            (None, Some(counts)) => format!("max {}", instructions(counts.max)),
+            (None, None) => "-".into(),
+        };
         let mark = if cell.emulated && cell.latency.is_some() { " *emulated*" } else { "" };
         let _ = writeln!(
             text,
-            "| **{}** | {} | {} | {} | {db} | {}{mark} | {} | {} |",
+            "| **{}** | {} | {} | {} | {db} | {}{mark} | {slow} | {} |",
             word(cell.verdict),
             escape(&cell.model),
             escape(&cell.variant),
             escape(&cell.unit),
-            quantile(0),
-            quantile(2),
+            middle(cell),
             escape(&why(cell))
         );
     }

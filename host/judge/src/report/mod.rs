@@ -23,6 +23,15 @@ pub fn amount(value: f64, unit: &str) -> String {
     }
 }
 
+/// The middle of what an inference takes on the cell's unit, time or instructions; `-` where neither was measured.
+fn middle(cell: &summary::CellSummary) -> String {
+    match (&cell.latency, &cell.instructions) {
+        (Some(latency), _) => duration_ns(latency.quantiles[0].value_ns),
+        (None, Some(counts)) => instructions(counts.median),
+        (None, None) => "-".into(),
+    }
+}
+
 /// A number of instructions of an emulated processor, in the largest unit that leaves a number above 1.
 pub fn instructions(value: f64) -> String {
     match value {

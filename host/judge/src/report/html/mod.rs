@@ -4,7 +4,7 @@ pub mod plot;
 
 use super::summary::{CellSummary, ErrorBin, Figure, Summary};
 use super::text::word;
-use super::{amount, bytes, date, duration_ns};
+use super::{amount, bytes, date, duration_ns, instructions, middle};
 use boardproof_record::verdict::{RuleResult, Verdict};
 use plot::{Bar, Marker};
 use std::fmt::Write;
@@ -33,6 +33,9 @@ pub fn render(summary: &Summary) -> String {
     if summary.cells.iter().any(|c| c.emulated) {
         page += "<p class=\"notice\">Some units are emulated. Their timings are the emulator's and say nothing about hardware; answers are real, and so is memory on an emulated board. Of a program under user-mode emulation memory includes the emulator.</p>\n";
     }
+    if summary.cells.iter().any(|c| c.instructions.is_some()) {
+        page += "<p class=\"notice\">Instructions are counted by an emulator: they are no cycles and no time. The same model and sample take as many in every run.</p>\n";
+    }
     page += &overview(summary);
     summary.cells.iter().enumerate().for_each(|(i, cell)| page += &section(i, cell));
     page += &builds(summary);
@@ -56,9 +59,9 @@ fn overview(summary: &Summary) -> String {
     let mut text = "<div class=\"scroll\"><table>\n<tr><th>verdict</th><th>model</th><th>variant</th><th>unit</th><th class=\"n\">SQNR</th><th class=\"n\">p50</th><th class=\"n\">peak memory</th><th>why</th></tr>\n".to_owned();
     for (i, cell) in summary.cells.iter().enumerate() {
         let db = cell.drift.and_then(|d| d.total_db).map_or_else(|| "-".into(), |v| amount(v, "dB"));
-        let p50 = cell.latency.as_ref().map_or_else(|| "-".into(), |l| duration_ns(l.quantiles[0].value_ns));
+        let p50 = middle(cell);
         let mark = if cell.emulated && cell.latency.is_some() { " <span class=\"soft\">emulated</span>" } else { "" };
-        let peak = cell.memory.iter().find(|(n, _)| n == "peak").map_or_else(|| "-".into(), |(_, v)| bytes(*v));
+        let peak = peak(cell).map_or_else(|| "-".into(), bytes);
         let _ = writeln!(
             text,
             "<tr>{}<td><a href=\"#cell-{i}\">{}</a></td><td>{}</td><td>{}</td><td class=\"n\">{db}</td><td class=\"n\">{p50}{mark}</td><td class=\"n\">{peak}</td><td>{}</td></tr>",
@@ -70,6 +73,12 @@ fn overview(summary: &Summary) -> String {
         );
     }
     text + "</table></div>\n"
+}
+
+/// Most memory that the cell took: on a microcontroller, all that its RAM held.
+fn peak(cell: &CellSummary) -> Option<f64> {
+    let part = |name: &str| cell.memory.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
+    part("peak").or_else(|| Some(part("static RAM")? + part("arena")? + part("stack")?))
 }
 
 fn section(number: usize, cell: &CellSummary) -> String {
@@ -92,6 +101,7 @@ fn section(number: usize, cell: &CellSummary) -> String {
     text += &plots(cell);
     text += &groups(cell);
     text += &latency(cell);
+    text += &counts(cell);
     text += &memory(cell);
     text += &metrics(cell);
     text += &operators(cell);
@@ -288,6 +298,17 @@ fn latency(cell: &CellSummary) -> String {
         duration_ns(own.mean_ns)
     );
     text
+}
+
+/// Instructions per inference, where an emulator counts them in the place of time.
+fn counts(cell: &CellSummary) -> String {
+    let Some(counts) = &cell.instructions else { return String::new() };
+    let row = |(name, value)| format!("<tr><td>{name}</td><td class=\"n\">{}</td></tr>\n", instructions(value));
+    let rows: String = [("fewest", counts.min), ("median", counts.median), ("most", counts.max)].map(row).concat();
+    format!(
+        "<details><summary>Instructions per inference (emulated)</summary><div class=\"scroll\"><table>\n<tr><th>of {} inferences</th><th class=\"n\">counted</th></tr>\n{rows}</table></div></details>\n",
+        counts.samples
+    )
 }
 
 fn memory(cell: &CellSummary) -> String {
