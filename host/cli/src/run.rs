@@ -1,6 +1,6 @@
 //! The order of the stages: plan, build, ship, measure, record, judge, report. The only place that knows it.
 
-use crate::args::CheckArgs;
+use crate::args::{CheckArgs, Crash};
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::project::World;
@@ -41,6 +41,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
         start: Instant::now(),
         args,
         unproved: BTreeSet::new(),
+        crash: args.crash,
     };
     run.keep_evalsets()?;
     run.save()?;
@@ -172,6 +173,8 @@ struct Run<'a> {
     args: &'a CheckArgs,
     /// Units of which it was told that nothing proves which they are.
     unproved: BTreeSet<UnitName>,
+    /// Crash that the next cell on a firmware is asked for.
+    crash: Option<Crash>,
 }
 
 /// What measuring on one unit takes besides the link.
@@ -278,8 +281,13 @@ impl Run<'_> {
         };
         let wait = Duration::from_secs(self.args.wait);
         let mut bench = Bench::new(reach, lease, cache_folder(), wait, interrupted);
-        if ready.board.is_some() {
+        if ready.board.is_some() || ready.target.probe.is_some() {
             bench = bench.of_a_starting_unit();
+        }
+        match crate::hands::of(unit, ready.target, ready.made.agent.as_ref(), ready.board) {
+            Ok(Some((hands, symbols))) => bench = bench.with_hands(hands, symbols),
+            Ok(None) => {}
+            Err(error) => return self.all(cells, Outcome::ShipFailed, "find the unit's debug probe", error),
         }
         self.measure_cells(cells, &mut bench, ready)
     }
@@ -371,7 +379,7 @@ impl Run<'_> {
         Ok(made)
     }
 
-    fn job<'c>(&self, cell: &'c Cell, ready: &Ready<'c>) -> Result<Job<'c>> {
+    fn job<'c>(&mut self, cell: &'c Cell, ready: &Ready<'c>) -> Result<Job<'c>> {
         let (target, made) = (ready.target, ready.made);
         let model = &self.record.plan.models[&cell.model];
         let variant = &model.variants[&cell.variant];
@@ -380,7 +388,7 @@ impl Run<'_> {
         let (model_blob, evalset, options) = if target.build.firmware.is_some() {
             let samples = cell.passes.iter().map(|pass| pass.samples).max().unwrap_or(0);
             let prepared = micro::prepare(model, variant, samples, &cache_folder())?;
-            (prepared.model, prepared.samples, JobOptions::from(""))
+            (prepared.model, prepared.samples, JobOptions::from(self.crash.take().map_or("", Crash::options)))
         } else {
             let options = options(model, variant, &target.limits, &cell.passes);
             let model_blob = blob("model", &variant.file, variant.digest);

@@ -2,8 +2,10 @@
 #![deny(unsafe_code)]
 
 pub mod build;
+pub mod crash;
 pub mod events;
 mod fit;
+pub mod hands;
 pub mod held;
 pub mod interrupt;
 mod kill;
@@ -16,3 +18,4 @@ pub mod reach;
 pub mod reference;
 pub mod ship;
 pub mod store;
+pub mod symbols;

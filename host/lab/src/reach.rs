@@ -127,11 +127,11 @@ impl ReachError {
 
     /// It may be gone by itself: a unit that is starting looks like this.
     pub fn may_pass(&self) -> bool {
-        let problem = match self {
-            Self::Client { source: ClientError::Link { source, .. }, .. } | Self::Link { source, .. } => source.ssh(),
+        let link = match self {
+            Self::Client { source: ClientError::Link { source, .. }, .. } | Self::Link { source, .. } => Some(source),
             _ => None,
         };
-        self.timed_out() || problem.is_some_and(SshProblem::may_pass)
+        self.timed_out() || link.is_some_and(|link| link.ssh().is_some_and(SshProblem::may_pass) || link.is_unplugged())
     }
 
     /// What to do about it.
@@ -334,6 +334,11 @@ impl Reach {
         let link = ByteLink::open(&self.unit, &address, line.baud, Waits::default());
         let link = link.map_err(|source| ReachError::Link { unit: self.unit.clone(), source })?;
         Ok(Box::new(link))
+    }
+
+    /// A firmware is at the other end of a line.
+    pub fn is_line(&self) -> bool {
+        matches!(self.way, Way::Line(_))
     }
 
     /// Bytes that go there take time, so that they are worth coding: it is not a process of this machine, or plays that it is not. A

@@ -180,7 +180,8 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
         target: &target,
         agent_digest: None,
     };
-    let asked = Asked { job: &job, plan: &plan, options: "{}", number: JOB, epoch: 1, holder: "fuzz" };
+    let asked =
+        Asked { job: &job, plan: &plan, options: "{}", number: JOB, epoch: 1, holder: "fuzz", at_work: &|| false };
     FOLDER.with(|(root, folder)| match run_pass(client, &asked, folder, &mut |_: Said| {}) {
         Ok(seen) => {
             check_pass(&seen, root.path());

@@ -238,6 +238,12 @@ impl LinkError {
         silent || matches!(self, Self::Ssh { problem: SshProblem::TimedOut, .. })
     }
 
+    /// The line's end on this machine is not there: so it looks while a USB device starts anew.
+    pub fn is_unplugged(&self) -> bool {
+        use PortProblem::{Missing, Refused};
+        matches!(self, Self::Gone { .. } | Self::Port { problem: Missing(_) | Refused, .. })
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

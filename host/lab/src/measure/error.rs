@@ -25,7 +25,12 @@ pub enum BenchError {
     #[error(transparent)]
     Fit(#[from] FitError),
     #[error("the unit was reset: boot {before:#x} became {after:#x}")]
-    Reset { before: u64, after: u64 },
+    Reset {
+        before: u64,
+        after: u64,
+        #[source]
+        why: Option<Death>,
+    },
     #[error("the runner did not start for the {pass}: {words}")]
     NotStarted { pass: String, words: String },
     #[error("the runner broke off in the {pass}: {what}{words}")]
@@ -33,6 +38,11 @@ pub enum BenchError {
     #[error("the unit was not there in an earlier cell, nor within {waited_s} s after it: {why}")]
     Lost { waited_s: u64, why: String },
 }
+
+/// Why a unit has started anew, by its own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Death(pub(super) String);
 
 impl BenchError {
     pub(super) fn interrupted(&self) -> bool {
@@ -66,12 +76,19 @@ impl BenchError {
         self.link_is_gone() || matches!(self, Self::Reach(error) if error.may_pass())
     }
 
+    /// Nothing was heard of the unit, or its link ended; a unit that forgot the session has started anew and can tell itself why.
+    pub(super) fn was_silent(&self) -> bool {
+        let refused = matches!(self.client(), Some(ClientError::Refused { .. }));
+        (self.unit_is_away() || self.timed_out()) && !refused
+    }
+
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Reach(error) => error.hint(),
             Self::Fit(error) => Some(error.hint()),
             Self::NotStarted { words, .. } => Some(hint_of_a_runner(words).into()),
             Self::BrokeOff { .. } => Some(BROKE_OFF.into()),
+            Self::Reset { why: Some(_), .. } => Some(STARTED_ANEW.into()),
             Self::Lost { .. } => Some("see its console: it may have crashed, or lost its power or its network".into()),
             _ => self.client().and_then(ClientError::hint),
         }
@@ -81,6 +98,8 @@ impl BenchError {
 /// Signals that a process gets from outside: none of them is an engine's crash. What the kernel kills for memory, the agent reports as
 /// that.
 const FROM_OUTSIDE: [i32; 7] = [1, 2, 3, 9, 13, 14, 15];
+const STARTED_ANEW: &str =
+    "no answer of before a crash is used; measure again, and if it crashes again look at the place that it names";
 const BROKE_OFF: &str = "look at the unit and its log: somebody or something else than the model ended the runner";
 
 /// The end of a pass that is a fault, because it says nothing of the model.
