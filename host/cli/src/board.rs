@@ -1,9 +1,8 @@
 //! Boards that boardproof switches on itself.
 
-use crate::probe::UnitProbe;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
-use boardproof_lab::build::{Artifact, find_source};
+use boardproof_lab::build::find_source;
 use boardproof_lab::events::{Event, Events};
 use boardproof_lab::power::{Machine, MachineSpec, QemuBoard, QemuSpec, run_command};
 use boardproof_lab::reach::Destination;
@@ -56,19 +55,6 @@ pub fn switch_on(unit: &Unit, target: &Target, progress: &mut Progress) -> Resul
             Ok(Some(Board::Machine(Rc::new(RefCell::new(machine)))))
         }
     }
-}
-
-/// Brings a firmware onto a chip by its debug probe, unless it is there already, and starts it. A target that has no probe must have been
-/// flashed by somebody: what the unit greets with says whether that was this firmware.
-pub fn flash(
-    unit: &Unit,
-    target: &Target,
-    firmware: &Artifact,
-    board: Option<&Board>,
-    progress: &mut Progress,
-) -> Result<()> {
-    let Some(probe) = UnitProbe::of(unit, target, firmware, board)? else { return Ok(()) };
-    probe.flash(&mut |line| progress.hear(Event::Said(line)))
 }
 
 /// The board's image, made once per digest.

@@ -26,7 +26,7 @@ enum Supply {
 
 /// Debug probe and supply of a unit.
 struct UnitHands {
-    probe: Option<UnitProbe>,
+    probe: Option<Rc<UnitProbe>>,
     supply: Supply,
 }
 
@@ -36,9 +36,10 @@ pub fn of(
     target: &Target,
     firmware: Option<&Artifact>,
     board: Option<&Board>,
+    probe: Option<&Rc<UnitProbe>>,
 ) -> Result<Option<(Box<dyn Hands>, Symbols)>> {
     let firmware = firmware.filter(|_| target.build.firmware.is_some());
-    let probe = firmware.map(|firmware| UnitProbe::of(unit, target, firmware, board)).transpose()?.flatten();
+    let probe = probe.cloned();
     let supply = match (unit.power.as_ref().unwrap_or(&target.power), board) {
         (PowerSpec::Machine { .. }, Some(Board::Machine(machine))) => Supply::Machine(Rc::clone(machine)),
         (PowerSpec::Command { on, off, cycle, timeout_s }, _) => Supply::Command {
@@ -74,6 +75,7 @@ impl UnitHands {
         match (how, &mut self.supply, &self.probe) {
             (Restart::Reset, _, Some(probe)) => probe.reset(),
             (Restart::Cycle, Supply::Machine(machine), probe) => {
+                probe.iter().for_each(|probe| probe.let_go());
                 let mut machine = machine.borrow_mut();
                 machine.off(BOOT)?;
                 machine.on(BOOT)?;

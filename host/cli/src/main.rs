@@ -12,6 +12,7 @@ mod out;
 mod probe;
 mod progress;
 mod project;
+mod rtt;
 mod run;
 mod table;
 mod verdict;

@@ -1,4 +1,5 @@
-//! The debug probe of a unit in a run: attached when it is needed, and let go again, so that what is measured has no debugger on it.
+//! The debug probe of a unit in a run: attached when it is needed, and let go again, so that what is measured has no debugger on it. Only
+//! where the link goes through it, it stays.
 
 use crate::board::Board;
 use anyhow::{Context, Result};
@@ -6,8 +7,11 @@ use boardproof_lab::build::Artifact;
 use boardproof_lab::crash::Crash;
 use boardproof_lab::hands::{Core, Look, Stands};
 use boardproof_lab::interrupt::interrupted;
-use boardproof_probe::{AttachOptions, CoreState, Permission, PostMortem, Probe, ProbeError, ProbeSource, StubAddress};
-use boardproof_record::plan::{Grant, Probe as ProbeSpec, Target, Unit};
+use boardproof_probe::{
+    AttachOptions, CoreState, Permission, PostMortem, Probe, ProbeError, ProbeSource, RttStream, StubAddress,
+};
+use boardproof_record::plan::{Grant, LinkSpec, Probe as ProbeSpec, Target, Unit};
+use std::cell::RefCell;
 
 /// Bytes that are written at a time: what a slow probe manages well within the deadline of a call.
 const PIECE: usize = 64 * 1024;
@@ -20,6 +24,9 @@ pub struct UnitProbe {
     elf: Vec<u8>,
     /// A board in QEMU, which begins without a firmware.
     blank: bool,
+    /// The link goes through it.
+    stays: bool,
+    attached: RefCell<Option<Probe>>,
 }
 
 impl UnitProbe {
@@ -34,7 +41,8 @@ impl UnitProbe {
         let elf =
             std::fs::read(&firmware.path).with_context(|| format!("could not read {}", firmware.path.display()))?;
         let (unit, spec, blank) = (unit.name.to_string(), spec.clone(), stub.is_some());
-        Ok(Some(Self { unit, spec, source, elf, blank }))
+        let (stays, attached) = (matches!(target.link, LinkSpec::Rtt), RefCell::new(None));
+        Ok(Some(Self { unit, spec, source, elf, blank, stays, attached }))
     }
 
     /// Does the target grant this?
@@ -43,9 +51,31 @@ impl UnitProbe {
     }
 
     fn attach(&self) -> Result<Probe> {
+        if let Some(probe) = &*self.attached.borrow() {
+            return Ok(probe.clone());
+        }
         let options = AttachOptions { interrupted, ..AttachOptions::default() };
-        Probe::attach(&self.source, &self.spec.chip, options)
-            .with_context(|| format!("could not attach to {} of {}", self.spec.chip, self.unit))
+        let probe = Probe::attach(&self.source, &self.spec.chip, options)
+            .with_context(|| format!("could not attach to {} of {}", self.spec.chip, self.unit))?;
+        if self.stays {
+            *self.attached.borrow_mut() = Some(probe.clone());
+        }
+        Ok(probe)
+    }
+
+    /// Lets go of a probe that stays: what is behind it was gone for a moment.
+    pub fn let_go(&self) {
+        *self.attached.borrow_mut() = None;
+    }
+
+    /// Channel 0 of RTT. A probe that cannot give it is attached anew at the next try.
+    pub fn rtt(&self) -> Result<RttStream> {
+        let place = Probe::rtt_place(&self.elf)?;
+        let stream = self.attach()?.rtt(place);
+        if stream.is_err() {
+            self.let_go();
+        }
+        Ok(stream?)
     }
 
     /// Brings the firmware onto the chip, unless it is there already, and starts it.

@@ -11,6 +11,7 @@ pub mod interrupt;
 mod kill;
 pub mod lease;
 pub mod link;
+pub mod load;
 pub mod measure;
 pub mod micro;
 pub mod power;

@@ -461,7 +461,7 @@ pub enum LinkSpec {
     },
     /// An SSH session; where to comes from the unit.
     Ssh,
-    /// A line for bytes: a serial port, a socket, a debug probe's RTT. Which one comes from the unit's address
+    /// A line for bytes: a serial port or a socket. Which one comes from the unit's address
     /// (`serial:/dev/ttyACM0`, `tcp:host:port`, `unix:/path`).
     Serial {
         /// Bits per second at which the device starts.
@@ -470,6 +470,8 @@ pub enum LinkSpec {
         #[serde(default)]
         faster: Vec<u32>,
     },
+    /// RTT: bytes through the memory of a firmware that has the feature `rtt`, by the debug probe.
+    Rtt,
     /// The simulated device, in this process.
     Sim {
         /// Seed of its faults.

@@ -150,7 +150,7 @@ fn hint_of_a_runner(words: &str) -> &'static str {
 }
 
 /// An error and its causes, outermost first.
-pub(super) fn causes(error: &dyn std::error::Error) -> Vec<String> {
+pub(crate) fn causes(error: &dyn std::error::Error) -> Vec<String> {
     std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect()
 }
 

@@ -11,6 +11,7 @@ mod rescue;
 mod window;
 
 pub use error::BenchError;
+pub(crate) use error::causes;
 pub use options::{JobOptions, options};
 pub use pass::{Asked, environment, run as run_pass};
 
@@ -21,6 +22,7 @@ use crate::held::{Held, RENEW_EVERY, TTL_MS};
 use crate::lease::Lease;
 use crate::link::UnitLink;
 use crate::link::client::{Client, ClientError, Greeting, pause};
+use crate::load::load;
 use crate::reach::Reach;
 use crate::ship::{Blob, ship};
 use crate::store::RecordFolder;
@@ -29,7 +31,7 @@ use boardproof_protocol::{Acquire, RefusalCode, Reply, Request};
 use boardproof_record::Digest;
 use boardproof_record::observation::{Attempt, Device, Ended, Fault, Observation, Outcome, PassObservation, Shipped};
 use boardproof_record::plan::{Cell, Pass, PassPlan, Target};
-use error::{causes, fault_of};
+use error::fault_of;
 use rescue::{COME_BACK, Sighting, is_at_work};
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -104,6 +106,8 @@ enum Presence {
     },
 }
 
+/// A firmware that does not answer by then is not starting any more: its port may be gone while it does.
+const FIRMWARE_BOOT: Duration = Duration::from_secs(15);
 /// Between two looks for it.
 const KNOCK_EVERY: Duration = Duration::from_secs(1);
 
@@ -295,7 +299,8 @@ impl Bench {
         if std::mem::take(&mut self.hangs) {
             self.restart(&mut ways, None);
         }
-        let mut end = Instant::now() + self.patience;
+        let began = Instant::now();
+        let mut end = began + self.patience;
         loop {
             let start = Instant::now();
             let error = match self.reach.connect(self.interrupted) {
@@ -308,10 +313,10 @@ impl Bench {
             if self.presence != Presence::Away || error.interrupted() || !error.unit_is_away() {
                 return Err(error);
             }
-            // A board with a shell may be booting for as long as the patience lasts; a greeting that a firmware does not answer has lasted
-            // longer than its boot.
+            // A board with a shell may be booting for as long as the patience lasts, a firmware for a few seconds.
             let over = Instant::now() + KNOCK_EVERY > end;
-            if (over || self.reach.is_line()) && self.restart(&mut ways, Some((&error, start))) {
+            let has_booted = self.reach.is_line() && began.elapsed() >= FIRMWARE_BOOT;
+            if (over || has_booted) && self.restart(&mut ways, Some((&error, start))) {
                 end = Instant::now() + self.patience;
                 continue;
             }
@@ -329,8 +334,16 @@ impl Bench {
         self.session()?;
         // The session has taken the lease, under an epoch that the agent may have raised.
         let (epoch, holder) = (self.epoch, self.holder.clone());
-        let (client, _) = self.session()?;
-        Ok(ship(client, &mut Held::new(epoch, &holder), blob, cache.as_deref(), shipped, events)?)
+        let Self { session: Some((client, _)), hands, told, reach, .. } = self else {
+            unreachable!("the session was made above")
+        };
+        let mut held = Held::new(epoch, &holder);
+        if let Some(hands) = hands.as_deref_mut().filter(|_| reach.is_line())
+            && load(client, &mut held, blob, hands, shipped, told, events)?
+        {
+            return Ok(());
+        }
+        Ok(ship(client, &mut held, blob, cache.as_deref(), shipped, events)?)
     }
 
     fn next_job(&mut self) -> u32 {
