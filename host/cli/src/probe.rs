@@ -68,11 +68,12 @@ impl UnitProbe {
         *self.attached.borrow_mut() = None;
     }
 
-    /// Channel 0 of RTT. A probe that cannot give it is attached anew at the next try.
+    /// Channel 0 of RTT. A probe that does nothing any more is attached anew at the next try.
     pub fn rtt(&self) -> Result<RttStream> {
         let place = Probe::rtt_place(&self.elf)?;
-        let stream = self.attach()?.rtt(place);
-        if stream.is_err() {
+        let probe = self.attach()?;
+        let stream = probe.rtt(place);
+        if stream.is_err() && probe.state().is_err() {
             self.let_go();
         }
         Ok(stream?)

@@ -34,31 +34,32 @@ pub fn carrier(probe: &Rc<UnitProbe>) -> Carrier {
 /// Channel 0 in both directions.
 struct Channel {
     probe: Rc<UnitProbe>,
-    stream: RttStream,
+    /// `None` while it is looked for again.
+    stream: Option<RttStream>,
 }
 
 impl Channel {
     fn open(probe: &Rc<UnitProbe>) -> io::Result<Self> {
         let stream =
             probe.rtt().map_err(|error| io::Error::other(Box::<dyn std::error::Error + Send + Sync>::from(error)))?;
-        Ok(Self { probe: Rc::clone(probe), stream })
+        Ok(Self { probe: Rc::clone(probe), stream: Some(stream) })
     }
 
-    fn until(&mut self, deadline: Instant) {
-        self.stream.set_limit(deadline.saturating_duration_since(Instant::now()));
+    fn until(&mut self, deadline: Instant) -> io::Result<&mut RttStream> {
+        let stream = self.stream.as_mut().ok_or(ErrorKind::NotConnected)?;
+        stream.set_limit(deadline.saturating_duration_since(Instant::now()));
+        Ok(stream)
     }
 }
 
 impl Bytes for Channel {
     fn write(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
-        self.until(deadline);
-        self.stream.write_all(bytes)
+        self.until(deadline)?.write_all(bytes)
     }
 
     fn read(&mut self, into: &mut Vec<u8>, deadline: Instant) -> io::Result<usize> {
-        self.until(deadline);
         let mut piece = [0; PIECE];
-        match self.stream.read(&mut piece) {
+        match self.until(deadline)?.read(&mut piece) {
             Ok(count) => {
                 into.extend_from_slice(&piece[..count]);
                 Ok(count)
@@ -69,6 +70,8 @@ impl Bytes for Channel {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
+        // A stream holds its probe, and no board takes two.
+        self.stream = None;
         *self = Self::open(&self.probe)?;
         Ok(())
     }

@@ -488,6 +488,8 @@ fn device(greeting: &Greeting, job: &Job<'_>) -> Device {
 fn outcome_of(error: &BenchError, work: Work, seen: Option<Sighting>) -> Outcome {
     let is_dead = seen.as_ref().is_some_and(|seen| seen.life == Life::Dead);
     let mut causes = causes(error);
+    // One that has started anew has told more itself.
+    let seen = seen.filter(|_| !matches!(error, BenchError::Reset { .. }));
     causes.extend(seen.map(|seen| seen.words));
     let fault = Fault {
         action: work.attempts.last().map_or_else(|| "prepare the unit".into(), |a| a.action.clone()),
