@@ -6,6 +6,7 @@
 
 mod board;
 mod cli;
+mod dead_boards;
 mod faults;
 mod fixtures;
 mod material;

@@ -97,6 +97,34 @@ impl From<BuilderName> for Builder {
     }
 }
 
+/// A crash on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Crash {
+    /// An undefined instruction
+    Udf,
+    /// An access where nothing is
+    Bus,
+    /// A mistake that the firmware finds itself
+    Panic,
+    /// A hang that the watchdog ends
+    Hang,
+    /// A hang that no watchdog ends
+    Stuck,
+}
+
+impl Crash {
+    /// Options of a pass that ask for it.
+    pub fn options(self) -> &'static str {
+        match self {
+            Self::Udf => "crash=udf",
+            Self::Bus => "crash=bus",
+            Self::Panic => "crash=panic",
+            Self::Hang => "crash=hang",
+            Self::Stuck => "crash=stuck",
+        }
+    }
+}
+
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -133,6 +161,9 @@ pub struct CheckArgs {
     /// Inferences of the latency pass [default: 2000, fewer where the target says that it is slow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub iterations: Option<u32>,
+    /// Makes the first cell on a firmware crash in this way: what a crash looks like from outside can be proved on any board
+    #[arg(long, value_enum, value_name = "HOW", hide = true)]
+    pub crash: Option<Crash>,
     /// How long to wait for a unit that somebody else holds, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub wait: u64,

@@ -2,18 +2,18 @@
 
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
-use boardproof_lab::build::{Artifact, find_source};
+use boardproof_lab::build::find_source;
 use boardproof_lab::events::{Event, Events};
-use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::power::{Machine, MachineSpec, QemuBoard, QemuSpec, run_command};
 use boardproof_lab::reach::Destination;
 use boardproof_lab::store::RecordFolder;
-use boardproof_probe::{AttachOptions, Permission, Probe, ProbeSource, StubAddress};
 use boardproof_record::Digest;
 use boardproof_record::observation::Outcome;
-use boardproof_record::plan::{Grant, PowerSpec, Target, Unit};
+use boardproof_record::plan::{PowerSpec, Target, Unit};
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A unit that was switched on for this run.
@@ -21,13 +21,13 @@ pub enum Board {
     /// In QEMU.
     Qemu(Box<QemuBoard>),
     /// A microcontroller's, in QEMU.
-    Machine(Box<Machine>),
+    Machine(Rc<RefCell<Machine>>),
     /// By the user's command; the command that switches it off again.
     Command { off: String, timeout: Duration },
 }
 
 /// Time that a board in QEMU has to come up.
-const BOOT: Duration = Duration::from_secs(180);
+pub const BOOT: Duration = Duration::from_secs(180);
 
 /// Switches a unit on, if that is boardproof's to do.
 pub fn switch_on(unit: &Unit, target: &Target, progress: &mut Progress) -> Result<Option<Board>> {
@@ -52,40 +52,9 @@ pub fn switch_on(unit: &Unit, target: &Target, progress: &mut Progress) -> Resul
         PowerSpec::Machine { machine, instruction_shift } => {
             let spec = MachineSpec { machine: machine.clone(), instruction_shift: *instruction_shift };
             let machine = Machine::start(&spec, BOOT).with_context(|| format!("could not start {}", unit.name))?;
-            Ok(Some(Board::Machine(Box::new(machine))))
+            Ok(Some(Board::Machine(Rc::new(RefCell::new(machine)))))
         }
     }
-}
-
-/// Brings a firmware onto a chip by its debug probe, unless it is there already, and starts it. A target that has no probe must have been
-/// flashed by somebody: what the unit greets with says whether that was this firmware.
-pub fn flash(
-    unit: &Unit,
-    target: &Target,
-    firmware: &Artifact,
-    board: Option<&Board>,
-    progress: &mut Progress,
-) -> Result<()> {
-    let Some(spec) = &target.probe else { return Ok(()) };
-    let source = match board {
-        Some(Board::Machine(machine)) => ProbeSource::Virtual { stub: StubAddress::Unix(machine.probe_socket()) },
-        _ => ProbeSource::Usb { selector: unit.probe.as_deref().map(str::parse).transpose()? },
-    };
-    let elf = std::fs::read(&firmware.path).with_context(|| format!("could not read {}", firmware.path.display()))?;
-    let options = AttachOptions { interrupted, ..AttachOptions::default() };
-    let probe = Probe::attach(&source, &spec.chip, options)
-        .with_context(|| format!("could not attach to {} of {}", spec.chip, unit.name))?;
-    // A blank board in QEMU has nothing to compare with.
-    let blank = matches!(board, Some(Board::Machine(_)));
-    if blank || !probe.holds(&elf).context("could not read the flash")? {
-        progress.hear(Event::Said(format!("flashing {}", unit.name)));
-        let permission = Permission::granted(Grant::Flash, spec)?;
-        let flashed = probe.flash(&elf, true, &permission).context("could not flash the firmware")?;
-        let (bytes, ms) = (flashed.bytes, flashed.took.as_millis());
-        progress.hear(Event::Said(format!("{}: {bytes} bytes flashed and verified in {ms} ms", unit.name)));
-    }
-    probe.reset().context("could not start the firmware")?;
-    Ok(())
 }
 
 /// The board's image, made once per digest.
@@ -110,8 +79,18 @@ impl Board {
     pub fn destination(&self) -> Option<Destination> {
         match self {
             Self::Qemu(board) => Some(Destination::Ssh(board.destination())),
-            Self::Machine(machine) => Some(Destination::Line(format!("unix:{}", machine.serial_socket().display()))),
+            Self::Machine(machine) => {
+                Some(Destination::Line(format!("unix:{}", machine.borrow().serial_socket().display())))
+            }
             Self::Command { .. } => None,
+        }
+    }
+
+    /// Socket of the debug probe of a board in QEMU.
+    pub fn probe_socket(&self) -> Option<PathBuf> {
+        match self {
+            Self::Machine(machine) => Some(machine.borrow().probe_socket()),
+            Self::Qemu(_) | Self::Command { .. } => None,
         }
     }
 
@@ -119,7 +98,7 @@ impl Board {
     pub fn add_console(&self, outcome: &mut Outcome) {
         let console = match self {
             Self::Qemu(board) => board.console(),
-            Self::Machine(machine) => machine.console(),
+            Self::Machine(machine) => machine.borrow().console(),
             Self::Command { .. } => return,
         };
         if let Outcome::DeviceFault(fault) | Outcome::TimedOut(fault) | Outcome::ShipFailed(fault) = outcome {
@@ -136,7 +115,7 @@ impl Board {
                 drop(board);
             }
             Self::Machine(machine) => {
-                folder.keep(&format!("console/{}.log", unit.name), machine.console().as_bytes())?;
+                folder.keep(&format!("console/{}.log", unit.name), machine.borrow().console().as_bytes())?;
                 drop(machine);
             }
             Self::Command { off, timeout } => run_command(&off, timeout)?,

@@ -26,6 +26,7 @@ pub fn targets(args: &ListArgs) -> Result<Exit> {
             LinkSpec::Emulated { .. } => "emulated",
             LinkSpec::Ssh => "ssh",
             LinkSpec::Serial { .. } => "serial",
+            LinkSpec::Rtt => "rtt",
             LinkSpec::Sim { .. } => "simulated",
         };
         let proved = if target.proved { "yes" } else { "no" };

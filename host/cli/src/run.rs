@@ -1,7 +1,8 @@
 //! The order of the stages: plan, build, ship, measure, record, judge, report. The only place that knows it.
 
-use crate::args::CheckArgs;
+use crate::args::{CheckArgs, Crash};
 use crate::exit::Exit;
+use crate::probe::UnitProbe;
 use crate::progress::Progress;
 use crate::project::World;
 use crate::verdict;
@@ -12,7 +13,7 @@ use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
 use boardproof_lab::measure::{Bench, Job, JobOptions, options};
 use boardproof_lab::micro;
-use boardproof_lab::reach::Reach;
+use boardproof_lab::reach::{Destination, Reach};
 use boardproof_lab::reference;
 use boardproof_lab::ship::{Blob, prepare};
 use boardproof_lab::store::{RecordFolder, judging_part};
@@ -23,6 +24,7 @@ use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::{Digest, EngineName, UnitName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -41,6 +43,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
         start: Instant::now(),
         args,
         unproved: BTreeSet::new(),
+        crash: args.crash,
     };
     run.keep_evalsets()?;
     run.save()?;
@@ -172,6 +175,8 @@ struct Run<'a> {
     args: &'a CheckArgs,
     /// Units of which it was told that nothing proves which they are.
     unproved: BTreeSet<UnitName>,
+    /// Crash that the next cell on a firmware is asked for.
+    crash: Option<Crash>,
 }
 
 /// What measuring on one unit takes besides the link.
@@ -179,6 +184,8 @@ struct Ready<'a> {
     target: &'a Target,
     made: &'a Made,
     board: Option<&'a crate::board::Board>,
+    /// Debug probe of a unit that has a firmware.
+    probe: Option<Rc<UnitProbe>>,
 }
 
 impl Run<'_> {
@@ -243,9 +250,9 @@ impl Run<'_> {
             // What it could not do, shipping will find again and tell.
             let _ = coding.join();
         }
-        let ready = Ready { target: &target, made: &made, board: board.as_ref() };
-        let done = match self.flash(unit, &ready) {
-            Ok(()) => self.measure_ready(unit, &cells, &lease, &ready),
+        let done = match self.flashed(unit, Ready { target: &target, made: &made, board: board.as_ref(), probe: None })
+        {
+            Ok(ready) => self.measure_ready(unit, &cells, &lease, &ready),
             Err(error) => self.all(&cells, Outcome::ShipFailed, "flash the firmware", error),
         };
         // Whatever became of the cells: what was switched on is switched off. That it stays on is no fault of what was measured, and the
@@ -257,29 +264,42 @@ impl Run<'_> {
         done
     }
 
-    /// Brings the firmware onto a unit that has one. Cells whose model its engine cannot run are known by now, and if no other is left
-    /// nothing is flashed.
-    fn flash(&mut self, unit: &Unit, ready: &Ready<'_>) -> Result<()> {
-        let (Some(_), Some(firmware)) = (&ready.target.build.firmware, &ready.made.agent) else { return Ok(()) };
+    /// Brings the firmware onto a unit that has one, unless it is there already, and starts it. A target that has no probe must have been
+    /// flashed by somebody: what the unit greets with says whether that was this firmware. Cells whose model its engine cannot run are
+    /// known by now, and if no other is left nothing is flashed.
+    fn flashed<'a>(&mut self, unit: &Unit, ready: Ready<'a>) -> Result<Ready<'a>> {
+        let (Some(_), Some(firmware)) = (&ready.target.build.firmware, &ready.made.agent) else { return Ok(ready) };
         let planned = self.record.plan.cells.iter().filter(|c| c.unit == unit.name);
         if planned.clone().all(|cell| self.refused_on_host(cell).is_some()) {
-            return Ok(());
+            return Ok(ready);
         }
-        crate::board::flash(unit, ready.target, firmware, ready.board, &mut self.progress)
+        let probe = UnitProbe::of(unit, ready.target, firmware, ready.board)?.map(Rc::new);
+        if let Some(probe) = &probe {
+            probe.flash(&mut |line| self.progress.hear(Event::Said(line)))?;
+        }
+        Ok(Ready { probe, ..ready })
     }
 
     /// The cells of a unit that is held and switched on.
     fn measure_ready(&mut self, unit: &Unit, cells: &[Cell], lease: &Lease, ready: &Ready<'_>) -> Result<()> {
         let stores = cache_folder().join("units");
-        let destination = ready.board.and_then(crate::board::Board::destination);
+        let destination = match (&ready.target.link, &ready.probe) {
+            (LinkSpec::Rtt, Some(probe)) => Some(Destination::Carrier(crate::rtt::carrier(probe))),
+            _ => ready.board.and_then(crate::board::Board::destination),
+        };
         let reach = match Reach::new(unit, ready.target, ready.made.agent.as_ref(), &stores, destination) {
             Ok(reach) => reach,
             Err(error) => return self.all(cells, Outcome::ShipFailed, "reach the unit", error.into()),
         };
         let wait = Duration::from_secs(self.args.wait);
         let mut bench = Bench::new(reach, lease, cache_folder(), wait, interrupted);
-        if ready.board.is_some() {
+        if ready.board.is_some() || ready.target.probe.is_some() {
             bench = bench.of_a_starting_unit();
+        }
+        match crate::hands::of(unit, ready.target, ready.made.agent.as_ref(), ready.board, ready.probe.as_ref()) {
+            Ok(Some((hands, symbols))) => bench = bench.with_hands(hands, symbols),
+            Ok(None) => {}
+            Err(error) => return self.all(cells, Outcome::ShipFailed, "find the unit's debug probe", error),
         }
         self.measure_cells(cells, &mut bench, ready)
     }
@@ -371,7 +391,7 @@ impl Run<'_> {
         Ok(made)
     }
 
-    fn job<'c>(&self, cell: &'c Cell, ready: &Ready<'c>) -> Result<Job<'c>> {
+    fn job<'c>(&mut self, cell: &'c Cell, ready: &Ready<'c>) -> Result<Job<'c>> {
         let (target, made) = (ready.target, ready.made);
         let model = &self.record.plan.models[&cell.model];
         let variant = &model.variants[&cell.variant];
@@ -380,7 +400,8 @@ impl Run<'_> {
         let (model_blob, evalset, sample_bytes, options) = if target.build.firmware.is_some() {
             let samples = cell.passes.iter().map(|pass| pass.samples).max().unwrap_or(0);
             let prepared = micro::prepare(model, variant, samples, &cache_folder())?;
-            (prepared.model, prepared.samples, Some(prepared.sample_bytes), JobOptions::from(""))
+            let options = JobOptions::from(self.crash.take().map_or("", Crash::options));
+            (prepared.model, prepared.samples, Some(prepared.sample_bytes), options)
         } else {
             let options = options(model, variant, &target.limits, &cell.passes);
             let model_blob = blob("model", &variant.file, variant.digest);
@@ -406,7 +427,8 @@ impl Run<'_> {
 fn unproved(unit: &Unit, target: &Target, found: &str) -> Option<String> {
     let power = unit.power.as_ref().unwrap_or(&target.power);
     let own = matches!(power, PowerSpec::Qemu { .. } | PowerSpec::Machine { .. });
-    if !matches!(target.link, LinkSpec::Ssh | LinkSpec::Serial { .. }) || own || unit.identity.is_some() {
+    if !matches!(target.link, LinkSpec::Ssh | LinkSpec::Serial { .. } | LinkSpec::Rtt) || own || unit.identity.is_some()
+    {
         return None;
     }
     let name = &unit.name;

@@ -2,13 +2,16 @@
 #![deny(unsafe_code)]
 
 pub mod build;
+pub mod crash;
 pub mod events;
 mod fit;
+pub mod hands;
 pub mod held;
 pub mod interrupt;
 mod kill;
 pub mod lease;
 pub mod link;
+pub mod load;
 pub mod measure;
 pub mod micro;
 pub mod power;
@@ -16,3 +19,4 @@ pub mod reach;
 pub mod reference;
 pub mod ship;
 pub mod store;
+pub mod symbols;

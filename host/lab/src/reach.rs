@@ -8,13 +8,15 @@ use crate::build::Artifact;
 use crate::link::client::{Client, ClientError, Greeting};
 use crate::link::once::{OnceError, once};
 use crate::link::{
-    AddressError, ByteAddress, ByteLink, Link, LinkCommand, LinkError, ProcessLink, SimUnit, SshDestination,
+    AddressError, ByteAddress, ByteLink, Bytes, Link, LinkCommand, LinkError, ProcessLink, SimUnit, SshDestination,
     SshProblem, UnitLink, Waits, classify, ssh_command,
 };
 use boardproof_record::plan::{LinkSpec, Target, Unit};
-use std::io::Write;
+use std::fmt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A unit that cannot be used.
@@ -127,11 +129,11 @@ impl ReachError {
 
     /// It may be gone by itself: a unit that is starting looks like this.
     pub fn may_pass(&self) -> bool {
-        let problem = match self {
-            Self::Client { source: ClientError::Link { source, .. }, .. } | Self::Link { source, .. } => source.ssh(),
+        let link = match self {
+            Self::Client { source: ClientError::Link { source, .. }, .. } | Self::Link { source, .. } => Some(source),
             _ => None,
         };
-        self.timed_out() || problem.is_some_and(SshProblem::may_pass)
+        self.timed_out() || link.is_some_and(|link| link.ssh().is_some_and(SshProblem::may_pass) || link.is_unplugged())
     }
 
     /// What to do about it.
@@ -178,20 +180,45 @@ enum Way {
 /// A line for bytes to a firmware.
 #[derive(Debug, Clone)]
 struct Line {
-    address: String,
-    baud: u32,
+    place: Place,
     faster: Vec<u32>,
     /// Build that the firmware must greet with.
     build: String,
 }
 
-/// Where a unit is that boardproof has switched on itself.
+/// Where a line is.
+#[derive(Debug, Clone)]
+enum Place {
+    Address { address: String, baud: u32 },
+    Carrier(Carrier),
+}
+
+/// A way for bytes to a unit that the lab does not know, opened for each session.
+#[derive(Clone)]
+pub struct Carrier(Rc<dyn Fn() -> io::Result<Box<dyn Bytes>>>);
+
+impl Carrier {
+    /// A way that `open` opens.
+    pub fn new(open: impl Fn() -> io::Result<Box<dyn Bytes>> + 'static) -> Self {
+        Self(Rc::new(open))
+    }
+}
+
+impl fmt::Debug for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Carrier")
+    }
+}
+
+/// Where a unit is that boardproof has switched on itself, or reaches through its debug probe.
 #[derive(Debug, Clone)]
 pub enum Destination {
     /// Behind SSH.
     Ssh(SshDestination),
     /// At the other end of a line, by its address (`unix:/path`).
     Line(String),
+    /// Behind its debug probe.
+    Carrier(Carrier),
 }
 
 /// Folder of the agent on a board, as a shell there works it out. The same rule as in the agent. A folder in /tmp must be one's own: what
@@ -246,7 +273,15 @@ impl Reach {
                     _ => unit.address.clone().ok_or_else(missing)?,
                 };
                 let build = agent().build.source.short();
-                Way::Line(Line { address, baud: *baud, faster: faster.clone(), build })
+                let place = Place::Address { address, baud: *baud };
+                Way::Line(Line { place, faster: faster.clone(), build })
+            }
+            LinkSpec::Rtt => {
+                let Some(Destination::Carrier(carrier)) = destination else {
+                    return Err(ReachError::Incomplete { unit: unit.name.to_string(), missing: "probe" });
+                };
+                let build = agent().build.source.short();
+                Way::Line(Line { place: Place::Carrier(carrier), faster: Vec::new(), build })
             }
         };
         Ok(Self {
@@ -329,11 +364,22 @@ impl Reach {
     }
 
     fn line(&self, line: &Line) -> Result<UnitLink, ReachError> {
+        let failed = |source| ReachError::Link { unit: self.unit.clone(), source };
+        let (address, baud) = match &line.place {
+            Place::Address { address, baud } => (address, *baud),
+            Place::Carrier(Carrier(open)) => {
+                let bytes = open().map_err(|source| failed(LinkError::Carrier { unit: self.unit.clone(), source }))?;
+                return Ok(Box::new(ByteLink::new(&self.unit, bytes, Waits::default())));
+            }
+        };
         let address: ByteAddress =
-            line.address.parse().map_err(|source| ReachError::Address { unit: self.unit.clone(), source })?;
-        let link = ByteLink::open(&self.unit, &address, line.baud, Waits::default());
-        let link = link.map_err(|source| ReachError::Link { unit: self.unit.clone(), source })?;
-        Ok(Box::new(link))
+            address.parse().map_err(|source| ReachError::Address { unit: self.unit.clone(), source })?;
+        Ok(Box::new(ByteLink::open(&self.unit, &address, baud, Waits::default()).map_err(failed)?))
+    }
+
+    /// A firmware is at the other end of a line.
+    pub fn is_line(&self) -> bool {
+        matches!(self.way, Way::Line(_))
     }
 
     /// Bytes that go there take time, so that they are worth coding: it is not a process of this machine, or plays that it is not. A

@@ -154,7 +154,7 @@ fn ship_one<L: Link>(
     Ok(())
 }
 
-fn ready(reply: &Reply<'_>) -> Option<u64> {
+pub(crate) fn ready(reply: &Reply<'_>) -> Option<u64> {
     match reply {
         Reply::Ready { offset } => Some(*offset),
         _ => None,
@@ -256,7 +256,7 @@ fn coded(blob: &Blob, size: u64, cache: &Path) -> Result<Vec<u8>, ShipError> {
     Ok(bytes)
 }
 
-fn content(blob: &Blob) -> Result<Vec<u8>, ShipError> {
+pub(crate) fn content(blob: &Blob) -> Result<Vec<u8>, ShipError> {
     let content = std::fs::read(&blob.path).map_err(|source| read_error(blob, source))?;
     let found = Digest::of(&content);
     if found == blob.digest {

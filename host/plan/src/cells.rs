@@ -142,7 +142,7 @@ pub fn check_places(targets: &BTreeMap<TargetName, Target>, units: &BTreeMap<Uni
 
 /// The target is somebody's hardware: the inventory says where a unit of it is.
 fn needs_unit(target: &Target) -> bool {
-    let far = matches!(target.link, LinkSpec::Ssh | LinkSpec::Serial { .. });
+    let far = matches!(target.link, LinkSpec::Ssh | LinkSpec::Serial { .. } | LinkSpec::Rtt);
     far && !matches!(target.power, PowerSpec::Qemu { .. } | PowerSpec::Machine { .. })
 }
 

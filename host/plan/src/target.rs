@@ -137,7 +137,8 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
 
 /// A microcontroller runs a firmware, which brings its engine and needs a line for bytes; everything else runs a runner.
 fn check_firmware(file: &str, raw: &RawFile) -> Result<(), PlanError> {
-    let serial = matches!(raw.link, LinkSpec::Serial { .. });
+    let serial = matches!(raw.link, LinkSpec::Serial { .. } | LinkSpec::Rtt);
+    check_rtt(file, raw)?;
     let micro = raw.target.engine == MICRO;
     let budgets = [("limits.flash_bytes", raw.limits.flash_bytes), ("limits.memory_bytes", raw.limits.memory_bytes)];
     if raw.build.firmware.is_some()
@@ -154,12 +155,26 @@ fn check_firmware(file: &str, raw: &RawFile) -> Result<(), PlanError> {
             triple,
         )),
         (None, None) => Err(PlanError::value(file, "build.runner_triple", "a Rust target triple", "nothing")),
-        (Some(_), None) if !serial => Err(PlanError::value(file, "link.kind", "serial, for a firmware", "another")),
+        (Some(_), None) if !serial => {
+            Err(PlanError::value(file, "link.kind", "serial or rtt, for a firmware", "another"))
+        }
         (Some(_), None) if !micro => {
             Err(PlanError::value(file, "target.engine", format!("{MICRO}, for a firmware"), &raw.target.engine))
         }
         (None, Some(_)) if serial => {
-            Err(PlanError::value(file, "build.firmware", "a firmware, for a serial link", "nothing"))
+            Err(PlanError::value(file, "build.firmware", "a firmware, for a serial link or rtt", "nothing"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// RTT goes through a debug probe, and is in a firmware only where it was asked for.
+fn check_rtt(file: &str, raw: &RawFile) -> Result<(), PlanError> {
+    let has_feature = raw.build.firmware.as_ref().is_none_or(|firmware| firmware.features.iter().any(|f| f == "rtt"));
+    match raw.link {
+        LinkSpec::Rtt if raw.probe.is_none() => Err(PlanError::value(file, "probe", "a probe, for rtt", "none")),
+        LinkSpec::Rtt if !has_feature => {
+            Err(PlanError::value(file, "build.firmware.features", "\"rtt\" among them, for rtt", "none"))
         }
         _ => Ok(()),
     }
@@ -238,6 +253,7 @@ mod tests {
             ("instruction_shift = 5", "instruction_shift = 4", "clock.ns_each"),
             ("[clock]\ncounts = \"instructions\"\nns_each = 32", "", "clock"),
             ("kind = \"serial\"\nbaud = 115200", "kind = \"ssh\"", "link.kind"),
+            ("kind = \"serial\"\nbaud = 115200", "kind = \"rtt\"", "build.firmware.features"),
         ] {
             let error = changed(from, to).unwrap_err().to_string();
             assert!(error.contains(named), "{from}: {error}");

@@ -261,6 +261,8 @@ fn step(grant: Grant) -> &'static str {
     match grant {
         Grant::Flash => "flashing",
         Grant::Erase => "erasing all",
+        Grant::Reset => "resetting",
+        Grant::WriteRam => "writing to the RAM",
     }
 }
 
@@ -268,6 +270,8 @@ fn word(grant: Grant) -> &'static str {
     match grant {
         Grant::Flash => "flash",
         Grant::Erase => "erase",
+        Grant::Reset => "reset",
+        Grant::WriteRam => "write_ram",
     }
 }
 

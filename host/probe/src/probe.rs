@@ -161,6 +161,12 @@ impl Probe {
         self.call(Action::Reset, self.options.limit, |link| link.reset())
     }
 
+    /// The same for a chip that hangs at somebody's work. `permission` must be for resetting this chip.
+    pub fn reset_unit(&self, permission: &Permission) -> Result<(), ProbeError> {
+        permission.covers(boardproof_record::plan::Grant::Reset, &self.chip)?;
+        self.reset()
+    }
+
     /// Resets the chip and stops it before its first instruction; gives the address of that.
     pub fn reset_and_halt(&self) -> Result<u32, ProbeError> {
         self.call(Action::Reset, self.options.limit, |link| link.reset_and_halt())
@@ -203,6 +209,12 @@ impl Probe {
         let bytes = bytes.to_vec();
         let action = Action::Write { address, length: bytes.len() };
         self.call(action, self.options.limit, move |link| link.write(address, &bytes))
+    }
+
+    /// The same with a permission, which must be for writing the RAM of this chip.
+    pub fn load(&self, address: u32, bytes: &[u8], permission: &Permission) -> Result<(), ProbeError> {
+        permission.covers(boardproof_record::plan::Grant::WriteRam, &self.chip)?;
+        self.write(address, bytes)
     }
 
     /// The registers that tell how a core died. A running one stands still for it.

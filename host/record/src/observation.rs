@@ -127,12 +127,19 @@ pub struct Device {
 pub struct Shipped {
     /// Content that was new to the unit.
     pub content_bytes: u64,
-    /// Payload sent for it, over all attempts.
+    /// Payload sent for it over the link, over all attempts.
     pub wire_bytes: u64,
+    /// The same by the debug probe, past the link.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub probe_bytes: u64,
     /// Content that the unit had already.
     pub cached_bytes: u64,
     /// Time spent shipping.
     pub elapsed_ms: u64,
+}
+
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// Numbers and texts by name; absent ones with their reason. Names are those of the protocol's keys in snake case

@@ -377,12 +377,12 @@ impl Clock {
 pub struct Probe {
     /// Name of the chip, as probe-rs knows it.
     pub chip: String,
-    /// Destructive steps that are allowed; none by default.
+    /// Steps that are allowed; none by default.
     #[serde(default)]
     pub grants: Vec<Grant>,
 }
 
-/// A destructive step.
+/// A step that changes a chip or what runs on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -391,6 +391,10 @@ pub enum Grant {
     Flash,
     /// Erase the whole chip.
     Erase,
+    /// Reset a chip that hangs.
+    Reset,
+    /// Write models and samples into RAM, where the agent says that they may lie.
+    WriteRam,
 }
 
 /// How the programs for a target are built.
@@ -457,7 +461,7 @@ pub enum LinkSpec {
     },
     /// An SSH session; where to comes from the unit.
     Ssh,
-    /// A line for bytes: a serial port, a socket, a debug probe's RTT. Which one comes from the unit's address
+    /// A line for bytes: a serial port or a socket. Which one comes from the unit's address
     /// (`serial:/dev/ttyACM0`, `tcp:host:port`, `unix:/path`).
     Serial {
         /// Bits per second at which the device starts.
@@ -466,6 +470,8 @@ pub enum LinkSpec {
         #[serde(default)]
         faster: Vec<u32>,
     },
+    /// RTT: bytes through the memory of a firmware that has the feature `rtt`, by the debug probe.
+    Rtt,
     /// The simulated device, in this process.
     Sim {
         /// Seed of its faults.

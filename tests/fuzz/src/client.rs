@@ -182,7 +182,8 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
         agent_digest: None,
     };
     let part = Part { blob: blob(), first: 0, samples: SAMPLES };
-    let asked = Asked { job: &job, plan: &plan, part: &part, options: "{}", number: JOB, epoch: 1, holder: "fuzz" };
+    let (number, epoch, holder) = (JOB, 1, "fuzz");
+    let asked = Asked { job: &job, plan: &plan, part: &part, options: "{}", number, epoch, holder, at_work: &|| false };
     FOLDER.with(|(root, folder)| match run_pass(client, &asked, folder, &mut |_: Said| {}) {
         Ok(seen) => {
             check_pass(&seen, root.path());

@@ -84,7 +84,7 @@ fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding>
             }
         }
         LinkSpec::Sim { seed, faults } => list.push(simulated(*seed, faults)),
-        LinkSpec::Serial { .. } => list.extend(microcontroller(target, unit, world)),
+        LinkSpec::Serial { .. } | LinkSpec::Rtt => list.extend(microcontroller(target, unit, world)),
     }
     if let PowerSpec::Qemu { .. } = target.power {
         list.extend(board_in_software(target));
@@ -103,7 +103,10 @@ fn microcontroller(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<F
             look::present("setpriv", "apt-get install util-linux"),
         ];
     }
-    let mut list = unit::on_a_line(target, unit, world);
+    let mut list = match target.link {
+        LinkSpec::Rtt => Vec::new(),
+        _ => unit::on_a_line(target, unit, world),
+    };
     if let Some(probe) = &target.probe {
         let selector = unit.and_then(|unit| unit.probe.as_deref()).and_then(|probe| probe.parse().ok());
         let lacks = boardproof_probe::doctor(&ProbeSource::Usb { selector }, &probe.chip);

@@ -476,6 +476,19 @@ impl<L: Link> Client<L> {
         &mut self,
         job: u32,
         deadline: Instant,
+        take: impl FnMut(&Event<'_>) -> Result<(), ClientError>,
+        idle: impl FnMut(&mut Self) -> Result<(), ClientError>,
+    ) -> Result<(), ClientError> {
+        self.pull_from_a_slow_unit(job, deadline, &|| false, take, idle)
+    }
+
+    /// The same from a unit that may be at something for longer than an answer is waited for. `at_work` is asked when it was silent: as
+    /// long as that is true it is asked on, until the deadline.
+    pub fn pull_from_a_slow_unit(
+        &mut self,
+        job: u32,
+        deadline: Instant,
+        at_work: &dyn Fn() -> bool,
         mut take: impl FnMut(&Event<'_>) -> Result<(), ClientError>,
         mut idle: impl FnMut(&mut Self) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
@@ -498,8 +511,9 @@ impl<L: Link> Client<L> {
                     // The job is at work: asking again at once would only keep the unit busy with answering.
                     self.link.rest(Duration::from_millis(2));
                 }
-                Batch::Silent if silent_asks + 1 >= self.patience.asks => return Err(self.silent(ACTION)),
-                Batch::Silent => silent_asks += 1,
+                Batch::Silent if silent_asks + 1 < self.patience.asks => silent_asks += 1,
+                Batch::Silent if at_work() => silent_asks = 0,
+                Batch::Silent => return Err(self.silent(ACTION)),
             }
         }
     }

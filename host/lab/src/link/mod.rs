@@ -169,6 +169,15 @@ pub enum LinkError {
         #[source]
         source: std::io::Error,
     },
+    /// The debug probe carries no bytes.
+    #[error("could not reach unit '{unit}' through its debug probe")]
+    Carrier {
+        /// The unit.
+        unit: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The line's end on this machine does not go at this rate.
     #[error("the line to unit '{unit}' does not go at {rate} bits per second")]
     Rate {
@@ -236,6 +245,12 @@ impl LinkError {
         // A board that boots or speaks at another rate makes noise for a while.
         let silent = matches!(self, Self::Stuck { .. } | Self::Noise { .. } | Self::Mute { .. });
         silent || matches!(self, Self::Ssh { problem: SshProblem::TimedOut, .. })
+    }
+
+    /// The line's end on this machine is not there: so it looks while a USB device starts anew.
+    pub fn is_unplugged(&self) -> bool {
+        use PortProblem::{Missing, Refused};
+        matches!(self, Self::Gone { .. } | Self::Carrier { .. } | Self::Port { problem: Missing(_) | Refused, .. })
     }
 
     /// What to do about it.

@@ -30,7 +30,12 @@ pub enum BenchError {
     #[error("the unit has no room for the model and one sample: expected {needed} bytes, got {room}")]
     NoRoom { room: u64, needed: u64 },
     #[error("the unit was reset: boot {before:#x} became {after:#x}")]
-    Reset { before: u64, after: u64 },
+    Reset {
+        before: u64,
+        after: u64,
+        #[source]
+        why: Option<Death>,
+    },
     #[error("the runner did not start for the {pass}: {words}")]
     NotStarted { pass: String, words: String },
     #[error("the runner broke off in the {pass}: {what}{words}")]
@@ -38,6 +43,11 @@ pub enum BenchError {
     #[error("the unit was not there in an earlier cell, nor within {waited_s} s after it: {why}")]
     Lost { waited_s: u64, why: String },
 }
+
+/// Why a unit has started anew, by its own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Death(pub(super) String);
 
 impl BenchError {
     pub(super) fn interrupted(&self) -> bool {
@@ -71,6 +81,12 @@ impl BenchError {
         self.link_is_gone() || matches!(self, Self::Reach(error) if error.may_pass())
     }
 
+    /// Nothing was heard of the unit, or its link ended; a unit that forgot the session has started anew and can tell itself why.
+    pub(super) fn was_silent(&self) -> bool {
+        let refused = matches!(self.client(), Some(ClientError::Refused { .. }));
+        (self.unit_is_away() || self.timed_out()) && !refused
+    }
+
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Reach(error) => error.hint(),
@@ -78,6 +94,7 @@ impl BenchError {
             Self::NotStarted { words, .. } => Some(hint_of_a_runner(words).into()),
             Self::BrokeOff { .. } => Some(BROKE_OFF.into()),
             Self::NoRoom { .. } => Some("give the firmware's store more of the unit's memory".into()),
+            Self::Reset { why: Some(_), .. } => Some(STARTED_ANEW.into()),
             Self::Lost { .. } => Some("see its console: it may have crashed, or lost its power or its network".into()),
             _ => self.client().and_then(ClientError::hint),
         }
@@ -87,6 +104,8 @@ impl BenchError {
 /// Signals that a process gets from outside: none of them is an engine's crash. What the kernel kills for memory, the agent reports as
 /// that.
 const FROM_OUTSIDE: [i32; 7] = [1, 2, 3, 9, 13, 14, 15];
+const STARTED_ANEW: &str =
+    "no answer of before a crash is used; measure again, and if it crashes again look at the place that it names";
 const BROKE_OFF: &str = "look at the unit and its log: somebody or something else than the model ended the runner";
 
 /// The end of a pass that is a fault, because it says nothing of the model.
@@ -137,7 +156,7 @@ fn hint_of_a_runner(words: &str) -> &'static str {
 }
 
 /// An error and its causes, outermost first.
-pub(super) fn causes(error: &dyn std::error::Error) -> Vec<String> {
+pub(crate) fn causes(error: &dyn std::error::Error) -> Vec<String> {
     std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect()
 }
 

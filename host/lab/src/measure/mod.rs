@@ -8,9 +8,11 @@ mod facts;
 mod options;
 mod part;
 mod pass;
+mod rescue;
 mod window;
 
 pub use error::BenchError;
+pub(crate) use error::causes;
 pub use options::{JobOptions, options};
 pub use part::Part;
 use pass::Seen;
@@ -18,18 +20,23 @@ pub use pass::{Asked, environment, run as run_pass};
 
 use crate::events::{Event, Events};
 use crate::fit;
+use crate::hands::{Hands, Life};
 use crate::held::{Held, RENEW_EVERY, TTL_MS};
 use crate::lease::Lease;
 use crate::link::UnitLink;
 use crate::link::client::{Client, ClientError, Greeting, pause};
+use crate::load::load;
 use crate::reach::Reach;
 use crate::ship::{Blob, ship};
 use crate::store::RecordFolder;
+use crate::symbols::Symbols;
 use boardproof_protocol::{Acquire, RefusalCode, Reply, Request};
 use boardproof_record::Digest;
 use boardproof_record::observation::{Attempt, Device, Ended, Fault, Observation, Outcome, PassObservation, Shipped};
 use boardproof_record::plan::{Cell, Pass, PassPlan, Target};
-use error::{causes, fault_of};
+use error::fault_of;
+use rescue::{COME_BACK, Sighting, is_at_work};
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -74,6 +81,16 @@ pub struct Bench {
     boot: Option<u64>,
     presence: Presence,
     patience: Duration,
+    /// What can be done for the unit besides its link.
+    hands: Option<Box<dyn Hands>>,
+    /// The functions of its firmware.
+    symbols: Symbols,
+    /// What was seen from outside in this cell.
+    seen: Option<Sighting>,
+    /// It was seen to hang, and was not started anew yet.
+    hangs: bool,
+    /// What was tried besides what a cell needs; goes into the record of the cell.
+    told: Vec<Attempt>,
 }
 
 /// Is the unit there?
@@ -94,9 +111,8 @@ enum Presence {
     },
 }
 
-/// How long a unit that went away is waited for before the next cell: a board boots in less. So a dead unit costs a run this much and
-/// the time of the cell in which it died, however many cells were to come, and one that comes back is used.
-const COME_BACK: Duration = Duration::from_secs(90);
+/// A firmware that does not answer by then is not starting any more: its port may be gone while it does.
+const FIRMWARE_BOOT: Duration = Duration::from_secs(15);
 /// Between two looks for it.
 const KNOCK_EVERY: Duration = Duration::from_secs(1);
 
@@ -121,6 +137,11 @@ impl Bench {
             boot: None,
             presence: Presence::Unknown,
             patience: COME_BACK,
+            hands: None,
+            symbols: Symbols::default(),
+            seen: None,
+            hangs: false,
+            told: Vec::new(),
         }
     }
 
@@ -141,14 +162,14 @@ impl Bench {
     /// Measures a cell; whatever happens becomes its outcome. The second value: the user interrupted.
     pub fn measure(&mut self, job: &Job<'_>, folder: &RecordFolder, events: &mut dyn Events) -> (Outcome, bool) {
         let mut work = Work::default();
-        self.boot = None;
+        (self.boot, self.seen) = (None, None);
         let done = self.try_measure(job, folder, events, &mut work);
         match done {
             Ok(observation) => (Outcome::Measured(Box::new(observation)), false),
             Err(error) => {
                 let interrupted = error.interrupted();
                 self.part_after(&error);
-                (outcome_of(&error, work), interrupted)
+                (outcome_of(&error, work, self.seen.take()), interrupted)
             }
         }
     }
@@ -159,6 +180,7 @@ impl Bench {
             return;
         }
         self.session = None;
+        self.hangs = self.seen.as_ref().is_some_and(Sighting::hangs);
         self.presence = match std::mem::replace(&mut self.presence, Presence::Away) {
             Presence::Unknown => Presence::Lost { waited_s: 0, why: causes(error).join(": ") },
             Presence::Here | Presence::Away => Presence::Away,
@@ -192,7 +214,7 @@ impl Bench {
             work.passes.push(seen);
             let after = self.session()?.1.boot;
             if after != boot {
-                return Err(BenchError::Reset { before: boot, after });
+                return Err(BenchError::Reset { before: boot, after, why: None });
             }
             if let Some(error) = work.passes.last().and_then(fault_of) {
                 return Err(error);
@@ -227,7 +249,11 @@ impl Bench {
             let start = Instant::now();
             let done = act(self, work);
             let elapsed_ms = start.elapsed().as_millis() as u64;
+            if let Err(error) = &done {
+                self.look_after(error);
+            }
             let error = done.as_ref().err().map(|e| causes(e).join(": "));
+            work.attempts.append(&mut self.told);
             work.attempts.push(Attempt { action: action.to_owned(), elapsed_ms, error });
             match done {
                 Err(error) if error.link_is_gone() && self.may_try_again() && tried < ATTEMPTS => self.session = None,
@@ -237,15 +263,17 @@ impl Bench {
     }
 
     fn may_try_again(&self) -> bool {
-        !(self.interrupted)() && !matches!(self.presence, Presence::Lost { .. })
+        let hangs = self.seen.as_ref().is_some_and(Sighting::hangs);
+        !(self.interrupted)() && !hangs && !matches!(self.presence, Presence::Lost { .. })
     }
 
     /// The session, made if there is none, with the agent's lease taken.
     fn session(&mut self) -> Result<&mut (Client<UnitLink>, Greeting), BenchError> {
         if self.session.is_none() {
-            let (client, greeting) = self.connect()?;
+            let (mut client, greeting) = self.connect()?;
             if let Some(before) = self.boot.filter(|before| *before != greeting.boot) {
-                return Err(BenchError::Reset { before, after: greeting.boot });
+                let why = self.death(&mut client);
+                return Err(BenchError::Reset { before, after: greeting.boot, why });
             }
             self.session = Some((client, greeting));
             self.renewed = None;
@@ -260,13 +288,20 @@ impl Bench {
         Ok(session)
     }
 
-    /// Makes a link; a unit that is away is waited for.
+    /// Makes a link; a unit that is away is waited for, and started anew once in each way that there is.
     fn connect(&mut self) -> Result<(Client<UnitLink>, Greeting), BenchError> {
         if let Presence::Lost { waited_s, why } = &self.presence {
             return Err(BenchError::Lost { waited_s: *waited_s, why: why.clone() });
         }
-        let end = Instant::now() + self.patience;
+        let mut ways = self.restarts();
+        // One that hangs does not come back by itself: waiting for it is in vain.
+        if std::mem::take(&mut self.hangs) {
+            self.restart(&mut ways, None);
+        }
+        let began = Instant::now();
+        let mut end = began + self.patience;
         loop {
+            let start = Instant::now();
             let error = match self.reach.connect(self.interrupted) {
                 Ok(made) => {
                     self.presence = Presence::Here;
@@ -277,7 +312,14 @@ impl Bench {
             if self.presence != Presence::Away || error.interrupted() || !error.unit_is_away() {
                 return Err(error);
             }
-            if Instant::now() + KNOCK_EVERY > end {
+            // A board with a shell may be booting for as long as the patience lasts, a firmware for a few seconds.
+            let over = Instant::now() + KNOCK_EVERY > end;
+            let has_booted = self.reach.is_line() && began.elapsed() >= FIRMWARE_BOOT;
+            if (over || has_booted) && self.restart(&mut ways, Some((&error, start))) {
+                end = Instant::now() + self.patience;
+                continue;
+            }
+            if over {
                 let (waited_s, why) = (self.patience.as_secs(), causes(&error).join(": "));
                 self.presence = Presence::Lost { waited_s, why };
                 return Err(error);
@@ -291,8 +333,16 @@ impl Bench {
         self.session()?;
         // The session has taken the lease, under an epoch that the agent may have raised.
         let (epoch, holder) = (self.epoch, self.holder.clone());
-        let (client, _) = self.session()?;
-        Ok(ship(client, &mut Held::new(epoch, &holder), blob, cache.as_deref(), shipped, events)?)
+        let Self { session: Some((client, _)), hands, told, reach, .. } = self else {
+            unreachable!("the session was made above")
+        };
+        let mut held = Held::new(epoch, &holder);
+        if let Some(hands) = hands.as_deref_mut().filter(|_| reach.is_line())
+            && load(client, &mut held, blob, hands, shipped, told, events)?
+        {
+            return Ok(());
+        }
+        Ok(ship(client, &mut held, blob, cache.as_deref(), shipped, events)?)
     }
 
     fn next_job(&mut self) -> u32 {
@@ -371,9 +421,17 @@ impl Bench {
         let number = self.next_job();
         self.session()?;
         let (epoch, holder) = (self.epoch, self.holder.clone());
-        let (client, _) = self.session()?;
+        let Self { session: Some((client, _)), hands, told, symbols, .. } = self else {
+            unreachable!("the session was made above")
+        };
+        let outside = RefCell::new((hands.as_mut(), told));
+        let at_work = || {
+            let (hands, told) = &mut *outside.borrow_mut();
+            is_at_work(hands.as_deref_mut(), told, symbols)
+        };
         let Sitting { job, plan, .. } = *sitting;
-        let seen = pass::gather(client, &Asked { job, plan, part, options, number, epoch, holder: &holder }, events);
+        let asked = Asked { job, plan, part, options, number, epoch, holder: &holder, at_work: &at_work };
+        let seen = pass::gather(client, &asked, events);
         self.renewed = None;
         seen
     }
@@ -497,10 +555,15 @@ fn device(greeting: &Greeting, job: &Job<'_>) -> Device {
     }
 }
 
-fn outcome_of(error: &BenchError, work: Work) -> Outcome {
+fn outcome_of(error: &BenchError, work: Work, seen: Option<Sighting>) -> Outcome {
+    let is_dead = seen.as_ref().is_some_and(|seen| seen.life == Life::Dead);
+    let mut causes = causes(error);
+    // One that has started anew has told more itself.
+    let seen = seen.filter(|_| !matches!(error, BenchError::Reset { .. }));
+    causes.extend(seen.map(|seen| seen.words));
     let fault = Fault {
         action: work.attempts.last().map_or_else(|| "prepare the unit".into(), |a| a.action.clone()),
-        causes: causes(error),
+        causes,
         hints: error.hint().into_iter().collect(),
         console: Vec::new(),
         attempts: work.attempts,
@@ -508,7 +571,7 @@ fn outcome_of(error: &BenchError, work: Work) -> Outcome {
         shipped: work.shipped,
     };
     match work.stage {
-        _ if error.timed_out() => Outcome::TimedOut(fault),
+        _ if error.timed_out() && !is_dead => Outcome::TimedOut(fault),
         Stage::Ship => Outcome::ShipFailed(fault),
         Stage::Measure => Outcome::DeviceFault(fault),
     }

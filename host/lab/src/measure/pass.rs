@@ -33,6 +33,8 @@ pub struct Asked<'a> {
     pub epoch: u64,
     /// Holder of the lease.
     pub holder: &'a str,
+    /// Is the unit known to be at work although it says nothing? Then it is waited for until the pass's deadline.
+    pub at_work: &'a dyn Fn() -> bool,
 }
 
 /// Time beyond a pass's own deadline in which its end must have been told.
@@ -92,9 +94,10 @@ pub(super) fn gather<L: Link>(
     let deadline = Instant::now() + Duration::from_millis(u64::from(plan.deadline_ms)) + MARGIN;
     let mut held = Held::new(asked.epoch, asked.holder);
     let listener = RefCell::new(events);
-    let pulled = client.pull(
+    let pulled = client.pull_from_a_slow_unit(
         asked.number,
         deadline,
+        asked.at_work,
         |event| {
             window.see(event, nothing_new.get(), &mut seen.facts);
             seen.take(asked, event, *listener.borrow_mut())
@@ -102,7 +105,14 @@ pub(super) fn gather<L: Link>(
         |client| {
             nothing_new.set(client.nothing_new());
             listener.borrow_mut().hear(Event::Waited);
-            if held.is_due() { held.renew(client) } else { Ok(()) }
+            if !held.is_due() {
+                return Ok(());
+            }
+            match held.renew(client) {
+                // A pass that has begun goes on without a lease; what comes next takes it again.
+                Err(ClientError::Silent { .. }) if (asked.at_work)() => Ok(()),
+                renewed => renewed,
+            }
         },
     );
     if matches!(pulled, Err(ClientError::Interrupted)) {

@@ -89,7 +89,7 @@ pub(super) fn happen(fault: Fault) {
         Fault::Undefined => cortex_m::asm::udf(),
         // SAFETY: nothing is there; that is the point. The vendor area of the system space takes no write on any of our boards.
         Fault::Bus => unsafe { write(0xffff_fff0, 0) },
-        Fault::Hang => loop {
+        Fault::Hang | Fault::Stuck => loop {
             cortex_m::asm::nop();
         },
         Fault::Panic => panic!(),

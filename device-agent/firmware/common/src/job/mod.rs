@@ -54,6 +54,8 @@ pub enum Fault {
     Hang,
     /// `crash=panic`: a mistake that the firmware finds itself.
     Panic,
+    /// `crash=stuck`: never comes back and keeps the watchdog quiet, as if there were none.
+    Stuck,
 }
 
 impl Fault {
@@ -64,6 +66,7 @@ impl Fault {
             "bus" => Some(Self::Bus),
             "hang" => Some(Self::Hang),
             "panic" => Some(Self::Panic),
+            "stuck" => Some(Self::Stuck),
             _ => None,
         }
     }
