@@ -6,6 +6,7 @@
 
 mod board;
 mod cli;
+mod dialect;
 mod faults;
 mod fixtures;
 mod material;
@@ -15,5 +16,6 @@ mod processes;
 mod schemas;
 mod simulated;
 mod site;
+mod speaker;
 mod targets;
 mod tool;

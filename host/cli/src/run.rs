@@ -7,6 +7,7 @@ use crate::project::World;
 use crate::verdict;
 use anyhow::{Context, Result};
 use boardproof_lab::build::{Artifact, BuildError, Program, Workshop, programs};
+use boardproof_lab::dialect::{DialectBench, DialectJob};
 use boardproof_lab::events::{Event, Events};
 use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
@@ -174,6 +175,14 @@ struct Run<'a> {
     unproved: BTreeSet<UnitName>,
 }
 
+/// What a unit's cells are measured with.
+enum Seat {
+    /// Our own programs.
+    Agent(Box<Bench>),
+    /// Firmware of somebody else.
+    Dialect(DialectBench),
+}
+
 /// What measuring on one unit takes besides the link.
 struct Ready<'a> {
     target: &'a Target,
@@ -270,6 +279,10 @@ impl Run<'_> {
 
     /// The cells of a unit that is held and switched on.
     fn measure_ready(&mut self, unit: &Unit, cells: &[Cell], lease: &Lease, ready: &Ready<'_>) -> Result<()> {
+        if ready.target.dialect.is_some() {
+            let bench = DialectBench::new(unit, ready.target, interrupted);
+            return self.measure_cells(cells, &mut Seat::Dialect(bench), ready);
+        }
         let stores = cache_folder().join("units");
         let destination = ready.board.and_then(crate::board::Board::destination);
         let reach = match Reach::new(unit, ready.target, ready.made.agent.as_ref(), &stores, destination) {
@@ -281,11 +294,11 @@ impl Run<'_> {
         if ready.board.is_some() {
             bench = bench.of_a_starting_unit();
         }
-        self.measure_cells(cells, &mut bench, ready)
+        self.measure_cells(cells, &mut Seat::Agent(Box::new(bench)), ready)
     }
 
     /// The cells of a unit that is ready, one after the other; the record is saved after each.
-    fn measure_cells(&mut self, cells: &[Cell], bench: &mut Bench, ready: &Ready<'_>) -> Result<()> {
+    fn measure_cells(&mut self, cells: &[Cell], seat: &mut Seat, ready: &Ready<'_>) -> Result<()> {
         let number = self.record.plan.cells.len();
         for cell in cells {
             if interrupted() {
@@ -293,9 +306,10 @@ impl Run<'_> {
             }
             let at = 1 + self.record.plan.cells.iter().position(|c| c.id == cell.id).unwrap_or(0);
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
-            let mut outcome = match self.refused_on_host(cell) {
-                Some(reason) => Outcome::Skipped { reason },
-                None => match self.job(cell, ready) {
+            let mut outcome = match (self.refused_on_host(cell), &mut *seat) {
+                (Some(reason), _) => Outcome::Skipped { reason },
+                (None, Seat::Dialect(bench)) => self.measure_foreign(bench, cell),
+                (None, Seat::Agent(bench)) => match self.job(cell, ready) {
                     Ok(job) => self.measure_cell(bench, &job),
                     Err(error) => Outcome::ShipFailed(fault_of("prepare model and samples", &error)),
                 },
@@ -326,6 +340,13 @@ impl Run<'_> {
         let host = self.record.plan.on_host(cell).filter(|host| host.id != cell.id)?;
         let Outcome::Measured(seen) = &self.record.outcomes[&host.id] else { return None };
         seen.unreadable().map(|_| format!("the engine could not read the model on {}", host.unit))
+    }
+
+    /// Measures a cell on firmware of somebody else, which has its model inside.
+    fn measure_foreign(&mut self, bench: &DialectBench, cell: &Cell) -> Outcome {
+        let model = &self.record.plan.models[&cell.model];
+        let job = DialectJob { cell, model, variant: &model.variants[&cell.variant] };
+        bench.measure(&job, &self.folder, &mut self.progress)
     }
 
     /// Measures a cell, or takes answers that an earlier run has kept.

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod build;
+pub mod dialect;
 pub mod events;
 mod fit;
 pub mod held;

@@ -1,0 +1,73 @@
+//! Firmware of somebody else with its model inside, as a user meets it: reached over its own protocol, judged by the same gate.
+
+use crate::speaker::{Trouble, UNIT, start};
+use crate::tool::{Ended, Home, root};
+use boardproof_record::observation::{Observation, Outcome};
+use boardproof_record::plan::Pass;
+
+/// A short check of a variant on a board with that variant and this trouble.
+fn check(home: &Home, variant: &str, trouble: Trouble) -> Ended {
+    start(home, variant, trouble);
+    let models = root().join("models");
+    let models = models.to_str().expect("a path of text");
+    home.run(
+        ["check", "mnist_dscnn", "-v", variant, "--models", models, "--samples", "128", "--iterations", "40"]
+            .into_iter()
+            .chain(["--unit", UNIT, "--target-folder", "targets", "--inventory", "inventory.toml", "--out", "out"]),
+    )
+}
+
+fn outcome(home: &Home) -> Outcome {
+    let record = home.record("out");
+    let judged = record.plan.cells.iter().find(|cell| cell.judged).expect("one cell is judged");
+    assert_eq!(judged.id.as_str(), "mnist_dscnn/int8_qdq_pc@bench/foreign");
+    record.outcomes[&judged.id].clone()
+}
+
+#[track_caller]
+fn measured(home: &Home) -> Observation {
+    match outcome(home) {
+        Outcome::Measured(seen) => *seen,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Rules of the one judged cell and their verdicts.
+fn rules(home: &Home) -> Vec<(String, String)> {
+    let judgement: serde_json::Value =
+        serde_json::from_str(&home.run(["gate", "--json", "out"]).stdout).expect("a judgement is JSON");
+    let rules = judgement["cells"][0]["rules"].as_array().expect("rules").clone();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    rules.iter().map(|rule| (text(&rule["rule"]), text(&rule["verdict"]))).collect()
+}
+
+#[track_caller]
+fn check_rule(rules: &[(String, String)], name: &str, verdict: &str) {
+    let found: Vec<&str> = rules.iter().filter(|(rule, _)| rule == name).map(|(_, found)| found.as_str()).collect();
+    assert!(!found.is_empty() && found.iter().all(|found| *found == verdict), "{name}: {found:?}, {rules:?}");
+}
+
+#[test]
+fn a_good_model_inside_is_judged_like_any_other_and_what_it_cannot_tell_is_missing() {
+    let home = Home::new();
+    // 128 samples cannot show a loss below one point: all else passes.
+    let ended = check(&home, "int8_qdq_pc", Trouble::None);
+    println!("{}\n{}", ended.stdout, ended.stderr);
+    ended.expect_code(3);
+    assert!(ended.stdout.contains("is what was said, it calls its model 'digits'"), "{}", ended.stdout);
+    let seen = measured(&home);
+    assert_eq!((seen.device.protocol, seen.device.identity.as_str(), seen.device.runner_digest), (0, "", None));
+    let missing = &seen.environment_before.missing;
+    for name in ["arena_peak_bytes", "flash_bytes", "model_digest", "operators"] {
+        assert!(missing[name].contains("MLPerf Tiny does not tell"), "{name}");
+    }
+    let latency = seen.pass(Pass::Latency).expect("it was planned");
+    assert_eq!(latency.inferences, 40);
+    assert!(latency.facts.numbers["pass_wall_ns"] > 0 && latency.facts.numbers["window_ns"] > 0);
+    let rules = rules(&home);
+    for rule in ["runs", "clock", "finite", "compared-with", "drift", "non-finite"] {
+        check_rule(&rules, rule, "pass");
+    }
+    check_rule(&rules, "accuracy-drop", "inconclusive");
+    assert!(rules.iter().all(|(rule, _)| rule != "same-as-host" && rule != "self-check"), "{rules:?}");
+}
