@@ -71,3 +71,63 @@ fn a_good_model_inside_is_judged_like_any_other_and_what_it_cannot_tell_is_missi
     check_rule(&rules, "accuracy-drop", "inconclusive");
     assert!(rules.iter().all(|(rule, _)| rule != "same-as-host" && rule != "self-check"), "{rules:?}");
 }
+
+#[test]
+fn wrong_answers_fail() {
+    let home = Home::new();
+    check(&home, "int8_qdq_pc", Trouble::WrongAnswers).expect_code(1);
+    let rules = rules(&home);
+    check_rule(&rules, "drift", "fail");
+    check_rule(&rules, "accuracy-drop", "fail");
+}
+
+#[test]
+fn a_clock_that_is_slow_decides_nothing_about_time() {
+    let home = Home::new();
+    let ended = check(&home, "int8_qdq_pc", Trouble::SlowClock);
+    ended.expect_code(4);
+    assert!(ended.stdout.contains("the clocks disagree: "), "{}", ended.stdout);
+    let rules = rules(&home);
+    check_rule(&rules, "clock", "incomplete");
+    check_rule(&rules, "drift", "pass");
+}
+
+#[test]
+fn a_board_that_dies_or_refuses_is_a_fault_and_no_verdict() {
+    for (trouble, words) in [
+        (Trouble::DiesAt(60), "the line was closed"),
+        (Trouble::RefusesAt(60), "`infer 1 0` was refused: \"e-[out of memory]\""),
+    ] {
+        let home = Home::new();
+        check(&home, "int8_qdq_pc", trouble).expect_code(4);
+        let Outcome::DeviceFault(fault) = outcome(&home) else { panic!("{:?}", outcome(&home)) };
+        let told = fault.causes.join(": ");
+        assert!(fault.action == "accuracy pass" && told.contains(words), "{trouble:?}: {told}");
+        let last = fault.attempts.last().and_then(|attempt| attempt.error.clone());
+        assert!(last.is_some_and(|error| error.contains(words)), "{:?}", fault.attempts);
+    }
+}
+
+#[test]
+fn doctor_says_who_answers_and_with_what_model() {
+    let home = Home::new();
+    start(&home, "int8_qdq_pc", Trouble::None);
+    let places = ["--target-folder", "targets", "--inventory", "inventory.toml"];
+    let ended = home.run([&["doctor", "--unit", UNIT], &places[..]].concat());
+    ended.expect_code(0);
+    assert!(ended.stdout.contains("firmware that speaks MLPerf Tiny"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("by somebody else, model 'digits'"), "{}", ended.stdout);
+    let file = home.path("targets/inside.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("model = \"digits\"", "model = \"kws01\"")).unwrap();
+    let ended = home.run([&["doctor", "--unit", UNIT], &places[..]].concat());
+    ended.expect_code(5);
+    assert!(ended.stdout.contains("expected 'kws01'"), "{}", ended.stdout);
+    // Nor is it measured.
+    let models = root().join("models");
+    let models = models.to_str().expect("a path of text");
+    let fixed = ["check", "mnist_dscnn", "-v", "int8_qdq_pc", "--models", models, "--samples", "64", "--unit", UNIT];
+    home.run([&fixed[..], &places, &["--out", "out"]].concat()).expect_code(4);
+    let Outcome::ShipFailed(fault) = outcome(&home) else { panic!("{:?}", outcome(&home)) };
+    assert!(fault.causes[0].contains("another model inside: expected model 'kws01', got 'digits'"), "{fault:?}");
+}
