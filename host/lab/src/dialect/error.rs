@@ -24,7 +24,7 @@ pub enum DialectError {
         unit: String,
         /// What is wrong with it.
         #[source]
-        source: AddressError,
+        source: Box<AddressError>,
     },
     /// The line cannot be opened.
     #[error("could not reach unit '{unit}'")]
@@ -33,7 +33,7 @@ pub enum DialectError {
         unit: String,
         /// Why.
         #[source]
-        source: LinkError,
+        source: Box<LinkError>,
     },
     /// The inventory asks for a proof that this protocol cannot give.
     #[error("could not prove that this is unit '{unit}': expected identity {expected}, {dialect} tells none")]
@@ -47,10 +47,10 @@ pub enum DialectError {
     },
     /// A device that speaks MLPerf Tiny, or its line, misbehaved.
     #[error("the firmware failed over MLPerf Tiny")]
-    Tiny(#[from] mlperf_tiny::Fault),
+    Tiny(#[source] Box<mlperf_tiny::Fault>),
     /// A device that speaks stm32msg, or its line, misbehaved.
     #[error("the firmware failed over stm32msg")]
-    Stm32(#[from] stm32msg::Fault),
+    Stm32(#[source] Box<stm32msg::Fault>),
     /// Another model is inside.
     #[error("unit '{unit}' has another model inside: expected {what} '{expected}', got {found}")]
     OtherModel {
@@ -75,7 +75,7 @@ pub enum DialectError {
     },
     /// Samples cannot be made.
     #[error("could not prepare the samples")]
-    Prepare(#[from] PrepareError),
+    Prepare(#[source] Box<PrepareError>),
     /// A tensor of the evalset cannot become what the firmware reads.
     #[error("could not make values of input '{input}' of the evalset")]
     Values {
@@ -83,7 +83,7 @@ pub enum DialectError {
         input: String,
         /// Why not.
         #[source]
-        source: TensorError,
+        source: Box<TensorError>,
     },
     /// The protocol does not carry what the model needs.
     #[error("could not measure this model over {dialect}: expected {expected}, got {found}")]
@@ -115,10 +115,35 @@ pub enum DialectError {
     },
     /// The record cannot be written.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<StoreError>),
     /// The user wants no more.
     #[error("interrupted")]
     Interrupted,
+}
+
+// Boxed, so that what goes well is not as large as what can go wrong.
+impl From<mlperf_tiny::Fault> for DialectError {
+    fn from(fault: mlperf_tiny::Fault) -> Self {
+        Self::Tiny(Box::new(fault))
+    }
+}
+
+impl From<stm32msg::Fault> for DialectError {
+    fn from(fault: stm32msg::Fault) -> Self {
+        Self::Stm32(Box::new(fault))
+    }
+}
+
+impl From<PrepareError> for DialectError {
+    fn from(error: PrepareError) -> Self {
+        Self::Prepare(Box::new(error))
+    }
+}
+
+impl From<StoreError> for DialectError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
 }
 
 impl DialectError {
@@ -135,19 +160,28 @@ impl DialectError {
 
     /// The same thing again may go well: noise on a line whose protocol has no checksum.
     pub(super) fn is_noise(&self) -> bool {
-        matches!(self, Self::Tiny(mlperf_tiny::Fault::NotConfirmed { .. }) | Self::Window { .. })
+        match self {
+            Self::Tiny(fault) => matches!(**fault, mlperf_tiny::Fault::NotConfirmed { .. }),
+            Self::Window { .. } => true,
+            _ => false,
+        }
     }
 
     /// The user interrupted a wait.
     pub(super) fn or_interrupted(self) -> Self {
         let line = match &self {
-            Self::Tiny(mlperf_tiny::Fault::Line { source, .. }) | Self::Stm32(stm32msg::Fault::Line { source, .. }) => {
-                source
-            }
-            _ => return self,
+            Self::Tiny(fault) => match &**fault {
+                mlperf_tiny::Fault::Line { source, .. } => Some(source),
+                _ => None,
+            },
+            Self::Stm32(fault) => match &**fault {
+                stm32msg::Fault::Line { source, .. } => Some(source),
+                _ => None,
+            },
+            _ => None,
         };
         match line {
-            LineError::Io(error) if error.kind() == io::ErrorKind::Interrupted => Self::Interrupted,
+            Some(LineError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => Self::Interrupted,
             _ => self,
         }
     }
@@ -161,12 +195,11 @@ impl DialectError {
             Self::Tiny(fault) if fault.timed_out() => {
                 "is the board powered, is its line at link.baud, and does its firmware speak MLPerf Tiny?".into()
             }
-            Self::Tiny(mlperf_tiny::Fault::Restarted { .. }) => {
-                "see why the board restarts: power, watchdog, crash".into()
-            }
-            Self::Tiny(mlperf_tiny::Fault::NotConfirmed { .. }) => {
-                "is the line too long or too fast for its noise?".into()
-            }
+            Self::Tiny(fault) => match **fault {
+                mlperf_tiny::Fault::Restarted { .. } => "see why the board restarts: power, watchdog, crash".into(),
+                mlperf_tiny::Fault::NotConfirmed { .. } => "is the line too long or too fast for its noise?".into(),
+                _ => return None,
+            },
             Self::Stm32(fault) if fault.timed_out() => {
                 "is the board powered, is its line at link.baud, and is `dialect.packets` its firmware's kind?".into()
             }
@@ -174,7 +207,7 @@ impl DialectError {
             Self::Unlike { .. } => {
                 "name the variant that is inside, or say with `dialect.channels` how samples lie in it".into()
             }
-            Self::Prepare(PrepareError::Compile { .. }) => {
+            Self::Prepare(error) if matches!(**error, PrepareError::Compile { .. }) => {
                 "say with `dialect.input` what the firmware reads: \"i8\" and \"u8\" need an integer model".into()
             }
             Self::Slow { .. } => "raise limits.pass_deadline_s of the target".into(),

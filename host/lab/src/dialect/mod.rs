@@ -167,10 +167,11 @@ impl DialectBench {
     fn open(&self) -> Result<PortLine, DialectError> {
         let unit = || self.unit.name.to_string();
         let address = self.unit.address.as_deref().ok_or_else(|| DialectError::NoAddress { unit: unit() })?;
-        let address: ByteAddress = address.parse().map_err(|source| DialectError::Address { unit: unit(), source })?;
+        let address: ByteAddress =
+            address.parse().map_err(|source| DialectError::Address { unit: unit(), source: Box::new(source) })?;
         let LinkSpec::Serial { baud, .. } = &self.target.link else { panic!("a dialect is spoken over a line") };
         let port = Port::open(self.unit.name.as_str(), &address, *baud);
-        let port = port.map_err(|source| DialectError::Link { unit: unit(), source })?;
+        let port = port.map_err(|source| DialectError::Link { unit: unit(), source: Box::new(source) })?;
         Ok(PortLine::new(port, self.interrupted))
     }
 

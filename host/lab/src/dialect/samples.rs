@@ -87,7 +87,7 @@ fn columns<'d>(model: &Model, file: &SafeTensors<'d>, count: u64) -> Result<Vec<
 
 /// The bytes of one input of one sample.
 fn input(column: &Column<'_>, elements: &Elements, channels: Channels, index: usize) -> Result<Vec<u8>, DialectError> {
-    let failed = |source| DialectError::Values { input: column.name.clone(), source };
+    let failed = |source| DialectError::Values { input: column.name.clone(), source: Box::new(source) };
     let raw = &column.bytes[index * column.width..(index + 1) * column.width];
     let view = TensorView::new(column.dtype, &column.shape, raw).map_err(failed)?;
     let (bytes, width) = match elements {
@@ -110,7 +110,7 @@ fn input(column: &Column<'_>, elements: &Elements, channels: Channels, index: us
 }
 
 fn numbers(column: &Column<'_>, view: TensorView<'_>) -> Result<Tensor, DialectError> {
-    let failed = |source| DialectError::Values { input: column.name.clone(), source };
+    let failed = |source| DialectError::Values { input: column.name.clone(), source: Box::new(source) };
     match &column.preprocess {
         Some(step) => step.apply(view, DType::F32).map_err(failed),
         None => view.convert(DType::F32).map_err(failed),
