@@ -1,13 +1,18 @@
 //! Firmware of somebody else with its model inside, as a user meets it: reached over its own protocol, judged by the same gate.
 
-use crate::speaker::{Trouble, UNIT, start};
+use crate::own_firmware;
+use crate::speaker::{Trouble, UNIT, start, write};
 use crate::tool::{Ended, Home, root};
-use boardproof_record::observation::{Observation, Outcome};
+use boardproof_record::observation::{Ended as PassEnded, Observation, Outcome};
 use boardproof_record::plan::Pass;
 
 /// A short check of a variant on a board with that variant and this trouble.
 fn check(home: &Home, variant: &str, trouble: Trouble) -> Ended {
     start(home, variant, trouble);
+    run(home, variant)
+}
+
+fn run(home: &Home, variant: &str) -> Ended {
     let models = root().join("models");
     let models = models.to_str().expect("a path of text");
     home.run(
@@ -130,4 +135,24 @@ fn doctor_says_who_answers_and_with_what_model() {
     home.run([&fixed[..], &places, &["--out", "out"]].concat()).expect_code(4);
     let Outcome::ShipFailed(fault) = outcome(&home) else { panic!("{:?}", outcome(&home)) };
     assert!(fault.causes[0].contains("another model inside: expected model 'kws01', got 'digits'"), "{fault:?}");
+}
+
+#[test]
+#[ignore = "boots a board; `cargo xtask test` runs it"]
+fn our_own_firmware_can_be_scored_by_another_runner() {
+    let home = Home::new();
+    let (board, address) = own_firmware::start(&home, "int8_qdq_pc");
+    write(&home, "uploaded", &address, true);
+    let ended = run(&home, "int8_qdq_pc");
+    drop(board);
+    println!("{}\n{}", ended.stdout, ended.stderr);
+    let seen = measured(&home);
+    assert_eq!(seen.device.system, "firmware of boardproof");
+    assert!(seen.passes.iter().all(|pass| pass.ended == PassEnded::Completed), "{:?}", seen.passes);
+    let rules = rules(&home);
+    check_rule(&rules, "drift", "pass");
+    check_rule(&rules, "finite", "pass");
+    // QEMU's clock goes by instructions: it is none, and nothing is said about time.
+    check_rule(&rules, "clock", "incomplete");
+    ended.expect_code(4);
 }

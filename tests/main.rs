@@ -11,6 +11,7 @@ mod faults;
 mod fixtures;
 mod material;
 mod microcontroller;
+mod own_firmware;
 mod pipeline;
 mod processes;
 mod schemas;

@@ -106,7 +106,7 @@ impl Dut for Board {
     }
 }
 
-/// Plays the board until the other side hangs up, or it dies. Inferences go on: `load` of the sample is part of each `infer`.
+/// Plays the board until the other side hangs up, or it dies.
 fn play(board: &mut Board, mut line: TcpStream) {
     let mut tiny = Tiny::new();
     let mut piece = [0; 512];
@@ -139,14 +139,18 @@ pub fn start(home: &Home, variant: &str, trouble: Trouble) {
             play(&mut board, line);
         }
     });
+    write(home, INSIDE, &format!("tcp:127.0.0.1:{port}"), false);
+}
+
+/// Writes target and inventory for a board that calls its model so.
+pub fn write(home: &Home, model: &str, address: &str, emulated: bool) {
     std::fs::create_dir_all(home.path("targets")).expect("could not make a folder");
     let target = format!(
         "schema = 1\n\n[target]\nname = \"inside\"\nsummary = \"a firmware of somebody else\"\narchitecture = \"arm\"\n\
-         proved = false\nproved_note = \"a test\"\nemulated = false\n\n[dialect]\nspeaks = \"mlperf-tiny\"\nmodel = \"{INSIDE}\"\n\n\
+         proved = false\nproved_note = \"a test\"\nemulated = {emulated}\n\n[dialect]\nspeaks = \"mlperf-tiny\"\nmodel = \"{model}\"\n\n\
          [link]\nkind = \"serial\"\nbaud = 115200\n\n[limits]\npass_deadline_s = 300\n"
     );
     std::fs::write(home.path("targets/inside.toml"), target).expect("could not write the target");
-    let unit =
-        format!("schema = 1\n\n[[unit]]\nname = \"{UNIT}\"\ntarget = \"inside\"\naddress = \"tcp:127.0.0.1:{port}\"\n");
+    let unit = format!("schema = 1\n\n[[unit]]\nname = \"{UNIT}\"\ntarget = \"inside\"\naddress = \"{address}\"\n");
     std::fs::write(home.path("inventory.toml"), unit).expect("could not write the inventory");
 }

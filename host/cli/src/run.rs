@@ -180,7 +180,7 @@ enum Seat {
     /// Our own programs.
     Agent(Box<Bench>),
     /// Firmware of somebody else.
-    Dialect(DialectBench),
+    Dialect(Box<DialectBench>),
 }
 
 /// What measuring on one unit takes besides the link.
@@ -281,7 +281,7 @@ impl Run<'_> {
     fn measure_ready(&mut self, unit: &Unit, cells: &[Cell], lease: &Lease, ready: &Ready<'_>) -> Result<()> {
         if ready.target.dialect.is_some() {
             let bench = DialectBench::new(unit, ready.target, interrupted);
-            return self.measure_cells(cells, &mut Seat::Dialect(bench), ready);
+            return self.measure_cells(cells, &mut Seat::Dialect(Box::new(bench)), ready);
         }
         let stores = cache_folder().join("units");
         let destination = ready.board.and_then(crate::board::Board::destination);
