@@ -7,14 +7,17 @@
 mod board;
 mod cli;
 mod dead_boards;
+mod dialect;
 mod faults;
 mod fixtures;
 mod material;
 mod microcontroller;
+mod own_firmware;
 mod pipeline;
 mod processes;
 mod schemas;
 mod simulated;
 mod site;
+mod speaker;
 mod targets;
 mod tool;

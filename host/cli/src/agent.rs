@@ -90,6 +90,10 @@ pub fn clean(names: &[String], places: &Places) -> Result<Exit> {
             put_line(format_args!("{name}: nothing to remove, the board forgets everything when it is switched off"));
             continue;
         }
+        if target.dialect.is_some() {
+            put_line(format_args!("{name}: nothing to remove, the firmware is somebody else's"));
+            continue;
+        }
         let agent = programs(&target).contains(&Program::Agent).then(|| {
             workshop
                 .artifact(Program::Agent, &target.build, &mut |line| eprintln!("  {line}"))

@@ -22,6 +22,7 @@ pub fn targets(args: &ListArgs) -> Result<Exit> {
     let mut table = Table::new(&["TARGET", "ARCHITECTURE", "LINK", "PROVED", "WHAT"]);
     for target in world.targets.values() {
         let link = match &target.link {
+            LinkSpec::Serial { .. } if let Some(dialect) = &target.dialect => &format!("serial, {}", dialect.name()),
             LinkSpec::Local => "local",
             LinkSpec::Emulated { .. } => "emulated",
             LinkSpec::Ssh => "ssh",

@@ -8,6 +8,7 @@ use crate::project::World;
 use crate::verdict;
 use anyhow::{Context, Result};
 use boardproof_lab::build::{Artifact, BuildError, Program, Workshop, programs};
+use boardproof_lab::dialect::{DialectBench, DialectJob};
 use boardproof_lab::events::{Event, Events};
 use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
@@ -179,6 +180,14 @@ struct Run<'a> {
     crash: Option<Crash>,
 }
 
+/// What a unit's cells are measured with.
+enum Seat {
+    /// Our own programs.
+    Agent(Box<Bench>),
+    /// Firmware of somebody else.
+    Dialect(Box<DialectBench>),
+}
+
 /// What measuring on one unit takes besides the link.
 struct Ready<'a> {
     target: &'a Target,
@@ -282,6 +291,10 @@ impl Run<'_> {
 
     /// The cells of a unit that is held and switched on.
     fn measure_ready(&mut self, unit: &Unit, cells: &[Cell], lease: &Lease, ready: &Ready<'_>) -> Result<()> {
+        if ready.target.dialect.is_some() {
+            let bench = DialectBench::new(unit, ready.target, interrupted);
+            return self.measure_cells(cells, &mut Seat::Dialect(Box::new(bench)), ready);
+        }
         let stores = cache_folder().join("units");
         let destination = match (&ready.target.link, &ready.probe) {
             (LinkSpec::Rtt, Some(probe)) => Some(Destination::Carrier(crate::rtt::carrier(probe))),
@@ -301,11 +314,11 @@ impl Run<'_> {
             Ok(None) => {}
             Err(error) => return self.all(cells, Outcome::ShipFailed, "find the unit's debug probe", error),
         }
-        self.measure_cells(cells, &mut bench, ready)
+        self.measure_cells(cells, &mut Seat::Agent(Box::new(bench)), ready)
     }
 
     /// The cells of a unit that is ready, one after the other; the record is saved after each.
-    fn measure_cells(&mut self, cells: &[Cell], bench: &mut Bench, ready: &Ready<'_>) -> Result<()> {
+    fn measure_cells(&mut self, cells: &[Cell], seat: &mut Seat, ready: &Ready<'_>) -> Result<()> {
         let number = self.record.plan.cells.len();
         for cell in cells {
             if interrupted() {
@@ -313,9 +326,10 @@ impl Run<'_> {
             }
             let at = 1 + self.record.plan.cells.iter().position(|c| c.id == cell.id).unwrap_or(0);
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
-            let mut outcome = match self.refused_on_host(cell) {
-                Some(reason) => Outcome::Skipped { reason },
-                None => match self.job(cell, ready) {
+            let mut outcome = match (self.refused_on_host(cell), &mut *seat) {
+                (Some(reason), _) => Outcome::Skipped { reason },
+                (None, Seat::Dialect(bench)) => self.measure_foreign(bench, cell),
+                (None, Seat::Agent(bench)) => match self.job(cell, ready) {
                     Ok(job) => self.measure_cell(bench, &job),
                     Err(error) => Outcome::ShipFailed(fault_of("prepare model and samples", &error)),
                 },
@@ -346,6 +360,13 @@ impl Run<'_> {
         let host = self.record.plan.on_host(cell).filter(|host| host.id != cell.id)?;
         let Outcome::Measured(seen) = &self.record.outcomes[&host.id] else { return None };
         seen.unreadable().map(|_| format!("the engine could not read the model on {}", host.unit))
+    }
+
+    /// Measures a cell on firmware of somebody else, which has its model inside.
+    fn measure_foreign(&mut self, bench: &DialectBench, cell: &Cell) -> Outcome {
+        let model = &self.record.plan.models[&cell.model];
+        let job = DialectJob { cell, model, variant: &model.variants[&cell.variant] };
+        bench.measure(&job, &self.folder, &mut self.progress)
     }
 
     /// Measures a cell, or takes answers that an earlier run has kept.

@@ -2,7 +2,7 @@
 
 use crate::compare::tensor::{DType, TensorError, TensorView};
 use boardproof_record::observation::{Ended, FileRef, Observation, Outcome, PassObservation};
-use boardproof_record::plan::{Cell, Clock, Model, Pass, PassPlan, Role, Task};
+use boardproof_record::plan::{Cell, Clock, FOREIGN, HOST, Model, Pass, PassPlan, Role, Task};
 use boardproof_record::record::Record;
 use boardproof_record::{CellId, Digest};
 use safetensors::SafeTensors;
@@ -126,9 +126,21 @@ impl<'a> Evidence<'a> {
         self.record.plan.cells.iter().find(|c| c.model == cell.model && c.role == Role::Reference)
     }
 
-    /// The same variant on the host; the cell itself when the host is its unit.
+    /// The same variant on the host; the cell itself when the host is its unit. The engine of a firmware that somebody else built is not
+    /// on the host: the reference's stands in for it.
     pub fn on_host(&self, cell: &Cell) -> Option<&'a Cell> {
-        self.record.plan.on_host(cell)
+        let plan = &self.record.plan;
+        if cell.engine.as_str() != FOREIGN {
+            return plan.on_host(cell);
+        }
+        let engine = &self.reference(cell)?.engine;
+        let same = |c: &&Cell| c.model == cell.model && c.variant == cell.variant && c.engine == *engine;
+        plan.cells.iter().filter(same).find(|c| c.unit.as_str() == HOST)
+    }
+
+    /// The cell's unit runs a firmware that somebody else built.
+    pub fn is_foreign(&self, cell: &Cell) -> bool {
+        self.record.plan.targets.get(&cell.target).is_some_and(|target| target.dialect.is_some())
     }
 
     /// The float model on the same unit: what latency and memory are compared with.

@@ -201,6 +201,7 @@ impl Bench {
             engine: EngineName::new("tract")?,
             clock: Clock::Time,
             probe: None,
+            dialect: None,
         };
         Ok(Reach::new(
             &unit,

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod crash;
+pub mod dialect;
 pub mod events;
 mod fit;
 pub mod hands;

@@ -118,7 +118,8 @@ pub(crate) fn slice(samples: &Blob, range: Range<u64>, cache: &Path) -> Result<B
     keep(&samples.what, &bytes[place(range.start)..place(range.end)], cache, "samples")
 }
 
-fn read(path: &Path, expected: Digest) -> Result<Vec<u8>, PrepareError> {
+/// Reads a file that must be what was planned.
+pub(crate) fn read(path: &Path, expected: Digest) -> Result<Vec<u8>, PrepareError> {
     let bytes = std::fs::read(path);
     let bytes = bytes.map_err(|source| PrepareError::File { action: "read", path: path.to_path_buf(), source })?;
     let found = Digest::of(&bytes);
@@ -140,13 +141,19 @@ fn keep(what: &str, bytes: &[u8], cache: &Path, kind: &str) -> Result<Blob, Prep
 }
 
 /// A tensor of the evalset that feeds an input.
-struct Column<'d> {
-    name: String,
-    shape: Vec<usize>,
-    dtype: DType,
-    bytes: &'d [u8],
-    width: usize,
-    preprocess: Option<Preprocess>,
+pub(crate) struct Column<'d> {
+    /// Its name.
+    pub name: String,
+    /// Shape of one sample, 1 first.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub dtype: DType,
+    /// All samples.
+    pub bytes: &'d [u8],
+    /// Bytes of one.
+    pub width: usize,
+    /// How its elements become the model's numbers.
+    pub preprocess: Option<Preprocess>,
     declared: DType,
 }
 
@@ -181,7 +188,8 @@ fn samples(
     Ok(out)
 }
 
-fn column<'d>(
+/// Finds the tensor that feeds an input and proves that it fits.
+pub(crate) fn column<'d>(
     input: &InputReport,
     name: String,
     preprocess: Option<Preprocess>,
@@ -209,7 +217,8 @@ fn column<'d>(
     Ok(Column { name: name.clone(), shape, dtype, bytes: found.data(), width, preprocess, declared })
 }
 
-fn preprocess_of(step: &boardproof_record::plan::Preprocess) -> Preprocess {
+/// The same step in the words of the engines.
+pub(crate) fn preprocess_of(step: &boardproof_record::plan::Preprocess) -> Preprocess {
     let narrow = |list: &[f64]| list.iter().map(|v| *v as f32).collect();
     Preprocess { scale: step.scale as f32, mean: narrow(&step.mean), std: narrow(&step.std), channel_axis: 1 }
 }

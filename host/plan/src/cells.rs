@@ -3,7 +3,7 @@
 use crate::error::{PlanError, nearest};
 use crate::model::{Manifest, Purpose};
 use boardproof_record::plan::{
-    Cell, HOST, LinkSpec, MICRO, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit, Variant,
+    Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit, Variant,
 };
 use boardproof_record::policy::Policy;
 use boardproof_record::{CellId, EngineName, ModelName, TargetName, UnitName, VariantName};
@@ -83,7 +83,8 @@ pub fn plan(
     let by_place: Vec<_> = std::iter::once(&host).chain(places.iter().filter(|(u, _)| u.name != host.0.name)).collect();
     let host_judged = places.iter().any(|(u, _)| u.name == host.0.name);
     // Every engine that runs on some unit runs the variants on the host too, so that drift can be told from the engine's own.
-    let engines = places.iter().map(|(_, target)| &target.engine).filter(|engine| **engine != wanted.engine);
+    let engines = places.iter().map(|(_, target)| &target.engine);
+    let engines = engines.filter(|engine| **engine != wanted.engine && engine.as_str() != FOREIGN);
     let others: Vec<&EngineName> = distinct(engines, |engine| engine.as_str());
     for (unit, target) in by_place {
         for (manifest, variants) in &asked {
@@ -98,9 +99,21 @@ pub fn plan(
     if !plan.cells.iter().any(|c| c.judged) {
         return Err(PlanError::Empty("no model, variant or target was asked for".into()));
     }
+    places.iter().try_for_each(|(unit, target)| check_one_inside(&plan, unit, target))?;
     // What a record must keep, an hour of measuring must not find out.
     plan.check()?;
     Ok(plan)
+}
+
+/// A firmware of somebody else has one model inside. Were another one judged by its answers, the verdict would be about the wrong model.
+fn check_one_inside(plan: &Plan, unit: &Unit, target: &Target) -> Result<(), PlanError> {
+    let asked: Vec<String> = plan.cells.iter().filter(|c| c.unit == unit.name).map(|c| c.id.to_string()).collect();
+    if target.dialect.is_none() || asked.len() == 1 {
+        return Ok(());
+    }
+    let expected = "one variant of one model, the one that is inside its firmware (name it with --variant)";
+    let what = format!("cells of unit '{}'", unit.name);
+    Err(PlanError::value("command line", what, expected, format!("{}: {}", asked.len(), asked.join(", "))))
 }
 
 /// Each thing once, where it was said first.
@@ -345,8 +358,9 @@ impl Site<'_> {
         };
         let variant_role = if judged { Role::Device } else { Role::HostVariant };
         let others = asked.iter().filter(|v| v.name != reference.name);
-        // An engine for integers has no float model on its unit, unless somebody asks for it to hear why.
-        let has_reference = self.engine.as_str() != MICRO || reference_asked;
+        // An engine for integers has no float model on its unit, unless somebody asks for it to hear why. Nor has a firmware that holds
+        // another model.
+        let has_reference = !matches!(self.engine.as_str(), MICRO | FOREIGN) || reference_asked;
         std::iter::once(self.cell(reference, reference_role, judged && reference_asked))
             .filter(|_| has_reference)
             .chain(others.map(|v| self.cell(v, variant_role, judged)))
@@ -364,12 +378,19 @@ impl Site<'_> {
         let timed = !on_host || self.host_judged;
         let answers = !matches!(role, Role::DeviceReference);
         let mut passes = Vec::new();
-        if answers {
+        // What a firmware of somebody else cannot tell is not planned: rules on it find that it was not measured.
+        let (tells_itself, tells_time) =
+            self.target.dialect.as_ref().map_or((true, true), |dialect| (false, dialect.is_timed()));
+        if answers && tells_itself {
             passes.push(self.pass(Pass::Inspect, variant));
+        }
+        if answers {
             passes.push(self.pass(Pass::Accuracy, variant));
         }
-        if timed {
+        if timed && tells_time {
             passes.push(self.pass(Pass::Latency, variant));
+        }
+        if timed && tells_itself {
             passes.push(self.pass(Pass::Memory, variant));
         }
         let engine = self.engine.clone();
@@ -383,6 +404,17 @@ impl Site<'_> {
             role,
             judged,
             passes,
+        }
+    }
+
+    /// Batch, samples, warm-up and iterations of a firmware of somebody else.
+    fn foreign_pass(&self, pass: Pass, samples: u64, iterations: u32) -> (u32, u64, u32, u32) {
+        match pass {
+            Pass::Latency => {
+                let warmup = self.wanted.counts.latency_warmup.min(MICRO_WARMUP);
+                (1, samples.min(FOREIGN_SAMPLES).min(u64::from(iterations)), warmup, iterations)
+            }
+            Pass::Inspect | Pass::Accuracy | Pass::Memory => (1, samples, 0, 0),
         }
     }
 
@@ -409,6 +441,7 @@ impl Site<'_> {
             // On a microcontroller samples cross a slow line: all passes make do with those of the accuracy pass. One at a time is all
             // that its engine does, whatever batch the file fixes.
             _ if self.engine.as_str() == MICRO => self.micro_pass(pass, samples, iterations),
+            _ if self.engine.as_str() == FOREIGN => self.foreign_pass(pass, samples, iterations),
             Pass::Inspect => (single, all.min(8), 0, 0),
             Pass::Accuracy => (variant.batch.unwrap_or(ACCURACY_BATCH), samples, 0, 0),
             Pass::Latency => (single, all, counts.latency_warmup, iterations),
@@ -429,6 +462,8 @@ impl Site<'_> {
 
 /// Inferences before the measured ones on a microcontroller: there is little that could warm up.
 const MICRO_WARMUP: u32 = 10;
+/// Samples that a firmware of somebody else is timed on: each crosses a slow line as text.
+const FOREIGN_SAMPLES: u64 = 8;
 /// Inferences of a latency pass that counts instructions: each sample takes the same number every time.
 const INSTRUCTION_ITERATIONS: u32 = 200;
 
@@ -530,6 +565,51 @@ mod tests {
             let error = planned(&wanted(models, variants, "host"), &two()).unwrap_err().to_string();
             assert!(error.starts_with("no variant is called 'rare"), "{models} {variants}: {error}");
         }
+    }
+
+    /// A unit with a firmware of somebody else, and its target.
+    fn bench(dialect: &str) -> (BTreeMap<TargetName, Target>, BTreeMap<UnitName, Unit>) {
+        let text = format!(
+            "schema = 1\n[target]\nname = 'inside'\nsummary = 's'\narchitecture = 'arm'\nproved = false\nproved_note = 'n'\n\
+             emulated = false\n[dialect]\n{dialect}\n[link]\nkind = 'serial'\nbaud = 115200\n[limits]\npass_deadline_s = 60\n"
+        );
+        let target = parse_target("inside.toml", &text).unwrap();
+        let mut targets = targets();
+        targets.insert(target.name.clone(), target);
+        let unit = "schema = 1\n[[unit]]\nname = 'bench'\ntarget = 'inside'\naddress = 'serial:/dev/ttyACM0'\n";
+        (targets, parse_inventory("inventory", unit).unwrap())
+    }
+
+    fn planned_on_bench(wanted: &Wanted, dialect: &str) -> Result<Plan, PlanError> {
+        let (targets, units) = bench(dialect);
+        let models = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
+        plan(wanted, &models, &targets, &units, parse_policy("default", builtin::POLICY).unwrap())
+    }
+
+    #[test]
+    fn a_firmware_of_somebody_else_is_asked_for_what_it_can_tell() {
+        let timed = "speaks = 'mlperf-tiny'\nmodel = 'kws01'";
+        let not = "speaks = 'stm32msg'\nmodel = 'network'";
+        let believed = "speaks = 'stm32msg'\nmodel = 'network'\nclock_believed = true";
+        for (dialect, passes) in [
+            (timed, &[Pass::Accuracy, Pass::Latency][..]),
+            (not, &[Pass::Accuracy]),
+            (believed, &[Pass::Accuracy, Pass::Latency]),
+        ] {
+            let plan = planned_on_bench(&wanted("one", "int8", "bench"), dialect).unwrap();
+            let ids: Vec<String> = plan.cells.iter().map(|c| c.id.to_string()).collect();
+            assert_eq!(ids, ["one/f32@host/tract", "one/int8@host/tract", "one/int8@bench/foreign"]);
+            let planned: Vec<Pass> = plan.cells[2].passes.iter().map(|p| p.pass).collect();
+            assert_eq!(planned, passes, "{dialect}");
+        }
+    }
+
+    #[test]
+    fn a_firmware_of_somebody_else_has_one_model_inside() {
+        let dialect = "speaks = 'mlperf-tiny'\nmodel = 'kws01'";
+        let error = planned_on_bench(&wanted("one", "f32 int8", "bench"), dialect).unwrap_err().to_string();
+        assert!(error.contains("unit 'bench'") && error.contains("--variant"), "{error}");
+        assert!(error.contains("one/f32@bench/foreign, one/int8@bench/foreign"), "{error}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `targets/NAME.toml`: a kind of hardware.
 
 use crate::error::{PlanError, check_schema, from_toml};
+use boardproof_record::dialect::Dialect;
 use boardproof_record::plan::{
-    BuildSpec, Builder, Clock, Firmware, Limits, LinkSpec, MICRO, PowerSpec, Probe, SimFaults, TRACT, Target,
+    BuildSpec, Builder, Clock, FOREIGN, Firmware, Limits, LinkSpec, MICRO, PowerSpec, Probe, SimFaults, TRACT, Target,
 };
 use boardproof_record::{EngineName, TargetName};
 use serde::Deserialize;
@@ -17,7 +18,8 @@ const ACCURACY_WORKERS_MAX: u32 = 64;
 struct RawFile {
     schema: u32,
     target: RawTarget,
-    build: RawBuild,
+    build: Option<RawBuild>,
+    dialect: Option<Dialect>,
     link: LinkSpec,
     #[serde(default = "no_power")]
     power: PowerSpec,
@@ -40,12 +42,7 @@ struct RawTarget {
     proved: bool,
     proved_note: String,
     emulated: bool,
-    #[serde(default = "tract")]
-    engine: String,
-}
-
-fn tract() -> String {
-    TRACT.into()
+    engine: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +60,29 @@ struct RawBuild {
 
 fn auto() -> Builder {
     Builder::Auto
+}
+
+/// Nothing is built for a firmware that somebody else made.
+fn nothing_built() -> BuildSpec {
+    BuildSpec {
+        runner_triple: String::new(),
+        agent_triple: String::new(),
+        builder: Builder::Auto,
+        linker: None,
+        packages: Vec::new(),
+        firmware: None,
+    }
+}
+
+fn built(raw: RawBuild) -> BuildSpec {
+    BuildSpec {
+        runner_triple: raw.runner_triple.unwrap_or_else(|| raw.agent_triple.clone()),
+        agent_triple: raw.agent_triple,
+        builder: raw.builder,
+        linker: raw.linker,
+        packages: raw.packages,
+        firmware: raw.firmware,
+    }
 }
 
 #[derive(Deserialize)]
@@ -85,7 +105,11 @@ fn one() -> u32 {
 pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
     let raw: RawFile = from_toml(file, text)?;
     check_schema(file, raw.schema)?;
-    check_firmware(file, &raw)?;
+    match (&raw.dialect, &raw.build) {
+        (Some(dialect), _) => check_dialect(file, &raw, dialect)?,
+        (None, Some(build)) => check_firmware(file, &raw, build)?,
+        (None, None) => return Err(PlanError::value(file, "build", "how agent and runner are built", "nothing")),
+    }
     check_clock(file, &raw)?;
     let name = TargetName::new(raw.target.name).map_err(|source| PlanError::Name { file: file.into(), source })?;
     if raw.limits.pass_deadline_s == 0 {
@@ -104,7 +128,9 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
     if let LinkSpec::Sim { faults, .. } = &raw.link {
         check_faults(file, faults)?;
     }
-    let engine = EngineName::new(raw.target.engine).map_err(|source| PlanError::Name { file: file.into(), source })?;
+    let usual = if raw.dialect.is_some() { FOREIGN } else { TRACT };
+    let engine = EngineName::new(raw.target.engine.unwrap_or_else(|| usual.into()))
+        .map_err(|source| PlanError::Name { file: file.into(), source })?;
     Ok(Target {
         name,
         summary: raw.target.summary,
@@ -112,14 +138,7 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
         proved: raw.target.proved,
         proved_note: raw.target.proved_note,
         emulated: raw.target.emulated,
-        build: BuildSpec {
-            runner_triple: raw.build.runner_triple.unwrap_or_else(|| raw.build.agent_triple.clone()),
-            agent_triple: raw.build.agent_triple,
-            builder: raw.build.builder,
-            linker: raw.build.linker,
-            packages: raw.build.packages,
-            firmware: raw.build.firmware,
-        },
+        build: raw.build.map_or_else(nothing_built, built),
         link: raw.link,
         power: raw.power,
         limits: Limits {
@@ -132,22 +151,24 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
         engine,
         clock: raw.clock,
         probe: raw.probe,
+        dialect: raw.dialect,
     })
 }
 
 /// A microcontroller runs a firmware, which brings its engine and needs a line for bytes; everything else runs a runner.
-fn check_firmware(file: &str, raw: &RawFile) -> Result<(), PlanError> {
+fn check_firmware(file: &str, raw: &RawFile, build: &RawBuild) -> Result<(), PlanError> {
     let serial = matches!(raw.link, LinkSpec::Serial { .. } | LinkSpec::Rtt);
-    check_rtt(file, raw)?;
-    let micro = raw.target.engine == MICRO;
+    check_rtt(file, raw, build)?;
+    let engine = raw.target.engine.as_deref().unwrap_or(TRACT);
+    let micro = engine == MICRO;
     let budgets = [("limits.flash_bytes", raw.limits.flash_bytes), ("limits.memory_bytes", raw.limits.memory_bytes)];
-    if raw.build.firmware.is_some()
+    if build.firmware.is_some()
         && let Some((name, _)) = budgets.iter().find(|(_, budget)| budget.is_none_or(|bytes| bytes == 0))
     {
         // Without a budget anything would fit.
         return Err(PlanError::value(file, *name, "what a product has, in bytes", "nothing"));
     }
-    match (&raw.build.firmware, &raw.build.runner_triple) {
+    match (&build.firmware, &build.runner_triple) {
         (Some(_), Some(triple)) => Err(PlanError::value(
             file,
             "build.runner_triple",
@@ -159,7 +180,7 @@ fn check_firmware(file: &str, raw: &RawFile) -> Result<(), PlanError> {
             Err(PlanError::value(file, "link.kind", "serial or rtt, for a firmware", "another"))
         }
         (Some(_), None) if !micro => {
-            Err(PlanError::value(file, "target.engine", format!("{MICRO}, for a firmware"), &raw.target.engine))
+            Err(PlanError::value(file, "target.engine", format!("{MICRO}, for a firmware"), engine))
         }
         (None, Some(_)) if serial => {
             Err(PlanError::value(file, "build.firmware", "a firmware, for a serial link or rtt", "nothing"))
@@ -169,14 +190,40 @@ fn check_firmware(file: &str, raw: &RawFile) -> Result<(), PlanError> {
 }
 
 /// RTT goes through a debug probe, and is in a firmware only where it was asked for.
-fn check_rtt(file: &str, raw: &RawFile) -> Result<(), PlanError> {
-    let has_feature = raw.build.firmware.as_ref().is_none_or(|firmware| firmware.features.iter().any(|f| f == "rtt"));
+fn check_rtt(file: &str, raw: &RawFile, build: &RawBuild) -> Result<(), PlanError> {
+    let has_feature = build.firmware.as_ref().is_none_or(|firmware| firmware.features.iter().any(|f| f == "rtt"));
     match raw.link {
         LinkSpec::Rtt if raw.probe.is_none() => Err(PlanError::value(file, "probe", "a probe, for rtt", "none")),
         LinkSpec::Rtt if !has_feature => {
             Err(PlanError::value(file, "build.firmware.features", "\"rtt\" among them, for rtt", "none"))
         }
         _ => Ok(()),
+    }
+}
+
+/// A firmware of somebody else is reached by a line for bytes and left as it is: nothing is built for it, and nothing is flashed over it.
+fn check_dialect(file: &str, raw: &RawFile, dialect: &Dialect) -> Result<(), PlanError> {
+    let LinkSpec::Serial { faster, .. } = &raw.link else {
+        return Err(PlanError::value(file, "link.kind", "serial, for a dialect", "another"));
+    };
+    if dialect.model().trim().is_empty() {
+        return Err(PlanError::value(file, "dialect.model", "what the firmware calls its model", "nothing"));
+    }
+    if matches!(raw.power, PowerSpec::Qemu { .. } | PowerSpec::Machine { .. }) {
+        let expected = "none or command, for firmware that somebody else flashed";
+        return Err(PlanError::value(file, "power.kind", expected, "a board that boardproof starts blank"));
+    }
+    let of_ours = [
+        ("build", raw.build.is_some(), "nothing is built"),
+        ("probe", raw.probe.is_some(), "nothing is flashed"),
+        ("target.engine", raw.target.engine.is_some(), "nobody knows which it is"),
+        ("link.faster", !faster.is_empty(), "it stays at its rate"),
+        ("limits.memory_bytes", raw.limits.memory_bytes.is_some(), "it does not tell what it takes"),
+        ("limits.flash_bytes", raw.limits.flash_bytes.is_some(), "it does not tell what it takes"),
+    ];
+    match of_ours.into_iter().find(|(_, there, _)| *there) {
+        Some((what, _, why)) => Err(PlanError::value(file, what, format!("none beside [dialect]: {why}"), "one")),
+        None => Ok(()),
     }
 }
 
@@ -258,6 +305,46 @@ mod tests {
             let error = changed(from, to).unwrap_err().to_string();
             assert!(error.contains(named), "{from}: {error}");
         }
+    }
+
+    const DIALECT: &str = r#"
+schema = 1
+[target]
+name = "nucleo-kws"
+summary = "s"
+architecture = "arm"
+proved = false
+proved_note = "n"
+emulated = false
+[dialect]
+speaks = "mlperf-tiny"
+model = "kws01"
+[link]
+kind = "serial"
+baud = 115200
+[limits]
+pass_deadline_s = 600
+"#;
+
+    #[test]
+    fn a_firmware_of_somebody_else_is_neither_built_nor_flashed() {
+        let target = parse_target("t.toml", DIALECT).unwrap();
+        assert_eq!((target.engine.as_str(), target.build.agent_triple.as_str()), (FOREIGN, ""));
+        assert!(target.dialect.is_some_and(|dialect| dialect.model() == "kws01"));
+        for (from, to, named) in [
+            ("[limits]", "[build]\nagent_triple = 'x'\n[limits]", "build"),
+            ("[limits]", "[probe]\nchip = 'x'\n[limits]", "probe"),
+            ("[limits]", "[limits]\nmemory_bytes = 1", "limits.memory_bytes"),
+            ("kind = \"serial\"\nbaud = 115200", "kind = \"ssh\"", "link.kind"),
+            ("emulated = false", "emulated = false\nengine = 'tract'", "target.engine"),
+            ("model = \"kws01\"", "model = \"\"", "dialect.model"),
+            ("[limits]", "[power]\nkind = 'machine'\nmachine = 'x'\ninstruction_shift = 1\n[limits]", "power.kind"),
+        ] {
+            let error = parse_target("t.toml", &DIALECT.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(named), "{from}: {error}");
+        }
+        let bare = DIALECT.replace("[dialect]\nspeaks = \"mlperf-tiny\"\nmodel = \"kws01\"\n", "");
+        assert!(parse_target("t.toml", &bare).unwrap_err().to_string().contains("build"));
     }
 
     #[test]

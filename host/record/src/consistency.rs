@@ -2,7 +2,7 @@
 //! written: everything that the judge looks up by name is proved to be there, once and only once, before it looks.
 
 use crate::observation::{Observation, Outcome};
-use crate::plan::{Cell, HOST, Model, Pass, Plan, Role};
+use crate::plan::{Cell, FOREIGN, HOST, Model, Pass, Plan, Role};
 use crate::record::Record;
 use crate::{CellId, ModelName};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
@@ -99,6 +99,10 @@ impl Plan {
         let unit = self.units.get(&cell.unit);
         let on_target = unit.is_some_and(|unit| unit.target == cell.target) && self.targets.contains_key(&cell.target);
         ensure(on_target, || format!("'{id}' has no unit of target '{}'", cell.target))?;
+        let foreign = self.targets.get(&cell.target).is_some_and(|target| target.dialect.is_some());
+        ensure((cell.engine.as_str() == FOREIGN) == foreign, || {
+            format!("'{id}' and target '{}' do not agree whether its firmware is somebody else's", cell.target)
+        })?;
         let mut passes = BTreeSet::new();
         for plan in &cell.passes {
             let name = pass_name(plan.pass);

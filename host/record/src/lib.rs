@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod consistency;
+pub mod dialect;
 pub mod digest;
 pub mod ids;
 pub mod observation;

@@ -1,6 +1,7 @@
 //! The plan: what a run is going to do, complete and serializable, before anything is built or shipped.
 
 use crate::consistency::unique;
+use crate::dialect::Dialect;
 use crate::{CellId, Digest, EngineName, ModelName, TargetName, UnitName, VariantName, policy::Policy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub const HOST: &str = "host";
 pub const TRACT: &str = "tract";
 /// Engine of microcontrollers. It runs integers only: no float model, so there is none on the unit to compare with.
 pub const MICRO: &str = "micro";
+/// Engine of firmware that somebody else built: which one it is, nobody here knows.
+pub const FOREIGN: &str = "foreign";
 
 impl Plan {
     /// The same variant by the same engine on this machine; the cell itself when this machine is its unit.
@@ -64,9 +67,10 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Can the cell's engine run the float model, so that there is one on its unit to compare with?
+    /// Can the float model be run on the cell's unit as well, so that there is one to compare with? A microcontroller's engine runs no
+    /// floats, and a firmware of somebody else has one model inside.
     pub fn has_float_engine(&self) -> bool {
-        self.engine.as_str() != MICRO
+        !matches!(self.engine.as_str(), MICRO | FOREIGN)
     }
 }
 
@@ -337,6 +341,9 @@ pub struct Target {
     /// The debug probe that it is flashed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// What its firmware speaks, where it is none of ours: somebody else built and flashed it, with its model inside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
 }
 
 fn tract() -> EngineName {

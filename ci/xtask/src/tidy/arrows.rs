@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "boardproof-protocol",
             "boardproof-core",
             "boardproof-sim",
+            "boardproof-dialect",
             "boardproof-compile",
             "boardproof-engines",
             "boardproof-micro",

@@ -70,7 +70,7 @@ fn find<'w>(world: &'w World, name: &str) -> Result<(&'w Target, Option<&'w Unit
 }
 
 fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding> {
-    let mut list = building(target);
+    let mut list = if target.dialect.is_some() { Vec::new() } else { building(target) };
     match &target.link {
         LinkSpec::Local => list.push(look::counters()),
         LinkSpec::Emulated { emulator, sysroot } => {
@@ -84,6 +84,7 @@ fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding>
             }
         }
         LinkSpec::Sim { seed, faults } => list.push(simulated(*seed, faults)),
+        LinkSpec::Serial { .. } if target.dialect.is_some() => list.extend(unit::with_firmware(target, unit, world)),
         LinkSpec::Serial { .. } | LinkSpec::Rtt => list.extend(microcontroller(target, unit, world)),
     }
     if let PowerSpec::Qemu { .. } = target.power {

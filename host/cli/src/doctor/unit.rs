@@ -3,9 +3,11 @@
 use super::Finding;
 use crate::project::World;
 use boardproof_lab::build::in_path;
+use boardproof_lab::dialect::DialectBench;
 use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::link::ByteAddress;
 use boardproof_lab::reach::look_at;
+use boardproof_record::dialect::Dialect;
 use boardproof_record::plan::{PowerSpec, Target, Unit};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -38,6 +40,39 @@ pub fn on_a_line(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Fin
         Some(Ok(address)) => Ok(address.to_string()),
     };
     vec![Finding { what: "address of the line".into(), found, needed: true, get }]
+}
+
+/// A unit whose firmware is somebody else's: that its line is there, that it answers, and with what model.
+pub fn with_firmware(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding> {
+    let mut list = on_a_line(target, unit, world);
+    let (Some(unit), Some(dialect)) = (unit, &target.dialect) else { return list };
+    let get = format!("take `identity` out of the entry of unit '{}': {} tells none", unit.name, dialect.name());
+    if let Some(identity) = &unit.identity {
+        let found = Err(format!("{identity} in the inventory cannot be proved"));
+        list.push(Finding { what: "identity".into(), found, needed: true, get });
+    }
+    if list.iter().all(|finding| finding.found.is_ok()) {
+        list.push(firmware(unit, target, dialect));
+    }
+    list
+}
+
+fn firmware(unit: &Unit, target: &Target, dialect: &Dialect) -> Finding {
+    let wanted = format!("'{}'", dialect.model());
+    let (found, get) = match DialectBench::new(unit, target, interrupted).look_at() {
+        Ok(said) if said.contains(&wanted) => (Ok(said), String::new()),
+        Ok(said) => {
+            let get =
+                format!("flash the firmware that calls its model {wanted}, or correct [dialect] of {}", target.name);
+            (Err(format!("{said}; expected {wanted}")), get)
+        }
+        Err(error) => {
+            let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+            let causes: Vec<String> = causes.map(ToString::to_string).collect();
+            (Err(causes.join(": ")), error.hint().unwrap_or_else(|| format!("is {} spoken there?", dialect.name())))
+        }
+    };
+    Finding { what: format!("firmware that speaks {}", dialect.name()), found, needed: true, get }
 }
 
 fn units_of(target: &Target, world: &World) -> Finding {

@@ -80,6 +80,8 @@ pub struct Identity {
 pub struct Latency {
     /// By the device's clock, whose resolution is unknown: 1 ms at worst.
     pub elapsed_us: u64,
+    /// The device's clock at the end of the window.
+    pub end_us: u64,
     /// Inferences in the window.
     pub inferences: u32,
     /// By the host's clock, from before the command to its `m-ready`, warm-up and text included: the window cannot be longer.
@@ -92,6 +94,17 @@ impl Latency {
         let window = u128::from(self.elapsed_us) * 1000;
         u64::try_from(window / u128::from(self.inferences.max(1))).unwrap_or(u64::MAX)
     }
+}
+
+/// A reading of the device's clock, and the host's clock around it: the reading was taken in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// By the device's clock.
+    pub us: u64,
+    /// By the host's, before it was asked for.
+    pub asked: Instant,
+    /// By the host's, when it was here.
+    pub told: Instant,
 }
 
 /// One window.
@@ -156,10 +169,26 @@ impl<B: Bytes> MlperfTiny<B> {
             _ => None,
         })?;
         profile.end()?;
-        let mut timestamp = self.ask("timestamp", self.options.patience.command)?;
-        timestamp.expect("`m-lap-us-<n>`; a device in energy mode has none", lap)?;
-        timestamp.end()?;
+        self.read_clock()?;
         Ok(Identity { device, vendor, firmware, model })
+    }
+
+    /// Reads the device's clock.
+    pub fn timestamp(&mut self) -> Result<Stamp, Fault> {
+        let outcome = self.read_clock();
+        self.heed(outcome)
+    }
+
+    fn read_clock(&mut self) -> Result<Stamp, Fault> {
+        if self.out_of_step {
+            self.resync()?;
+        }
+        let asked = Instant::now();
+        let mut answer = self.ask("timestamp", self.options.patience.command)?;
+        let told = Instant::now();
+        let us = answer.expect("`m-lap-us-<n>`; a device in energy mode has none", lap)?;
+        answer.end()?;
+        Ok(Stamp { us, asked, told })
     }
 
     /// Sends a sample. The bytes are what the benchmark says for its model; a wrong count is for the device to notice.
@@ -222,7 +251,8 @@ impl<B: Bytes> MlperfTiny<B> {
         if self.options.confirm_results {
             self.confirm_results(printed)?;
         }
-        Ok(Inference { latency: Latency { elapsed_us: elapsed(begin, end)?, inferences, bracket }, outputs })
+        let latency = Latency { elapsed_us: elapsed_us(begin, end)?, end_us: end, inferences, bracket };
+        Ok(Inference { latency, outputs })
     }
 
     /// Gets back into step after an answer broke off: asks for a word that no device knows until it says that it does not know that word.
@@ -464,9 +494,9 @@ fn results(answer: &mut Answer) -> Result<(Vec<f32>, String), Fault> {
     Ok((outputs, printed))
 }
 
-/// Microseconds between two timestamps. The counter has 32 bits in the reference and wraps every 71.6 minutes, far beyond any patience;
+/// Microseconds from one timestamp to a later one. The counter has 32 bits in the reference and wraps every 71.6 minutes, far beyond any patience;
 /// a firmware that prints more has a wider one, which must not run backwards.
-fn elapsed(begin: u64, end: u64) -> Result<u64, Fault> {
+pub fn elapsed_us(begin: u64, end: u64) -> Result<u64, Fault> {
     match (u32::try_from(begin), u32::try_from(end)) {
         (Ok(begin), Ok(end)) => Ok(u64::from(end.wrapping_sub(begin))),
         _ => end.checked_sub(begin).ok_or(Fault::Clock { begin, end }),

@@ -37,7 +37,7 @@ mod fault;
 mod line;
 mod reply;
 
-pub use driver::{Identity, Inference, Latency, MlperfTiny, Options, Patience};
+pub use driver::{Identity, Inference, Latency, MlperfTiny, Options, Patience, Stamp, elapsed_us};
 pub use fault::Fault;
 
 /// Characters of a command, without its `%`; the device loses what comes after.

@@ -85,7 +85,8 @@ fn budgets(evidence: Evidence<'_>, cell: &Cell) -> Vec<RuleResult> {
 
 /// On a microcontroller the engine is the one of the host, in integers: any other answer is damage done on the way or on the board.
 pub fn same_as_host(evidence: Evidence<'_>, cell: &Cell) -> Result<Option<RuleResult>, EvidenceError> {
-    if cell.has_float_engine() || cell.unit.as_str() == HOST || !cell.passes.iter().any(|p| p.pass == Pass::Accuracy) {
+    let on_board = cell.engine.as_str() == MICRO && cell.unit.as_str() != HOST;
+    if !on_board || !cell.passes.iter().any(|p| p.pass == Pass::Accuracy) {
         return Ok(None);
     }
     let missing = |why: String| Ok(Some(own(SAME_AS_HOST, Verdict::Incomplete, why)));
@@ -135,7 +136,8 @@ fn planned(plan: &PassPlan) -> String {
     }
 }
 
-/// A program that measured and is not one that this run made. The simulated device has no agent that could be built.
+/// A program that measured and is not one that this run made. The simulated device has no agent that could be built, and of a firmware that
+/// somebody else built there is nothing to hold it against.
 fn stranger(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Option<String> {
     let record = evidence.record;
     let simulated = record.plan.targets.get(&cell.target).is_some_and(|t| matches!(t.link, LinkSpec::Sim { .. }));
@@ -145,7 +147,8 @@ fn stranger(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Option<S
         let in_process = simulated && *program == "agent";
         // A firmware is agent and runner in one.
         let in_firmware = firmware && *program == "runner" && digest.is_none();
-        !(made || in_process || in_firmware)
+        let of_somebody_else = evidence.is_foreign(cell) && digest.is_none();
+        !(made || in_process || in_firmware || of_somebody_else)
     };
     let programs = [("runner", seen.device.runner_digest), ("agent", seen.device.agent_digest)];
     let (program, digest) = programs.into_iter().find(unknown)?;

@@ -12,7 +12,8 @@ use boardproof_record::verdict::Verdict;
 const SHARE: f64 = 0.10;
 /// And by this much at all: how long an event may wait on a busy unit before it can be pulled.
 const SLACK_S: f64 = 0.1;
-/// First version of the protocol in which a unit tells how long a pass took by its clock.
+/// First version of the protocol in which a unit tells how long a pass took by its clock. What speaks none of its versions (0) was asked for
+/// the time by the host.
 const TOLD_SINCE: u16 = 2;
 
 /// One pass, or several together, in seconds.
@@ -59,7 +60,7 @@ pub fn check(seen: &Observation, clock: Clock) -> (Verdict, String) {
     if let Clock::Instructions { .. } = clock {
         return (Verdict::Pass, "not checked: the unit counts instructions and no time".into());
     }
-    if seen.device.protocol < TOLD_SINCE {
+    if (1..TOLD_SINCE).contains(&seen.device.protocol) {
         let version = seen.device.protocol;
         let text = format!("not checked: a unit of protocol version {version} does not tell how long a pass took");
         return (Verdict::Pass, text);
@@ -182,6 +183,8 @@ mod tests {
         let (verdict, words) = check(&seen(1, vec![pass(Pass::Latency, &[])]));
         assert_eq!(verdict, Verdict::Pass);
         assert!(words.contains("not checked"), "{words}");
+        // Another protocol than ours is no old version of it.
+        assert_eq!(check(&seen(0, vec![pass(Pass::Latency, &[])])).0, Verdict::Incomplete);
     }
 
     #[test]

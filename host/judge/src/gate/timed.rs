@@ -16,8 +16,17 @@ impl<'a> Desk<'a> {
     pub(super) fn fact(&self, pass: Pass, key: &str, what: &str, unit: &str) -> Known {
         match number_of(self.evidence, self.cell, pass, key) {
             Some(value) => exact(value, what, unit),
-            None => Known::Missing(format!("{what} was not measured")),
+            None => Known::Missing(match self.why_missing(key) {
+                Some(why) => format!("{what} was not measured: {why}"),
+                None => format!("{what} was not measured"),
+            }),
         }
+    }
+
+    /// What the unit's facts say of a number that nobody could measure on it.
+    fn why_missing(&self, key: &str) -> Option<&'a str> {
+        let seen = self.evidence.observation(&self.cell.id)?;
+        seen.environment_before.missing.get(key).map(String::as_str)
     }
 
     /// A time that was told as one number.

@@ -8,10 +8,11 @@ use crate::compare::statistics::Confidence;
 use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError, Tensor};
 use crate::gate::{JUDGEMENT_VERSION, LOOSER, answers, fit, of_cell, samples_of, slice_samples};
-use boardproof_record::CellId;
+use boardproof_record::dialect::Dialect as Firmware;
 use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Operator, Outcome, Shipped};
 use boardproof_record::plan::{Cell, Pass, Task};
 use boardproof_record::verdict::{Judgement, RuleResult, Verdict};
+use boardproof_record::{CellId, VariantName};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -379,7 +380,9 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
         ));
     }
     notes.extend(evidence.observation(&cell.id).and_then(throttled));
-    if !cell.has_float_engine() {
+    if let Some(dialect) = &evidence.record.plan.targets[&cell.target].dialect {
+        notes.extend(inside(dialect, &cell.variant));
+    } else if !cell.has_float_engine() {
         let engine = &cell.engine;
         notes.push(format!(
             "engine {engine} runs integers only: no float model on the unit to compare latency and memory with"
@@ -389,6 +392,20 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
         && let Err(why) = fit(evidence, host, Pass::Accuracy)
     {
         notes.push(format!("the drift cannot be split into quantization and deployment: {why}"));
+    }
+    notes
+}
+
+/// What nobody can prove of a firmware that somebody else built.
+fn inside(dialect: &Firmware, variant: &VariantName) -> Vec<String> {
+    let (name, model) = (dialect.name(), dialect.model());
+    let mut notes = vec![format!(
+        "the firmware is somebody else's and speaks {name}: that {variant} is inside is what was said, it calls its model '{model}'"
+    )];
+    if let Firmware::MlperfTiny { .. } = dialect {
+        notes.push(
+            "its answers have three decimals, its latencies hold what the firmware does around an inference".into(),
+        );
     }
     notes
 }

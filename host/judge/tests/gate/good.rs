@@ -329,6 +329,7 @@ fn target(name: &str) -> Target {
         engine: EngineName::new("tract").unwrap(),
         clock: Clock::Time,
         probe: None,
+        dialect: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod defects;
 mod errors;
+mod foreign;
 mod good;
 mod hostile;
 mod microcontroller;

@@ -12,8 +12,12 @@ pub use cargo::{Artifact, BuildError, Workshop};
 pub use choose::{Choice, OWN_COMPILER, Tools, choose, in_path, is_static, needs};
 pub use source::{SourceError, find_source, source_digest};
 
-/// The programs of a target's own cells. A simulated device is its own agent, a firmware has its engine with it.
+/// The programs of a target's own cells. A simulated device is its own agent, a firmware has its engine with it, and one that somebody else
+/// built is there already.
 pub fn programs(target: &Target) -> &'static [Program] {
+    if target.dialect.is_some() {
+        return &[];
+    }
     match (&target.link, &target.build.firmware) {
         (_, Some(_)) => &[Program::Firmware],
         (LinkSpec::Sim { .. }, None) => &[Program::Runner],
