@@ -279,9 +279,11 @@ impl Lowering<'_> {
         }
         let of = if of.dims.len() == 1 { of.clone() } else { self.image(of)? };
         let own = self.steps(of.tensor);
-        // One step of the sum is a fraction of a step of the output, so that the offset is not rounded to whole ones.
-        let weights: Vec<i32> = factors.iter().map(|f| if *f < 0.0 { -AFFINE } else { AFFINE }).collect();
-        let steps: Vec<f64> = factors.iter().map(|f| own.scale * f.abs().max(1e-30) / f64::from(AFFINE)).collect();
+        // One step of the sum is a fraction of a step of what comes in, so that the offset is not rounded to whole ones.
+        let worth = |factor: &f64| own.scale * factor.abs().max(1e-30);
+        let sizes: Vec<i32> = factors.iter().zip(offsets).map(|(f, offset)| fraction_near(offset / worth(f))).collect();
+        let weights = factors.iter().zip(&sizes).map(|(f, size)| if *f < 0.0 { -size } else { *size }).collect();
+        let steps = factors.iter().zip(&sizes).map(|(f, size)| worth(f) / f64::from(*size)).collect();
         Ok(Rc::new(RealSums {
             kind: Kind::DepthwiseConv2d,
             weights,
@@ -553,8 +555,6 @@ struct Pool {
     clamp: Clamp,
 }
 
-/// Weight of a channel that is only scaled: large, so that its offset is fine.
-const AFFINE: i32 = 64;
 /// Largest bias, as the format has it.
 const BIAS_MAX: f64 = 1_073_741_824.0;
 
@@ -566,6 +566,16 @@ pub fn as_image(dims: &[usize]) -> Result<(usize, usize, usize), Why> {
         [c, h, w] => Ok((*c, *h, *w)),
         _ => Err(format!("shape {dims:?} is no image: expected channels, height and width")),
     }
+}
+
+/// The denominator, no larger than a weight may be, of the fraction that is nearest to a number.
+fn fraction_near(number: f64) -> i32 {
+    let error = |denominator: i32| {
+        let scaled = number * f64::from(denominator);
+        (scaled - scaled.round()).abs() / f64::from(denominator)
+    };
+    // Of equal ones the largest.
+    (1..=127).rev().min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(1)
 }
 
 fn number_of(value: i32, steps: Steps) -> f64 {
