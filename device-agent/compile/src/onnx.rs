@@ -4,6 +4,17 @@
 pub struct ModelProto {
     #[prost(message, optional, tag = "7")]
     pub graph: Option<GraphProto>,
+    #[prost(message, repeated, tag = "8")]
+    pub opset_import: Vec<OperatorSetProto>,
+}
+
+/// `OperatorSetIdProto` there.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OperatorSetProto {
+    #[prost(string, tag = "1")]
+    pub domain: String,
+    #[prost(int64, tag = "2")]
+    pub version: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

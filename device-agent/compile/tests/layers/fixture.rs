@@ -1,5 +1,6 @@
 //! What onnxruntime makes of models: the fixtures of this folder.
 
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -58,27 +59,50 @@ impl Array {
 pub struct Fixture {
     arrays: BTreeMap<String, Array>,
     sha256: String,
+    onnx: Vec<u8>,
+}
+
+fn bytes_of(file: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/layers");
+    std::fs::read(folder.join(file)).unwrap_or_else(|error| panic!("{file}: {error}; run make.py"))
+}
+
+/// What onnxruntime makes of each of the small models.
+pub fn cases() -> BTreeMap<String, Fixture> {
+    let mut all: BTreeMap<String, Fixture> = BTreeMap::new();
+    for (name, view) in SafeTensors::deserialize(&bytes_of("cases.safetensors")).unwrap().tensors() {
+        let (case, tensor) = name.split_once('/').unwrap();
+        let fixture = all.entry(case.to_owned()).or_default();
+        match tensor {
+            "model" => fixture.onnx = view.data().to_vec(),
+            tensor => fixture.add(tensor, &view),
+        }
+    }
+    all
 }
 
 impl Fixture {
     pub fn read(file: &str) -> Self {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/layers");
-        let bytes = std::fs::read(folder.join(file)).unwrap_or_else(|error| panic!("{file}: {error}; run make.py"));
+        let bytes = bytes_of(file);
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
         let about = metadata.metadata().clone().unwrap_or_default();
         let mut fixture = Self { sha256: about.get("sha256").cloned().unwrap_or_default(), ..Self::default() };
         for (name, view) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
-            let (dims, raw) = (view.shape().to_vec(), view.data());
-            let elements = match view.dtype() {
-                Dtype::I8 => Elements::Values(raw.iter().map(|b| *b as i8).collect()),
-                Dtype::U8 => Elements::Values(raw.iter().map(|b| (b ^ 0x80) as i8).collect()),
-                Dtype::F32 => Elements::Numbers(raw.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-                Dtype::I64 => Elements::Counts(raw.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
-                other => panic!("{name} is {other:?}"),
-            };
-            fixture.arrays.insert(name, Array { dims, elements });
+            fixture.add(&name, &view);
         }
         fixture
+    }
+
+    fn add(&mut self, name: &str, view: &TensorView<'_>) {
+        let (dims, raw) = (view.shape().to_vec(), view.data());
+        let elements = match view.dtype() {
+            Dtype::I8 => Elements::Values(raw.iter().map(|b| *b as i8).collect()),
+            Dtype::U8 => Elements::Values(raw.iter().map(|b| (b ^ 0x80) as i8).collect()),
+            Dtype::F32 => Elements::Numbers(raw.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+            Dtype::I64 => Elements::Counts(raw.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
+            other => panic!("{name} is {other:?}"),
+        };
+        self.arrays.insert(name.to_owned(), Array { dims, elements });
     }
 
     pub fn array(&self, name: &str) -> Option<&Array> {
@@ -95,6 +119,11 @@ impl Fixture {
             (Elements::Counts(counts), Some(tensor)) => Some((tensor, counts.as_slice().try_into().unwrap())),
             _ => None,
         })
+    }
+
+    /// The model itself, of a small one.
+    pub fn onnx(&self) -> &[u8] {
+        &self.onnx
     }
 
     /// Digest of the model that it is of.

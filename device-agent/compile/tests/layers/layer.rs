@@ -146,10 +146,25 @@ impl Subject<'_> {
         numbers.map(|x| quantize(x, steps.scale, steps.zero_point)).collect()
     }
 
-    /// An operator whose output onnxruntime does not have moves values, and nothing else.
+    /// An operator whose output onnxruntime does not have is part of the next layer: it moves values, chooses from them, or looks them up.
     fn expect_no_arithmetic(&self, operator: &Operator, output: &Tensor) {
-        let moves = matches!(operator.kind, Kind::Transpose | Kind::Copy);
-        assert!(moves, "{} makes '{}', which the fixture lacks", operator.kind.name(), self.model.tensor_name(output));
+        use Kind::{Concat, Copy, MaxPool, Pad, Table, Transpose};
+        let is_part = matches!(operator.kind, Concat | Copy | MaxPool | Pad | Table | Transpose);
+        assert!(
+            is_part,
+            "{} makes '{}', which the fixture lacks",
+            operator.kind.name(),
+            self.model.tensor_name(output)
+        );
+    }
+
+    /// Outputs have the shapes that the ONNX model says.
+    pub fn expect_shapes(&self) {
+        for output in (0..self.model.output_count()).map(|index| self.model.output(index)) {
+            let name = self.model.tensor_name(&output);
+            let numbers = self.fixture.array(&format!("out.{name}")).expect("every output is there");
+            assert_eq!(output.dims[..output.rank], numbers.dims()[1..], "output {name}");
+        }
     }
 
     fn outputs(&self, arena: &[u8]) -> Vec<i8> {
@@ -200,7 +215,10 @@ impl Subject<'_> {
 fn in_memory(tensor: &Tensor, array: &Array, sample: usize) -> Vec<i8> {
     let values = array.values(sample);
     let without_ones = |dims: &[usize]| dims.iter().copied().filter(|d| *d > 1).collect::<Vec<_>>();
+    // An image that is one row for the ONNX model still lies in memory as one.
+    let image = || [&tensor.dims[2..3], &tensor.dims[..2]].concat();
     let own = &array.dims()[1..];
+    let own = if own.len() == 1 && tensor.rank == 3 { &image() } else { own };
     let (channels, pixels) = (own[0], own[1..].iter().product::<usize>());
     let (memory, first) = (without_ones(&tensor.dims), without_ones(own));
     let last = without_ones(&[&own[1..], &own[..1]].concat());

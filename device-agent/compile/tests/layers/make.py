@@ -31,6 +31,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[3]
 sys.path.insert(0, str(HERE))
 
+import cases  # noqa: E402
+
 # Operators on 8-bit values: the operator on numbers, where its inputs are (value, scale, zero point), where its output's scale is, and the
 # attributes that only the former has.
 ON_BYTES = {
@@ -191,11 +193,23 @@ def of_models():
             path = ROOT / "models" / name / f"{variant}.onnx"
             model = onnx.load(path)
             feeds = {model.graph.input[0].name: samples(name, few if variant in FEW else many)}
-            metadata = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "onnxruntime": ort.__version__}
+            # One entry: their order is not the same twice.
+            metadata = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
             save_file(one_by_one(model, feeds), HERE / f"{name}.{variant}.safetensors", metadata=metadata)
+
+
+def of_cases():
+    tensors = {}
+    for name in cases.CASES:
+        model, feeds, known = cases.build(name)
+        found = record(model, feeds) if known else {f"in.{n}": value for n, value in feeds.items()}
+        found["model"] = np.frombuffer(model.SerializeToString(), dtype=np.uint8)
+        tensors |= {f"{name}/{key}": value for key, value in found.items()}
+    save_file(tensors, HERE / "cases.safetensors")
 
 
 if __name__ == "__main__":
     for old in HERE.glob("*.safetensors"):
         old.unlink()
     of_models()
+    of_cases()

@@ -1,16 +1,22 @@
 //! The tables of `docs/micro-layers.md`.
 
 use super::Measured;
-use super::layer::Apart;
+use super::layer::{Apart, Layer};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Behind it stands what this writes.
 pub const MARK: &str = "<!-- tables: written by device-agent/compile/tests/layers -->\n";
 
+type Cases = BTreeMap<String, Result<Vec<Layer>, String>>;
+
 /// All of them.
-pub fn tables(variants: &[Measured]) -> String {
-    [of_variants(variants), of_kinds(variants), of_layers(variants), of_kernels(variants)].concat()
+pub fn tables(variants: &[Measured], cases: &Cases) -> String {
+    let layers = variants.iter().flat_map(|variant| variant.layers.iter().map(|layer| (variant.name.as_str(), layer)));
+    let small = cases.iter().filter_map(|(name, outcome)| Some((name, outcome.as_ref().ok()?)));
+    let small = small.flat_map(|(name, layers)| layers.iter().map(|layer| (name.as_str(), layer)));
+    let all: Vec<(&str, &Layer)> = layers.chain(small).collect();
+    [of_variants(variants), of_kinds(&all), of_layers(&all), of_kernels(variants), of_refused(cases)].concat()
 }
 
 fn head(title: &str, columns: &[&str]) -> String {
@@ -67,24 +73,34 @@ fn of_variants(variants: &[Measured]) -> String {
     text
 }
 
-fn of_kinds(variants: &[Measured]) -> String {
-    let mut kinds: BTreeMap<&str, Apart> = BTreeMap::new();
-    for layer in variants.iter().flat_map(|variant| &variant.layers) {
-        kinds.entry(layer.kind).or_default().add(layer.alone);
+fn of_kinds(layers: &[(&str, &Layer)]) -> String {
+    let mut kinds: BTreeMap<&str, (usize, Apart)> = BTreeMap::new();
+    for (_, layer) in layers {
+        let (count, apart) = kinds.entry(layer.kind).or_default();
+        *count += 1;
+        apart.add(layer.alone);
     }
-    let mut text = head("Operators", &["operator", "values", "off by 1", "off by more"]);
-    for (kind, Apart { values, by_one, by_more, .. }) in kinds {
-        row(&mut text, &[&kind, &values, &by_one, &by_more]);
+    let mut text = head("Operators", &["operator", "layers", "values", "off by 1", "off by more"]);
+    for (kind, (count, Apart { values, by_one, by_more, .. })) in kinds {
+        row(&mut text, &[&kind, &count, &values, &by_one, &by_more]);
     }
     text
 }
 
-fn of_layers(variants: &[Measured]) -> String {
-    let mut text = head("Layers that are off", &["variant", "layer", "operator", "values", "off by 1", "off by more"]);
-    for Measured { name, layers, .. } in variants {
-        for layer in layers.iter().filter(|layer| layer.alone.largest > 0) {
-            let Apart { values, by_one, by_more, .. } = layer.alone;
-            row(&mut text, &[name, &layer.name, &layer.kind, &values, &by_one, &by_more]);
+fn of_layers(layers: &[(&str, &Layer)]) -> String {
+    let mut text = head("Layers that are off", &["model", "layer", "operator", "values", "off by 1", "off by more"]);
+    for (name, layer) in layers.iter().filter(|(_, layer)| layer.alone.largest > 0) {
+        let Apart { values, by_one, by_more, .. } = layer.alone;
+        row(&mut text, &[name, &layer.name, &layer.kind, &values, &by_one, &by_more]);
+    }
+    text
+}
+
+fn of_refused(cases: &Cases) -> String {
+    let mut text = head("Small models that are refused", &["model", "why"]);
+    for (name, outcome) in cases {
+        if let Err(reason) = outcome {
+            row(&mut text, &[name, reason]);
         }
     }
     text
