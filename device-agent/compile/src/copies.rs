@@ -4,17 +4,40 @@ use crate::lower::Program;
 use crate::value::{Body, Operator};
 use boardproof_micro::Kind;
 
+/// What may stand in a copy's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Instead {
+    /// Its input as it is: whoever reads the copy looks at no shape.
+    Input,
+    /// Its input in the copy's shape: whoever makes it looks at no shape, and nobody else reads it.
+    Reshaped,
+}
+
 /// Drops them.
 pub fn drop_idle(program: &mut Program) {
     let mut at = 0;
     while at < program.operators.len() {
-        if program.operators[at].kind == Kind::Copy && is_idle(program, at) {
-            let copy = program.operators.remove(at);
-            bypass(program, &copy);
-        } else {
-            at += 1;
+        match instead(program, &program.operators[at]) {
+            Some(instead) => {
+                let copy = program.operators.remove(at);
+                bypass(program, &copy, instead);
+            }
+            None => at += 1,
         }
     }
+}
+
+fn instead(program: &Program, copy: &Operator) -> Option<Instead> {
+    let (from, to) = (copy.inputs[0], copy.output);
+    if copy.kind != Kind::Copy || program.outputs.contains(&to) {
+        return None;
+    }
+    let steps = |tensor: usize| (program.tensors[tensor].scale, program.tensors[tensor].zero_point);
+    // An input of 8-bit values may be worth nothing yet where its copy is.
+    if steps(from) == steps(to) && readers(program, to).all(reads_any_shape) {
+        return Some(Instead::Input);
+    }
+    may_be_reshaped(program, from).then_some(Instead::Reshaped)
 }
 
 fn readers(program: &Program, tensor: usize) -> impl Iterator<Item = &Operator> {
@@ -31,24 +54,19 @@ fn reads_any_shape(operator: &Operator) -> bool {
     }
 }
 
-/// Can the tensor have another shape? Its maker must not look at it, and nobody but the copy may read it.
 fn may_be_reshaped(program: &Program, tensor: usize) -> bool {
     let maker = program.operators.iter().find(|operator| operator.output == tensor).map(|operator| operator.kind);
     let any_shape = matches!(maker, None | Some(Kind::FullyConnected | Kind::Quantize | Kind::Table));
     any_shape && !program.outputs.contains(&tensor) && readers(program, tensor).count() == 1
 }
 
-fn is_idle(program: &Program, at: usize) -> bool {
-    let (from, to) = (program.operators[at].inputs[0], program.operators[at].output);
-    let any_reader = || readers(program, to).all(reads_any_shape);
-    !program.outputs.contains(&to) && (any_reader() || may_be_reshaped(program, from))
-}
-
-/// Whoever read the copy reads what it was of, in the copy's shape where that is possible.
-fn bypass(program: &mut Program, copy: &Operator) {
+/// Whoever read the copy reads what stands in its place.
+fn bypass(program: &mut Program, copy: &Operator, instead: Instead) {
     let (from, to) = (copy.inputs[0], copy.output);
-    if !readers(program, to).all(reads_any_shape) {
-        program.tensors[from].dims = program.tensors[to].dims.clone();
+    if instead == Instead::Reshaped {
+        let copied = program.tensors[to].clone();
+        let tensor = &mut program.tensors[from];
+        (tensor.dims, tensor.scale, tensor.zero_point) = (copied.dims, copied.scale, copied.zero_point);
     }
     for input in program.operators.iter_mut().flat_map(|operator| &mut operator.inputs) {
         if *input == to {

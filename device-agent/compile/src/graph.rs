@@ -82,6 +82,10 @@ impl Node {
 pub fn read(bytes: &[u8]) -> Result<Graph, CompileError> {
     let model = ModelProto::decode(bytes).map_err(|e| CompileError::Malformed(format!("it is no ONNX model: {e}")))?;
     let opset = opset(&model.opset_import)?;
+    let is_known = |domain: &str| is_own(domain) || domain == "com.microsoft";
+    if let Some(function) = model.functions.iter().find(|function| is_known(&function.domain)) {
+        return Err(CompileError::Malformed(format!("it defines operator {} itself", function.name)));
+    }
     let graph = model.graph.ok_or_else(|| CompileError::Malformed("it has no graph".into()))?;
     let mut constants = BTreeMap::new();
     for tensor in &graph.initializer {

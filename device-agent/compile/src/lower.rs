@@ -504,7 +504,8 @@ impl Lowering<'_> {
             (Layout::Plain, before) => before.to_vec(),
             _ => return Err("a flattened image cannot be padded".into()),
         };
-        let tensor = self.tensor(name, Dtype::I8, &stored, own);
+        let padded = if own == to { name.to_owned() } else { format!("{name} padded") };
+        let tensor = self.tensor(&padded, Dtype::I8, &stored, own);
         let numbers = std::array::from_fn(|i| before.get(i).copied().unwrap_or(0) as i32);
         self.push(node, Kind::Pad, &[of.tensor], tensor, Body::Numbers(numbers, ALL));
         let padded = Quant { tensor, dims: dims.to_vec(), layout: of.layout };

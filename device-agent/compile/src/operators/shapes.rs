@@ -47,10 +47,10 @@ fn shaped(l: &mut Lowering<'_>, node: &Node, of: &Quant) -> Result<Quant, Why> {
 }
 
 fn squeezed(l: &Lowering<'_>, node: &Node, of: &Quant) -> Result<Vec<usize>, Why> {
-    let given = integers(l, node, "axes", 1)?.unwrap_or_default();
+    // Without axes the sample's dimension would go as well.
+    let given = integers(l, node, "axes", 1)?.ok_or("its axes are missing")?;
     let axes: Vec<usize> = given.iter().map(|a| axis(*a, of.dims.len())).collect::<Result<_, _>>()?;
-    let is_gone = |i: usize, size: usize| if axes.is_empty() { size == 1 } else { axes.contains(&i) };
-    Ok(of.dims.iter().enumerate().filter(|(i, size)| !is_gone(*i, **size)).map(|(_, size)| *size).collect())
+    Ok(of.dims.iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, size)| *size).collect())
 }
 
 fn unsqueezed(l: &Lowering<'_>, node: &Node, of: &Quant) -> Result<Vec<usize>, Why> {

@@ -23,7 +23,6 @@ pub fn window(node: &Node, kernel: (usize, usize), (height, width): (usize, usiz
     if [kernel, strides, dilations].iter().any(|(h, w)| *h == 0 || *w == 0) {
         return Err(format!("its window {kernel:?} has strides {strides:?} and dilations {dilations:?}"));
     }
-    let strides = if height == 1 && kernel.0 == 1 { (1, strides.1) } else { strides };
     let pads = match node.ints("pads") {
         None => [0; 4],
         Some([l, r]) => [0, *l, 0, *r],

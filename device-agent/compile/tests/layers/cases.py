@@ -196,6 +196,14 @@ def conv_of_rows(net):
 
 
 @case()
+def windows_over_one_row_and_its_padding(net):
+    x = net.image(2, 1, 9)
+    summed = net.conv(x, (3, 2, 1, 2), pads=[1, 0, 1, 1], strides=[2, 2])
+    largest = net.op("MaxPool", net.image(1, 1, 9), kernel_shape=[1, 3], pads=[0, 1, 0, 1], strides=[2, 2])
+    return net.qdq(summed), net.qdq(largest)
+
+
+@case()
 def conv_unsigned_weights(net):
     x, w = net.image(2, 5, 6, kind=np.uint8), net.weights(3, 2, 3, 3, per_channel=False, kind=np.uint8)
     return net.qdq(net.op("Conv", x, w), np.uint8)
@@ -603,7 +611,8 @@ def pad_of_channels_and_rows(net):
 def pad_of_features_and_plain_rows(net):
     features, rows = net.image(5, kind=np.uint8), net.image(3, 4)
     made = net.qdq(pad(net, rows, 0, 0, 2, 0, 0, 0))
-    return net.qdq(pad(net, features, 0, 2, 0, 1), np.uint8), made, net.qdq(net.conv(made, (2, 3, 2)))
+    held = net.qdq(pad(net, features, 0, 2, 0, 1), np.uint8, part=0.6)
+    return held, made, net.qdq(net.conv(made, (2, 3, 2)))
 
 
 @case(opset=18)
@@ -796,9 +805,7 @@ def version_before_quantization(net):
 # ------------------------------------------------------------------------------------------------ quantization
 @case()
 def input_of_bytes_read_in_two_ways(net):
-    name = "x"
-    net.inputs.append(helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", 5]))
-    net.values[name] = net.random.integers(0, 256, (SAMPLES, 5)).astype(np.uint8)
+    name = bytes_input(net, 5)
     zero = net.constant(128, np.uint8)
     one = net.op("DequantizeLinear", name, net.constant(1.0), zero)
     two = net.op("DequantizeLinear", name, net.constant(0.5), zero)
@@ -807,11 +814,38 @@ def input_of_bytes_read_in_two_ways(net):
 
 @case()
 def input_of_bytes(net):
-    name = "x"
-    net.inputs.append(helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", 2, 4, 5]))
-    net.values[name] = net.random.integers(0, 256, (SAMPLES, 2, 4, 5)).astype(np.uint8)
+    name = bytes_input(net, 2, 4, 5)
     x = net.op("DequantizeLinear", name, net.constant(0.02), net.constant(100, np.uint8))
     return net.qdq(net.conv(x, (3, 2, 2, 2)), np.uint8)
+
+
+def bytes_input(net, *dims):
+    name = net.fresh("x")
+    net.inputs.append(helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", *dims]))
+    net.values[name] = net.random.integers(0, 256, (SAMPLES, *dims)).astype(np.uint8)
+    return name
+
+
+@case()
+def input_of_bytes_reshaped(net):
+    """Only behind a Reshape or Transpose does a node say what the bytes are worth."""
+    outputs = []
+    for shaped in (
+        net.op("Reshape", bytes_input(net, 40), net.ints(0, 2, 4, 5)),
+        net.op("Transpose", bytes_input(net, 4, 5, 2), perm=[0, 3, 1, 2]),
+        net.op("Reshape", bytes_input(net, 1, 40), net.ints(0, 2, 4, 5)),
+    ):
+        x = net.op("DequantizeLinear", shaped, net.constant(0.02), net.constant(100, np.uint8))
+        outputs.append(net.qdq(net.conv(x, (3, 2, 3, 3), pads=[1, 1, 1, 1])))
+    flat = net.op("Flatten", bytes_input(net, 2, 6))
+    x = net.op("DequantizeLinear", flat, net.constant(0.02), net.constant(100, np.uint8))
+    return outputs + [x, net.qdq(net.gemm(x, 12, 3))]
+
+
+@case()
+def squeeze_of_all_ones(net):
+    """The sample's dimension too, where there is one sample."""
+    return net.qdq(net.op("Tanh", net.op("Squeeze", net.image(1, 6))))
 
 
 @case(opset=21)

@@ -7,7 +7,7 @@ use boardproof_micro::Model;
 use std::collections::BTreeMap;
 
 /// Cases that are refused, and words of the reason. All others are compiled.
-const REFUSED: [(&str, &str); 26] = [
+const REFUSED: [(&str, &str); 27] = [
     ("clip_at_a_computed_end", "is no constant"),
     ("constant_along_a_row", "varies along another dimension than the channels"),
     ("constant_along_the_height", "varies along another dimension than the channels"),
@@ -33,6 +33,7 @@ const REFUSED: [(&str, &str); 26] = [
     ("sum_of_two_shapes", "shapes [3, 5, 4] and [3, 1, 1] differ"),
     ("weights_in_blocks", "its scales are of blocks"),
     ("version_before_quantization", "its operators are of version 9 of ONNX: expected 10 to 28"),
+    ("squeeze_of_all_ones", "its axes are missing"),
     ("clip_of_values", "is quantized where it wants numbers"),
 ];
 
