@@ -2,7 +2,8 @@
 
 use crate::CompileError;
 use crate::constant::{Constant, ElementType};
-use crate::onnx::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use crate::onnx::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetProto, ValueInfoProto};
+use crate::operators::OPSETS;
 use prost::Message;
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ pub struct Graph {
     pub constants: BTreeMap<String, Constant>,
     pub inputs: Vec<Input>,
     pub outputs: Vec<String>,
+    /// Version of ONNX's own operators.
+    pub opset: i64,
 }
 
 /// An input: its shape without the sample.
@@ -78,6 +81,11 @@ impl Node {
 /// Reads a model.
 pub fn read(bytes: &[u8]) -> Result<Graph, CompileError> {
     let model = ModelProto::decode(bytes).map_err(|e| CompileError::Malformed(format!("it is no ONNX model: {e}")))?;
+    let opset = opset(&model.opset_import)?;
+    let is_known = |domain: &str| is_own(domain) || domain == "com.microsoft";
+    if let Some(function) = model.functions.iter().find(|function| is_known(&function.domain)) {
+        return Err(CompileError::Malformed(format!("it defines operator {} itself", function.name)));
+    }
     let graph = model.graph.ok_or_else(|| CompileError::Malformed("it has no graph".into()))?;
     let mut constants = BTreeMap::new();
     for tensor in &graph.initializer {
@@ -87,7 +95,22 @@ pub fn read(bytes: &[u8]) -> Result<Graph, CompileError> {
     let inputs: Vec<Input> = given.map(input).collect::<Result<_, _>>()?;
     let nodes = ordered(&graph, &constants, &inputs)?;
     let outputs = graph.output.iter().map(|o| o.name.clone()).collect();
-    Ok(Graph { nodes, constants, inputs, outputs })
+    Ok(Graph { nodes, constants, inputs, outputs, opset })
+}
+
+/// The version of ONNX's own operators; one that is not known may mean something else by the same name.
+fn opset(imports: &[OperatorSetProto]) -> Result<i64, CompileError> {
+    let own = imports.iter().find(|import| is_own(&import.domain)).map_or(1, |import| import.version);
+    if OPSETS.contains(&own) {
+        return Ok(own);
+    }
+    let (first, last) = (OPSETS.start(), OPSETS.end());
+    Err(CompileError::Malformed(format!("its operators are of version {own} of ONNX: expected {first} to {last}")))
+}
+
+/// The domain of ONNX's own operators has two names.
+fn is_own(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
 }
 
 fn input(info: &ValueInfoProto) -> Result<Input, CompileError> {
@@ -159,7 +182,7 @@ fn ordered(
 fn node(proto: &NodeProto) -> Node {
     Node {
         op: proto.op_type.clone(),
-        domain: proto.domain.clone(),
+        domain: if is_own(&proto.domain) { String::new() } else { proto.domain.clone() },
         name: proto.name.clone(),
         inputs: proto.input.clone(),
         outputs: proto.output.clone(),

@@ -7,6 +7,7 @@
 
 mod arena;
 mod constant;
+mod copies;
 mod emit;
 mod graph;
 mod lower;

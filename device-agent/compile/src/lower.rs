@@ -2,10 +2,11 @@
 
 use crate::constant::{Constant, ElementType};
 use crate::graph::{Graph, Input, Node};
+use crate::operators::as_function;
 use crate::value::{ALL, Body, Clamp, Layout, Operator, Quant, Real, RealSums, Sums, Tensor, Value, Window};
 use crate::{CompileError, Edges, Unsupported};
 use boardproof_micro::{Dtype, Kind, Multiplier};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// What a graph becomes.
@@ -37,8 +38,10 @@ pub struct Lowering<'g> {
     inputs: BTreeMap<usize, usize>,
     /// Inputs whose values are quantized: with what.
     quantized: BTreeMap<usize, (Steps, usize)>,
-    /// Tensors that were put into another order, by theirs.
+    /// Tensors with their channels last, by the tensor in the order of the ONNX model.
     images: BTreeMap<usize, usize>,
+    /// Tensors of 8-bit values that came in, as long as nobody has said what a step of them is worth.
+    pub unread: BTreeSet<usize>,
 }
 
 /// Lowers a graph.
@@ -52,6 +55,7 @@ pub fn lower(graph: &Graph, edges: Edges) -> Result<Program, CompileError> {
         inputs: BTreeMap::new(),
         quantized: BTreeMap::new(),
         images: BTreeMap::new(),
+        unread: BTreeSet::new(),
     };
     for (i, input) in graph.inputs.iter().enumerate() {
         let value = lowering.input(i, input);
@@ -80,15 +84,14 @@ pub fn lower(graph: &Graph, edges: Edges) -> Result<Program, CompileError> {
         return Err(CompileError::Unsupported(refused));
     }
     lowering.order_inputs()?;
+    crate::copies::drop_idle(&mut lowering.program);
     Ok(lowering.program)
 }
 
 /// A node that nothing here knows, whatever stands before it.
 fn unknown(node: &Node) -> Option<Unsupported> {
     let reason = "it is none of the operators that a microcontroller runs (docs/micro.md lists them)".to_owned();
-    // Another one's operator of the same name may be anything.
-    let ours = matches!(node.domain.as_str(), "" | "ai.onnx" | "com.microsoft");
-    let known = ours && crate::operators::KNOWN.contains(&node.op.as_str());
+    let known = crate::operators::is_known(node);
     (!known).then(|| Unsupported { operator: node.op.clone(), node: node.name.clone(), reason })
 }
 
@@ -99,6 +102,7 @@ impl Lowering<'_> {
             let zero_point = if input.element == ElementType::U8 { -128 } else { 0 };
             let tensor = self.tensor(&input.name, Dtype::I8, &input.dims, Steps { scale: 1.0, zero_point });
             self.add_input(index, tensor);
+            self.unread.insert(tensor);
             return Value::Quant(Quant { tensor, dims: input.dims.clone(), layout: Layout::Plain });
         }
         Value::Input(index)
@@ -175,62 +179,78 @@ impl Lowering<'_> {
         if let Some(known) = self.images.get(&of.tensor) {
             return Ok(image(*known));
         }
-        if channels == 1 || height * width == 1 {
+        let name = format!("{} channels last", self.program.tensors[of.tensor].name);
+        let dims = [height, width, channels];
+        let tensor = if channels == 1 || height * width == 1 {
             // The same order of elements.
-            return Ok(image(self.reshaped(of.tensor, &[height, width, channels])));
-        }
-        let (name, steps) = (format!("{} channels last", self.program.tensors[of.tensor].name), self.steps(of.tensor));
-        let from = self.program.tensors[of.tensor].dims.clone();
-        let order: Vec<i32> = if from.len() == 2 { vec![1, 0, 2, 3] } else { vec![1, 2, 0, 3] };
-        let dims: Vec<usize> = if from.len() == 2 { vec![width, channels] } else { vec![height, width, channels] };
-        let tensor = self.tensor(&name, Dtype::I8, &dims, steps);
-        let order = [order[0], order[1], order[2], order[3]];
-        self.push(&name, Kind::Transpose, &[of.tensor], tensor, Body::Numbers(order, ALL));
+            self.copied(of.tensor, &dims, &name, &name)
+        } else {
+            let order: &[usize] = if of.dims.len() == 2 { &[2, 1, 0] } else { &[1, 2, 0] };
+            self.transposed(of.tensor, order, &dims, &name, &name)
+        };
         self.images.insert(of.tensor, tensor);
         Ok(image(tensor))
     }
 
-    /// The same bytes under another shape: the tensor itself where nobody has relied on its shape yet, else a copy.
-    fn reshaped(&mut self, tensor: usize, dims: &[usize]) -> usize {
+    /// The same values in the order of the ONNX model, in memory.
+    pub fn plain(&mut self, of: &Quant) -> Result<Quant, Why> {
+        let (channels, height, width) = match of.layout {
+            Layout::Plain => return Ok(of.clone()),
+            Layout::Flat { channels, pixels } => (channels, 1, pixels),
+            Layout::Image => as_image(&of.dims)?,
+        };
+        let name = format!("{} channels first", self.program.tensors[of.tensor].name);
+        let same_order = channels == 1 || height * width == 1;
+        let mut tensor = of.tensor;
+        if !same_order {
+            let rows = self.copied(of.tensor, &[height, width, channels], &name, &name);
+            tensor = self.transposed(rows, &[2, 0, 1], &[channels, height, width], &name, &name);
+        }
+        let tensor = self.copied(tensor, &of.dims, &name, &name);
+        Ok(Quant { tensor, dims: of.dims.clone(), layout: Layout::Plain })
+    }
+
+    /// The same bytes under another shape: a copy, which is dropped again where nothing relies on the old shape.
+    fn copied(&mut self, tensor: usize, dims: &[usize], node: &str, name: &str) -> usize {
         if self.program.tensors[tensor].dims == dims {
             return tensor;
         }
-        let operators = &self.program.operators;
-        let read = operators.iter().any(|o| o.inputs.contains(&tensor));
-        let maker = operators.iter().find(|o| o.output == tensor).map(|o| o.kind);
-        let free = matches!(maker, None | Some(Kind::FullyConnected | Kind::Quantize));
-        if free && !read {
-            self.program.tensors[tensor].dims = dims.to_vec();
-            return tensor;
-        }
-        let (name, steps) = (format!("{} reshaped", self.program.tensors[tensor].name), self.steps(tensor));
-        let copy = self.tensor(&name, Dtype::I8, dims, steps);
-        self.push(&name, Kind::Copy, &[tensor], copy, Body::Numbers([0; 4], ALL));
+        let steps = self.steps(tensor);
+        let copy = self.tensor(name, Dtype::I8, dims, steps);
+        self.push(node, Kind::Copy, &[tensor], copy, Body::Numbers([0; 4], ALL));
         copy
     }
 
-    /// The same values in the order of the ONNX model, in memory.
-    pub fn plain(&mut self, of: &Quant) -> Result<Quant, Why> {
-        let (channels, pixels) = match of.layout {
-            Layout::Plain => return Ok(of.clone()),
-            Layout::Flat { channels, pixels } => (channels, pixels),
-            Layout::Image => {
-                let (channels, height, width) = as_image(&of.dims)?;
-                (channels, height * width)
-            }
-        };
-        let plain = |tensor| Quant { tensor, dims: of.dims.clone(), layout: Layout::Plain };
-        if channels == 1 || pixels == 1 {
-            return Ok(plain(of.tensor));
+    /// Dimensions in another order: each is the input's of that number.
+    pub fn transposed(&mut self, tensor: usize, order: &[usize], dims: &[usize], node: &str, name: &str) -> usize {
+        let steps = self.steps(tensor);
+        let output = self.tensor(name, Dtype::I8, dims, steps);
+        let numbers = std::array::from_fn(|i| order.get(i).map_or(i as i32, |d| *d as i32));
+        self.push(node, Kind::Transpose, &[tensor], output, Body::Numbers(numbers, ALL));
+        output
+    }
+
+    /// The same values with another shape in the ONNX model.
+    pub fn reshaped(&mut self, of: &Quant, dims: &[usize], name: &str) -> Result<Quant, Why> {
+        if dims.len() > 4 {
+            return Err(format!("shape {dims:?} has more than four dimensions"));
         }
-        let steps = self.steps(of.tensor);
-        let name = format!("{} channels first", self.program.tensors[of.tensor].name);
-        // As rows of pixels first: two dimensions say it all.
-        let rows = self.tensor(&name, Dtype::I8, &[pixels, channels], steps);
-        self.push(&name, Kind::Copy, &[of.tensor], rows, Body::Numbers([0; 4], ALL));
-        let tensor = self.tensor(&name, Dtype::I8, &[channels, pixels], steps);
-        self.push(&name, Kind::Transpose, &[rows], tensor, Body::Numbers([1, 0, 2, 3], ALL));
-        Ok(plain(tensor))
+        if of.layout == Layout::Image {
+            let (channels, height, width) = as_image(&of.dims)?;
+            if dims.len() == 1 && channels > 1 && height * width > 1 {
+                let layout = Layout::Flat { channels, pixels: height * width };
+                return Ok(Quant { tensor: of.tensor, dims: dims.to_vec(), layout });
+            }
+            if matches!(dims.len(), 2 | 3) && dims[0] == channels {
+                // Height and width in other proportions: the same pixels in the same order.
+                let stored = self.stored(dims, Layout::Image)?;
+                let tensor = self.copied(of.tensor, &stored, name, name);
+                return Ok(Quant { tensor, dims: dims.to_vec(), layout: Layout::Image });
+            }
+        }
+        let plain = self.plain(of)?;
+        let tensor = self.copied(plain.tensor, dims, name, name);
+        Ok(Quant { tensor, dims: dims.to_vec(), layout: Layout::Plain })
     }
 
     /// Works numbers out and makes 8-bit values of them.
@@ -245,6 +265,9 @@ impl Lowering<'_> {
             Real::Function { of, table } => self.table(of, table, steps, node, name),
             Real::Sums(sums) => self.sums(sums, steps, node, name),
             Real::Affine { of, factors, offsets, ends } => {
+                if let Some((of, table)) = as_function(self, real) {
+                    return self.table(&of, &table, steps, node, name);
+                }
                 let sums = self.affine(of, factors, offsets, *ends)?;
                 self.sums(&sums, steps, node, name)
             }
@@ -274,14 +297,13 @@ impl Lowering<'_> {
 
     /// A number per channel times the value, and one more: a depthwise convolution with a window of one.
     fn affine(&mut self, of: &Quant, factors: &[f64], offsets: &[f64], ends: (f64, f64)) -> Result<Rc<RealSums>, Why> {
-        if matches!(of.layout, Layout::Flat { .. }) {
-            return Err("it scales a flattened image per element".into());
-        }
-        let of = if of.dims.len() == 1 { of.clone() } else { self.image(of)? };
+        let of = if of.dims.len() == 1 { self.plain(of)? } else { self.image(of)? };
         let own = self.steps(of.tensor);
-        // One step of the sum is a fraction of a step of the output, so that the offset is not rounded to whole ones.
-        let weights: Vec<i32> = factors.iter().map(|f| if *f < 0.0 { -AFFINE } else { AFFINE }).collect();
-        let steps: Vec<f64> = factors.iter().map(|f| own.scale * f.abs().max(1e-30) / f64::from(AFFINE)).collect();
+        // One step of the sum is a fraction of a step of what comes in, so that the offset is not rounded to whole ones.
+        let worth = |factor: &f64| own.scale * factor.abs().max(1e-30);
+        let sizes: Vec<i32> = factors.iter().zip(offsets).map(|(f, offset)| fraction_near(offset / worth(f))).collect();
+        let weights = factors.iter().zip(&sizes).map(|(f, size)| if *f < 0.0 { -size } else { *size }).collect();
+        let steps = factors.iter().zip(&sizes).map(|(f, size)| worth(f) / f64::from(*size)).collect();
         Ok(Rc::new(RealSums {
             kind: Kind::DepthwiseConv2d,
             weights,
@@ -336,12 +358,13 @@ impl Lowering<'_> {
         })
     }
 
-    /// Two tensors in one order in memory.
+    /// Tensors of one order in memory.
     fn alike(&mut self, of: &[Quant]) -> Result<Vec<Quant>, Why> {
         if of.iter().all(|q| q.layout == of[0].layout) {
             return Ok(of.to_vec());
         }
-        if of.iter().any(|q| q.layout == Layout::Image) && of.iter().all(|q| as_image(&q.dims).is_ok()) {
+        let one_is_image = of.iter().any(|q| q.layout == Layout::Image);
+        if one_is_image && of.iter().all(|q| q.layout != Layout::Plain || as_image(&q.dims).is_ok()) {
             return of.iter().map(|q| self.image(q)).collect();
         }
         of.iter().map(|q| self.plain(q)).collect()
@@ -386,7 +409,7 @@ impl Lowering<'_> {
         if pool.kind == Kind::GlobalAveragePool {
             let by = by(height * width)?;
             let layout = if pool.dims.len() == 1 { Layout::Plain } else { Layout::Image };
-            let dims = if pool.dims.len() == 1 { vec![channels] } else { vec![1, 1, channels] };
+            let dims = self.stored(&pool.dims, layout)?;
             let tensor = self.tensor(name, Dtype::I8, &dims, to);
             let numbers = Body::Numbers([by.factor, by.shift.into(), 0, 0], pool.clamp);
             self.push(node, pool.kind, &[image.tensor], tensor, numbers);
@@ -396,7 +419,8 @@ impl Lowering<'_> {
         // The largest value needs no arithmetic: another scale, or an end, is looked up behind it.
         let looked_up = pool.kind == Kind::MaxPool && (own != to || pool.clamp != ALL);
         let steps = if pool.kind == Kind::MaxPool { own } else { to };
-        let tensor = self.tensor(name, Dtype::I8, &[height, width, channels], steps);
+        let pooled = if looked_up { format!("{name} pooled") } else { name.to_owned() };
+        let tensor = self.tensor(&pooled, Dtype::I8, &[height, width, channels], steps);
         let taps = pool.window.kernel.0 * pool.window.kernel.1;
         let by_count =
             if pool.kind == Kind::AveragePool { (1..=taps).map(by).collect::<Result<_, _>>()? } else { Vec::new() };
@@ -420,43 +444,43 @@ impl Lowering<'_> {
             return Err(format!("the scale {} of its output cannot be", to.scale));
         }
         let body = Body::Softmax { exponentials: exponentials.collect(), inverse: inverse as i32 };
-        let from = self.reshaped(of.tensor, &of.dims);
         let tensor = self.tensor(name, Dtype::I8, &of.dims, to);
-        self.push(node, Kind::Softmax, &[from], tensor, body);
+        self.push(node, Kind::Softmax, &[of.tensor], tensor, body);
         Ok(Quant { tensor, ..of })
     }
 
     fn concat(&mut self, of: &[Quant], axis: usize, to: Steps, (node, name): (&str, &str)) -> Result<Quant, Why> {
-        let alike = self.alike(of)?;
+        let is_flat = |q: &Quant| matches!(q.layout, Layout::Flat { .. });
+        let alike = match of.iter().any(is_flat) {
+            true => of.iter().map(|q| self.plain(q)).collect::<Result<_, _>>()?,
+            false => self.alike(of)?,
+        };
+        let first = alike.first().map(|quant| quant.dims.clone()).ok_or("it has no inputs")?;
         let mut all = Vec::new();
         for one in &alike {
+            let sides = first.iter().zip(&one.dims).enumerate();
+            if first.len() != one.dims.len() || sides.into_iter().any(|(i, (a, b))| i != axis && a != b) {
+                return Err(format!("shapes {first:?} and {:?} differ", one.dims));
+            }
             // Each in the steps of the whole first.
-            all.push(self.quantize(&Real::Of(one.clone()), to, node, name)?);
+            all.push(self.quantize(&Real::Of(one.clone()), to, node, &format!("{name} part"))?);
         }
-        let along = match (alike[0].layout, axis, alike[0].dims.len()) {
+        let along = match (alike[0].layout, axis, first.len()) {
             (Layout::Image, 0, _) => 2,
             (Layout::Image, 1, 3) => 0,
-            (Layout::Image, _, _) => 1,
-            (Layout::Plain, axis, _) => axis,
-            (Layout::Flat { .. }, ..) => return Err("flattened images cannot be put together".into()),
+            (Layout::Image, ..) => 1,
+            // None is a flattened image here.
+            (Layout::Plain | Layout::Flat { .. }, axis, _) => axis,
         };
         let mut rest = all.into_iter();
         let mut whole = rest.next().ok_or("it has no inputs")?;
-        for next in rest {
+        while let Some(next) = rest.next() {
             let mut dims = self.program.tensors[whole.tensor].dims.clone();
-            let more = self.program.tensors[next.tensor].dims.clone();
-            if dims.len() != more.len() || along >= dims.len() {
-                return Err("its inputs lie in memory in different shapes".into());
-            }
-            dims[along] += more[along];
-            let tensor = self.tensor(name, Dtype::I8, &dims, to);
-            self.push(
-                node,
-                Kind::Concat,
-                &[whole.tensor, next.tensor],
-                tensor,
-                Body::Numbers([along as i32, 0, 0, 0], ALL),
-            );
+            dims[along] += self.program.tensors[next.tensor].dims[along];
+            let name = if rest.len() == 0 { name.to_owned() } else { format!("{name} part") };
+            let tensor = self.tensor(&name, Dtype::I8, &dims, to);
+            let numbers = Body::Numbers([along as i32, 0, 0, 0], ALL);
+            self.push(node, Kind::Concat, &[whole.tensor, next.tensor], tensor, numbers);
             let mut onnx = whole.dims.clone();
             onnx[axis] += next.dims[axis];
             whole = Quant { tensor, dims: onnx, layout: whole.layout };
@@ -480,7 +504,8 @@ impl Lowering<'_> {
             (Layout::Plain, before) => before.to_vec(),
             _ => return Err("a flattened image cannot be padded".into()),
         };
-        let tensor = self.tensor(name, Dtype::I8, &stored, own);
+        let padded = if own == to { name.to_owned() } else { format!("{name} padded") };
+        let tensor = self.tensor(&padded, Dtype::I8, &stored, own);
         let numbers = std::array::from_fn(|i| before.get(i).copied().unwrap_or(0) as i32);
         self.push(node, Kind::Pad, &[of.tensor], tensor, Body::Numbers(numbers, ALL));
         let padded = Quant { tensor, dims: dims.to_vec(), layout: of.layout };
@@ -533,7 +558,22 @@ impl Lowering<'_> {
             let constant = node.constant().ok_or("it has no value that is read here")?.map_err(|e| e.to_string())?;
             return Ok(vec![Value::Constant(Rc::new(constant))]);
         }
-        crate::operators::lower(self, node).map(|value| vec![value])
+        let value = crate::operators::lower(self, node)?;
+        if let Value::Quant(quant) | Value::Real(Real::Of(quant)) = &value {
+            self.expect_in_place(quant)?;
+        }
+        Ok(vec![value])
+    }
+
+    /// Everything that moves values relies on this: a tensor lies in memory as its shape and layout say.
+    fn expect_in_place(&self, quant: &Quant) -> Result<(), Why> {
+        let expected = self.stored(&quant.dims, quant.layout)?;
+        let found = &self.program.tensors[quant.tensor].dims;
+        let is_flat = matches!(quant.layout, Layout::Flat { .. }) && found.iter().product::<usize>() == quant.dims[0];
+        if *found == expected || is_flat {
+            return Ok(());
+        }
+        Err(format!("a mistake of the compiler: it lies in memory as {found:?}, expected {expected:?}"))
     }
 
     /// A constant input.
@@ -553,8 +593,6 @@ struct Pool {
     clamp: Clamp,
 }
 
-/// Weight of a channel that is only scaled: large, so that its offset is fine.
-const AFFINE: i32 = 64;
 /// Largest bias, as the format has it.
 const BIAS_MAX: f64 = 1_073_741_824.0;
 
@@ -568,7 +606,17 @@ pub fn as_image(dims: &[usize]) -> Result<(usize, usize, usize), Why> {
     }
 }
 
-fn number_of(value: i32, steps: Steps) -> f64 {
+/// The denominator, no larger than a weight may be, of the fraction that is nearest to a number.
+fn fraction_near(number: f64) -> i32 {
+    let error = |denominator: i32| {
+        let scaled = number * f64::from(denominator);
+        (scaled - scaled.round()).abs() / f64::from(denominator)
+    };
+    // Of equal ones the largest.
+    (1..=127).rev().min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(1)
+}
+
+pub fn number_of(value: i32, steps: Steps) -> f64 {
     f64::from(value - steps.zero_point) * steps.scale
 }
 

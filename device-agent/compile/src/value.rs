@@ -165,6 +165,17 @@ pub enum Real {
     Pad { of: Quant, before: Vec<usize>, dims: Vec<usize> },
 }
 
+impl Real {
+    /// Their shape, without the sample; `None` of those that nothing but a quantization may follow.
+    pub fn dims(&self) -> Option<&[usize]> {
+        match self {
+            Self::Of(of) | Self::Affine { of, .. } | Self::Function { of, .. } => Some(&of.dims),
+            Self::Sums(sums) => Some(&sums.dims),
+            _ => None,
+        }
+    }
+}
+
 /// Every number that is possible.
 pub const ENDS: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
 
