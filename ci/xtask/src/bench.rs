@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the figures that the project promises about itself. Each is measured by a module of its own; a miss is shown as one.
 
 mod figure;
+mod firmware;
 mod gate;
 mod judge;
 mod overhead;
@@ -15,7 +16,7 @@ mod watched;
 use crate::step::step;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use figure::Figure;
+use figure::{Figure, Section};
 use std::path::Path;
 
 /// Arguments of `bench`.
@@ -30,8 +31,8 @@ pub struct Arguments {
     /// Model; may be given again [default: all]
     #[arg(long = "model", short = 'm', value_name = "MODEL")]
     model: Vec<String>,
-    /// Put the table of all into docs/benchmarks.md
-    #[arg(long, conflicts_with = "name")]
+    /// Put the tables of all into docs/benchmarks.md; of one, only `firmware` has a table there
+    #[arg(long)]
     write: bool,
 }
 
@@ -53,6 +54,8 @@ enum Name {
     Ship,
     /// Faulty frames through client and core
     Sim,
+    /// The microcontroller's agent and engine: emulated instructions, flash, RAM
+    Firmware,
     /// Every variant of every model against the verdict it must get; writes docs/verdicts.md
     Verdicts,
 }
@@ -63,7 +66,7 @@ impl Name {
     }
 }
 
-/// Takes the figures and prints one table.
+/// Takes the figures and prints a table of those that are this machine's, and one of the firmware's.
 pub fn bench(root: &Path, arguments: &Arguments) -> Result<()> {
     let targets = or_usual(&arguments.target, &["host", "virtual-board-aarch64"]);
     let models = or_usual(&arguments.model, &verdicts::MODELS);
@@ -72,25 +75,43 @@ pub fn bench(root: &Path, arguments: &Arguments) -> Result<()> {
         Some(Name::GateErrors) => return gate_errors(),
         _ => {}
     }
-    let names = match arguments.name {
-        Some(name) => vec![name],
-        None => Name::value_variants().iter().copied().filter(|name| !name.has_tables_of_its_own()).collect(),
-    };
+    if arguments.write && !matches!(arguments.name, None | Some(Name::Firmware)) {
+        bail!("--write is for the tables of all figures, and for that of `firmware` alone");
+    }
+    let all = Name::value_variants().iter().copied().filter(|name| !name.has_tables_of_its_own());
+    let names = all.filter(|name| arguments.name.is_none_or(|wanted| wanted == *name));
+    let (firmware, others): (Vec<_>, Vec<_>) = names.partition(|name| *name == Name::Firmware);
+    let mut figures = Vec::new();
+    for (section, names) in [(Section::Machine, others), (Section::Firmware, firmware)] {
+        if names.is_empty() {
+            continue;
+        }
+        let seen = taken(root, &names, &models, &targets);
+        let head = match section {
+            Section::Machine => machine(),
+            Section::Firmware => firmware::HEAD.to_owned(),
+        };
+        println!("{head}\n\n{}", figure::table(&seen));
+        if arguments.write {
+            figure::write(&root.join("docs/benchmarks.md"), section, &seen, &head)?;
+        }
+        figures.extend(seen);
+    }
+    figure::verdict(&figures)
+}
+
+/// The figures of these benches; one that cannot be taken is one that was missed.
+fn taken(root: &Path, names: &[Name], models: &[String], targets: &[String]) -> Vec<Figure> {
     let mut figures = Vec::new();
     for name in names {
         let word = name.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        let seen = match step(&format!("bench {word}"), || measure(root, name, &models, &targets)) {
+        let seen = match step(&format!("bench {word}"), || measure(root, *name, models, targets)) {
             Ok(seen) => seen,
             Err(error) => vec![Figure::not_measured(&word, &error)],
         };
         figures.extend(figure::all_by(seen, &word));
     }
-    let machine = machine();
-    println!("{machine}\n\n{}", figure::table(&figures));
-    if arguments.write {
-        figure::write(&root.join("docs/benchmarks.md"), &figures, &machine)?;
-    }
-    figure::verdict(&figures)
+    figures
 }
 
 fn measure(root: &Path, name: Name, models: &[String], targets: &[String]) -> Result<Vec<Figure>> {
@@ -102,6 +123,7 @@ fn measure(root: &Path, name: Name, models: &[String], targets: &[String]) -> Re
         Name::Size => size::size(root, targets),
         Name::Ship => ship::ship(root),
         Name::Sim => sim::sim(),
+        Name::Firmware => firmware::firmware(root),
         Name::GateErrors | Name::Verdicts => bail!("these are tables, not figures"),
     }
 }

@@ -125,15 +125,15 @@ impl Values {
 
     /// The values of accumulators that have a multiplier each, all of them below a half.
     #[inline(always)]
-    pub fn of_four(self, factors: &[[u8; 4]; 4], shifts: &[u8; 4], accs: [i32; 4]) -> [u8; 4] {
+    pub fn put_four(self, factors: &[[u8; 4]; 4], shifts: [u8; 4], accs: [i32; 4], output: &mut [u8; 4]) {
         let one_and_zero = 1 + 2 * self.zero_point;
-        let mut values = [0; 4];
+        // All four less one at once. No shift is 0, so none borrows from the next, and none is 32 or more: the mask says so.
+        let rights = u32::from_le_bytes(shifts).wrapping_sub(0x0101_0101) & 0x1f1f_1f1f;
         for lane in 0..4 {
-            let right = u32::from(shifts[lane]).wrapping_sub(1) & 31;
+            let right = rights >> (8 * lane) & 0xff;
             let value = shorten(accs[lane], i32::from_le_bytes(factors[lane]), right, one_and_zero);
-            values[lane] = value.clamp(-128, 127) as u8;
+            output[lane] = value.clamp(-128, 127) as u8;
         }
-        values
     }
 
     /// Holds values within ends that are narrower than those of 8 bit, after the kernel: most layers have no such ends, and their loops

@@ -81,18 +81,35 @@ pub fn verdict(figures: &[Figure]) -> Result<()> {
     if missed.is_empty() { Ok(()) } else { bail!("missed: {}", missed.join("; ")) }
 }
 
-/// Lines of the document between which the table stands.
-const MARKS: [&str; 2] = ["<!-- made by `cargo xtask bench --write` -->\n", "<!-- end -->\n"];
+/// A table of the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// What depends on the machine that measures.
+    Machine,
+    /// What does not: the firmware's.
+    Firmware,
+}
 
-/// Puts the table into the document, in the place of the one before.
-pub fn write(document: &Path, figures: &[Figure], machine: &str) -> Result<()> {
+impl Section {
+    /// Lines of the document between which the table stands.
+    fn marks(self) -> [&'static str; 2] {
+        let begin = match self {
+            Self::Machine => "<!-- made by `cargo xtask bench --write` -->\n",
+            Self::Firmware => "<!-- made by `cargo xtask bench firmware --write` -->\n",
+        };
+        [begin, "<!-- end -->\n"]
+    }
+}
+
+/// Puts the table and what stands above it into the document, in the place of the one before.
+pub fn write(document: &Path, section: Section, figures: &[Figure], head: &str) -> Result<()> {
     let text = std::fs::read_to_string(document).with_context(|| format!("could not read {}", document.display()))?;
-    let new = replaced(&text, &format!("{machine}\n\n{}", table(figures)))?;
+    let new = replaced(&text, section, &format!("{head}\n\n{}", table(figures)))?;
     std::fs::write(document, new).with_context(|| format!("could not write {}", document.display()))
 }
 
-fn replaced(text: &str, table: &str) -> Result<String> {
-    let [begin, end] = MARKS;
+fn replaced(text: &str, section: Section, table: &str) -> Result<String> {
+    let [begin, end] = section.marks();
     let parts = text.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
     let Some((before, after)) = parts else { bail!("the document lacks the lines {begin:?} and {end:?}") };
     Ok(format!("{before}{begin}{table}{end}{after}"))
@@ -120,9 +137,11 @@ mod tests {
 
     #[test]
     fn the_table_replaces_the_one_before_and_nothing_else() {
-        let [begin, end] = MARKS;
-        let text = format!("head\n{begin}old\n{end}tail\n");
-        assert_eq!(replaced(&text, "new\n").unwrap(), format!("head\n{begin}new\n{end}tail\n"));
-        assert!(replaced("head\n", "new\n").is_err());
+        let [begin, end] = Section::Machine.marks();
+        let [second, _] = Section::Firmware.marks();
+        let text = |one: &str, two: &str| format!("head\n{begin}{one}\n{end}between\n{second}{two}\n{end}tail\n");
+        assert_eq!(replaced(&text("old", "old"), Section::Machine, "new\n").unwrap(), text("new", "old"));
+        assert_eq!(replaced(&text("old", "old"), Section::Firmware, "new\n").unwrap(), text("old", "new"));
+        assert!(replaced("head\n", Section::Machine, "new\n").is_err());
     }
 }

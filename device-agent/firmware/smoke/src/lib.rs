@@ -29,18 +29,28 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// # Panics
 /// When it cannot be built.
 pub fn build(binary: &str, triple: &str, features: &str) -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    build_in("..", "boardproof-firmware-mps2", binary, triple, features)
+}
+
+/// Builds a program that has the engine and no agent, with its DSP kernels, and says where it lies.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn build_engine(binary: &str) -> PathBuf {
+    build_in("../../micro/bench-firmware", "boardproof-micro-bench", binary, "thumbv7em-none-eabihf", "dsp")
+}
+
+fn build_in(workspace: &str, package: &str, binary: &str, triple: &str, features: &str) -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join(workspace);
     let mut target = std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), PathBuf::from);
     // Each set of features has a folder: their programs have one name.
     if !features.is_empty() {
         target.push(features);
     }
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "--quiet", "--package", "boardproof-firmware-mps2", "--manifest-path"]);
-    cargo
-        .arg(workspace.join("Cargo.toml"))
-        .args(["--bin", binary, "--target", triple, "--features", features, "--target-dir"])
-        .arg(&target);
+    // Flags of the processor stand in the workspace's `.cargo/config.toml`, which cargo looks for where it is started.
+    cargo.current_dir(&workspace).args(["build", "--release", "--quiet", "--package", package]);
+    cargo.args(["--bin", binary, "--target", triple, "--features", features, "--target-dir"]).arg(&target);
     let status = cargo.status().expect("cargo can be started");
     assert!(status.success(), "{binary} could not be built: {status}");
     target.join(triple).join("release").join(binary)

@@ -5,7 +5,9 @@ use std::path::Path;
 /// Bytes of a program, by section.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// Code; vectors are not in it.
+    /// Table of vectors.
+    pub vectors: u64,
+    /// Code.
     pub text: u64,
     /// Constants.
     pub rodata: u64,
@@ -18,7 +20,7 @@ pub struct Sizes {
 impl Sizes {
     /// Flash.
     pub fn flash(&self) -> u64 {
-        self.text + self.rodata + self.data
+        self.vectors + self.text + self.rodata + self.data
     }
 
     /// RAM, without stack and arena.
@@ -43,6 +45,7 @@ pub fn sizes(elf: &Path) -> Sizes {
         let name = &bytes[names + word(entry)..];
         let length = word(entry + 20) as u64;
         match name.split(|byte| *byte == 0).next().unwrap_or_default() {
+            b".vector_table" => sizes.vectors += length,
             b".text" => sizes.text += length,
             b".rodata" => sizes.rodata += length,
             b".data" => sizes.data += length,

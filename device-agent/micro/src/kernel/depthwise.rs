@@ -74,7 +74,7 @@ fn whole(channels: &Channels<'_>, weights: &[Group], places: &[&[u8]], output: &
         for (weights, place) in weights.iter().zip(places) {
             acc = lanes(weights, place.as_chunks().0.get(n).unwrap_or(&[0; 4]), acc);
         }
-        *output = scales.values.of_four(&scales.factors[n], &scales.shifts[n], acc);
+        scales.values.put_four(&scales.factors[n], scales.shifts[n], acc, output);
     }
     count
 }
@@ -120,7 +120,7 @@ fn nine_taps(scales: &Scales<'_>, weights: &[Group], places: &[&[u8]; 9], output
         acc = lanes(&w[2], &c[n], lanes(&w[1], &b[n], lanes(&w[0], &a[n], acc)));
         acc = lanes(&w[5], &f[n], lanes(&w[4], &e[n], lanes(&w[3], &d[n], acc)));
         acc = lanes(&w[8], &i[n], lanes(&w[7], &h[n], lanes(&w[6], &g[n], acc)));
-        *output = scales.values.of_four(&factors[n], &shifts[n], acc);
+        scales.values.put_four(&factors[n], shifts[n], acc, output);
     }
     count
 }

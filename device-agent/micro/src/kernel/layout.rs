@@ -5,33 +5,30 @@ fn steps(dims: [usize; 4]) -> [usize; 4] {
     [dims[1] * dims[2] * dims[3], dims[2] * dims[3], dims[3], 1]
 }
 
-/// Calls with the position in each dimension, the last one fastest.
-fn each(dims: [usize; 4], mut act: impl FnMut([usize; 4])) {
+/// Copies elements of all positions in `dims`: from and to the offsets that the steps along each dimension lead to.
+#[inline(never)]
+fn copy(dims: [usize; 4], (input, steps_in): (&[u8], [usize; 4]), (output, steps_out): (&mut [u8], [usize; 4])) {
+    let offset = |at: [usize; 4], steps: [usize; 4]| at.iter().zip(steps).map(|(at, step)| at * step).sum::<usize>();
     for a in 0..dims[0] {
         for b in 0..dims[1] {
             for c in 0..dims[2] {
+                let (from, to) = (offset([a, b, c, 0], steps_in), offset([a, b, c, 0], steps_out));
                 for d in 0..dims[3] {
-                    act([a, b, c, d]);
+                    if let (Some(value), Some(output)) =
+                        (input.get(from + d * steps_in[3]), output.get_mut(to + d * steps_out[3]))
+                    {
+                        *output = *value;
+                    }
                 }
             }
         }
     }
 }
 
-fn offset(at: [usize; 4], steps: [usize; 4]) -> usize {
-    at.iter().zip(steps).map(|(at, step)| at * step).sum()
-}
-
 /// Dimension `i` of the output is dimension `from[i]` of the input.
 pub fn transpose(from: [usize; 4], (dims_in, input): ([usize; 4], &[u8]), dims_out: [usize; 4], output: &mut [u8]) {
-    let steps = steps(dims_in);
-    let by_output = from.map(|dimension| steps[dimension & 3]);
-    let mut outputs = output.iter_mut();
-    each(dims_out, |at| {
-        if let (Some(output), Some(value)) = (outputs.next(), input.get(offset(at, by_output))) {
-            *output = *value;
-        }
-    });
+    let steps_in = steps(dims_in);
+    copy(dims_out, (input, from.map(|dimension| steps_in[dimension & 3])), (output, steps(dims_out)));
 }
 
 /// Puts the input into the output, so many elements from the start of each dimension; the rest becomes `zero`.
@@ -44,13 +41,9 @@ pub fn pad(
 ) {
     output.fill(zero);
     let steps_out = steps(dims_out);
-    let mut inputs = input.iter();
-    each(dims_in, |at| {
-        let there = core::array::from_fn(|i| at[i] + before[i]);
-        if let (Some(value), Some(output)) = (inputs.next(), output.get_mut(offset(there, steps_out))) {
-            *output = *value;
-        }
-    });
+    let first = before.iter().zip(steps_out).map(|(before, step)| before * step).sum();
+    let output = output.get_mut(first..).unwrap_or_default();
+    copy(dims_in, (input, steps(dims_in)), (output, steps_out));
 }
 
 /// One behind the other along a dimension. `block` is how many elements of each input stand together.

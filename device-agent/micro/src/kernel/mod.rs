@@ -86,7 +86,7 @@ impl Channels<'_> {
         self.biases.get(channel).map_or(0, |bias| i32::from_le_bytes(*bias))
     }
 
-    /// Are all multipliers below a half, as those that [`Values::of_four`] takes?
+    /// Are all multipliers below a half, as those that [`Values::put_four`] takes?
     pub fn are_small(&self) -> bool {
         self.shifts.iter().all(|shift| *shift as i8 >= 1)
     }

@@ -5,21 +5,14 @@ use crate::requant::{Multiplier, Values};
 
 /// The largest value under the window; padding does not count.
 pub fn max(window: &Window, input: &[u8], output: &mut [u8]) {
-    each(window, output, |at, channel| {
-        let values = taps(window, at).filter_map(|pixel| input.get(pixel * window.input.2 + channel));
-        values.map(|value| *value as i8).max().unwrap_or(i8::MIN) as u8
-    });
+    each(window, input, output, &|under| under.largest as u8);
 }
 
 /// The mean under the window. The multiplier with number `n - 1` is for `n` values: padding does not count.
 pub fn average(window: &Window, channels: &Channels<'_>, zero_point: i32, input: &[u8], output: &mut [u8]) {
-    each(window, output, |at, channel| {
-        let (mut sum, mut count) = (0, 0_usize);
-        for value in taps(window, at).filter_map(|pixel| input.get(pixel * window.input.2 + channel)) {
-            sum += i32::from(*value as i8) - zero_point;
-            count += 1;
-        }
-        let [value] = channels.values(count.saturating_sub(1), [sum]);
+    each(window, input, output, &|under| {
+        let sum = under.sum - zero_point * under.count as i32;
+        let [value] = channels.values(under.count.saturating_sub(1), [sum]);
         value
     });
 }
@@ -34,16 +27,30 @@ pub fn global_average(by: Multiplier, zero_in: i32, values: Values, input: &[u8]
     }
 }
 
-fn taps(window: &Window, at: (usize, usize)) -> impl Iterator<Item = usize> + '_ {
-    let all = (0..window.kernel.0).flat_map(|ky| (0..window.kernel.1).map(move |kx| (ky, kx)));
-    all.filter_map(move |tap| window.pixel(at, tap))
+/// What lies under the window in one channel.
+struct Under {
+    largest: i8,
+    sum: i32,
+    count: usize,
 }
 
-fn each(window: &Window, output: &mut [u8], mut value: impl FnMut((usize, usize), usize) -> u8) {
-    let width = window.output.1.max(1);
-    for (pixel, output) in output.chunks_exact_mut(window.input.2.max(1)).enumerate() {
+/// Both kinds of pooling, by one loop: there is one in the program.
+#[inline(never)]
+fn each(window: &Window, input: &[u8], output: &mut [u8], value: &dyn Fn(&Under) -> u8) {
+    let (width, depth) = (window.output.1.max(1), window.input.2.max(1));
+    for (pixel, output) in output.chunks_exact_mut(depth).enumerate() {
         for (channel, output) in output.iter_mut().enumerate() {
-            *output = value((pixel / width, pixel % width), channel);
+            let mut under = Under { largest: i8::MIN, sum: 0, count: 0 };
+            for row in (0..window.kernel.0).filter_map(|ky| window.row(pixel / width, ky)) {
+                for column in (0..window.kernel.1).filter_map(|kx| window.column(pixel % width, kx)) {
+                    let at = (row * window.input.1 + column) * depth + channel;
+                    let value = input.get(at).map_or(0, |value| *value as i8);
+                    under.largest = under.largest.max(value);
+                    under.sum += i32::from(value);
+                    under.count += 1;
+                }
+            }
+            *output = value(&under);
         }
     }
 }

@@ -104,7 +104,12 @@ mod tests {
         std::fs::write(root.path().join(".cargo/config.toml"), "[build]").unwrap();
         let configured = digest(&["a"]);
         assert_ne!(configured, first);
+        // Flags of bare metal stand in its own workspace.
+        std::fs::create_dir(root.path().join("device-agent/agent/.cargo")).unwrap();
+        std::fs::write(root.path().join("device-agent/agent/.cargo/config.toml"), "[target.x]").unwrap();
+        let configured = [configured, digest(&["a"])];
+        assert_ne!(configured[0], configured[1]);
         std::fs::write(root.path().join("device-agent/core/src/lib.rs"), "// two").unwrap();
-        assert_ne!(digest(&["a"]), configured);
+        assert_ne!(digest(&["a"]), configured[1]);
     }
 }
