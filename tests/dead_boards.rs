@@ -180,6 +180,7 @@ fn a_unit_that_never_answers_is_started_anew_once_in_each_way_and_tried_no_more(
         runner: None,
         model: blob.clone(),
         evalset: blob,
+        sample_bytes: None,
         options: JobOptions::from(""),
         target: &target,
         agent_digest: None,

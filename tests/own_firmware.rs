@@ -56,8 +56,16 @@ fn upload(home: &Home, plan: &Plan, target: &Target, firmware: &Artifact, addres
     let prepared = micro::prepare(model, &model.variants[&cell.variant], 8, &cache).expect("an integer model");
     let (runner, options) = (None, JobOptions::from(""));
     let agent_digest = Some(firmware.build.digest);
-    let job =
-        Job { cell: &cell, runner, model: prepared.model, evalset: prepared.samples, options, target, agent_digest };
+    let job = Job {
+        cell: &cell,
+        runner,
+        model: prepared.model,
+        evalset: prepared.samples,
+        sample_bytes: Some(prepared.sample_bytes),
+        options,
+        target,
+        agent_digest,
+    };
     let destination = Some(Destination::Line(address.to_owned()));
     let reach = Reach::new(unit, target, Some(firmware), &home.path("stores"), destination).expect("it is complete");
     let lease = Lease::take(&home.path("leases"), &unit.name, Duration::ZERO, never, &mut |_| {}).expect("it is free");

@@ -26,7 +26,7 @@ pub enum BenchError {
     #[error(transparent)]
     Fit(#[from] FitError),
     #[error(transparent)]
-    Prepare(#[from] PrepareError),
+    Prepare(Box<PrepareError>),
     #[error("the unit has no room for the model and one sample: expected {needed} bytes, got {room}")]
     NoRoom { room: u64, needed: u64 },
     #[error("the unit was reset: boot {before:#x} became {after:#x}")]
@@ -48,6 +48,12 @@ pub enum BenchError {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Death(pub(super) String);
+
+impl From<PrepareError> for BenchError {
+    fn from(error: PrepareError) -> Self {
+        Self::Prepare(Box::new(error))
+    }
+}
 
 impl BenchError {
     pub(super) fn interrupted(&self) -> bool {
