@@ -222,3 +222,29 @@ pub(crate) fn preprocess_of(step: &boardproof_record::plan::Preprocess) -> Prepr
     let narrow = |list: &[f64]| list.iter().map(|v| *v as f32).collect();
     Preprocess { scale: step.scale as f32, mean: narrow(&step.mean), std: narrow(&step.std), channel_axis: 1 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_the_planned_one_goes_to_no_board() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        std::fs::write(&path, b"damaged").unwrap();
+        let (planned, found) = (Digest::of(b"planned"), Digest::of(b"damaged"));
+        let error = read(&path, planned).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("expected digest {planned}, got {found}")), "{error}");
+        assert_eq!(read(&path, found).unwrap(), b"damaged");
+    }
+
+    #[test]
+    fn a_part_of_samples_that_have_changed_goes_to_no_board() {
+        let folder = tempfile::tempdir().unwrap();
+        let samples = keep("evalset", b"0123456789", folder.path(), "samples").unwrap();
+        let part = slice(&samples, 2..5, folder.path()).unwrap();
+        assert_eq!((std::fs::read(&part.path).unwrap(), part.digest), (b"234".to_vec(), Digest::of(b"234")));
+        std::fs::write(&samples.path, b"01x3456789").unwrap();
+        assert!(matches!(slice(&samples, 2..5, folder.path()), Err(PrepareError::Changed { .. })));
+    }
+}

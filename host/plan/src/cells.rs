@@ -535,6 +535,24 @@ mod tests {
         plan(wanted, manifests, &targets(), &BTreeMap::new(), parse_policy("default", builtin::POLICY).unwrap())
     }
 
+    #[test]
+    fn no_units_own_power_makes_a_clock_misread() {
+        let check = |target: &str, power: &str| {
+            let unit = format!("[[unit]]\nname = 'desk'\ntarget = '{target}'\naddress = 'unix:/run/line'\n{power}");
+            let units = parse_inventory("inventory", &format!("schema = 1\n{unit}")).unwrap();
+            check_places(&targets(), &units)
+        };
+        let command = "[unit.power]\nkind = 'command'\non = 'a'\noff = 'b'\ntimeout_s = 1\n";
+        let machine = "[unit.power]\nkind = 'machine'\nmachine = 'mps2-an386'\ninstruction_shift = 5\n";
+        check("nucleo-f446re", "").unwrap();
+        check("nucleo-f446re", command).unwrap();
+        check("mps2-an386", "").unwrap();
+        for (target, power) in [("nucleo-f446re", machine), ("mps2-an386", command)] {
+            let error = check(target, power).unwrap_err().to_string();
+            assert!(error.contains("power of unit 'desk'") && error.contains("no power of its own"), "{error}");
+        }
+    }
+
     fn judged(plan: &Plan) -> Vec<String> {
         plan.cells.iter().filter(|c| c.judged).map(|c| c.id.to_string()).collect()
     }
