@@ -1,6 +1,6 @@
 //! Nucleo-F446RE: USART2 on PA2 and PA3, HSI at 16 MHz.
 
-use crate::{change, divider, identity, start_watchdog};
+use crate::{ResetFlags, Sender, Watchdog, change, divider, identity};
 use boardproof_firmware_common::Text;
 use boardproof_firmware_common::cortex::{Chip, Timer, read, write};
 
@@ -15,13 +15,21 @@ const SR: usize = USART2;
 const DR: usize = USART2 + 0x04;
 const BRR: usize = USART2 + 0x08;
 const CR1: usize = USART2 + 0x0c;
-const IWDG: usize = 0x4000_3000;
+const WATCHDOG: Watchdog = Watchdog(0x4000_3000);
 const UNIQUE: usize = 0x1fff_7a10;
+
+const SENDER: Sender = Sender { state: SR, byte: DR };
+const RESET: ResetFlags = ResetFlags {
+    register: RCC + 0x74,
+    clear: 1 << 24,
+    watchdog: 1 << 29 | 1 << 30,
+    power: 1 << 27 | 1 << 25,
+    software: 1 << 28,
+    pin: 1 << 26,
+};
 
 const OVERRUN: u32 = 1 << 3;
 const RECEIVED: u32 = 1 << 5;
-const SENT: u32 = 1 << 6;
-const EMPTY: u32 = 1 << 7;
 
 impl Chip for F446 {
     const BOARD: &'static str = "Nucleo-F446RE";
@@ -42,7 +50,7 @@ impl Chip for F446 {
             // On, with an interrupt for what was received; send; receive.
             write(CR1, 1 << 13 | 1 << 5 | 1 << 3 | 1 << 2);
         }
-        start_watchdog(IWDG);
+        WATCHDOG.start();
     }
 
     fn receive(take: &mut dyn FnMut(u8), lost: &mut dyn FnMut(u32)) {
@@ -65,18 +73,11 @@ impl Chip for F446 {
     }
 
     fn send(bytes: &[u8]) {
-        for byte in bytes {
-            // SAFETY: registers of the line.
-            unsafe {
-                while read(SR) & EMPTY == 0 {}
-                write(DR, u32::from(*byte));
-            }
-        }
+        SENDER.send(bytes);
     }
 
     fn drain() {
-        // SAFETY: a register of the line.
-        while unsafe { read(SR) } & SENT == 0 {}
+        SENDER.drain();
     }
 
     fn can_rate(rate: u32) -> bool {
@@ -91,31 +92,15 @@ impl Chip for F446 {
     }
 
     fn alive() {
-        // SAFETY: a register of the watchdog.
-        unsafe { write(IWDG, 0xaaaa) };
+        WATCHDOG.feed();
     }
 
     fn hurry() {
-        // SAFETY: as above; 64 counts at the same pace.
-        unsafe {
-            write(IWDG, 0x5555);
-            write(IWDG + 8, 64);
-            write(IWDG, 0xaaaa);
-        }
+        WATCHDOG.hurry();
     }
 
     fn reset_reason() -> &'static str {
-        // SAFETY: a register of the reset control.
-        let flags = unsafe { read(RCC + 0x74) };
-        // SAFETY: the flags are for the next start.
-        unsafe { change(RCC + 0x74, 0, 1 << 24) };
-        match flags {
-            _ if flags & (1 << 29 | 1 << 30) != 0 => "watchdog",
-            _ if flags & (1 << 27 | 1 << 25) != 0 => "power on",
-            _ if flags & 1 << 28 != 0 => "software",
-            _ if flags & 1 << 26 != 0 => "pin",
-            _ => "",
-        }
+        RESET.take()
     }
 
     fn identity() -> Text<32> {

@@ -1,6 +1,6 @@
 //! Nucleo-H743ZI2: USART3 on PD8 and PD9, HSI at 64 MHz.
 
-use crate::{change, divider, identity, start_watchdog};
+use crate::{ResetFlags, Sender, Watchdog, change, divider, identity};
 use boardproof_firmware_common::Text;
 use boardproof_firmware_common::cortex::{Chip, Timer, read, write};
 
@@ -17,13 +17,21 @@ const ISR: usize = USART3 + 0x1c;
 const ICR: usize = USART3 + 0x20;
 const RDR: usize = USART3 + 0x24;
 const TDR: usize = USART3 + 0x28;
-const IWDG: usize = 0x5800_4800;
+const WATCHDOG: Watchdog = Watchdog(0x5800_4800);
 const UNIQUE: usize = 0x1ff1_e800;
+
+const SENDER: Sender = Sender { state: ISR, byte: TDR };
+const RESET: ResetFlags = ResetFlags {
+    register: RCC + 0xd0,
+    clear: 1 << 16,
+    watchdog: 1 << 26 | 1 << 28,
+    power: 1 << 23 | 1 << 21,
+    software: 1 << 24,
+    pin: 1 << 22,
+};
 
 const OVERRUN: u32 = 1 << 3;
 const RECEIVED: u32 = 1 << 5;
-const SENT: u32 = 1 << 6;
-const EMPTY: u32 = 1 << 7;
 /// On, receive, send, and an interrupt for what was received.
 const ON: u32 = 1 | 1 << 2 | 1 << 3 | 1 << 5;
 
@@ -46,7 +54,7 @@ impl Chip for H743 {
             change(GPIOD, 0xf << 16, 0xa << 16);
         }
         Self::set_rate(Self::START_RATE);
-        start_watchdog(IWDG);
+        WATCHDOG.start();
     }
 
     fn receive(take: &mut dyn FnMut(u8), lost: &mut dyn FnMut(u32)) {
@@ -67,18 +75,11 @@ impl Chip for H743 {
     }
 
     fn send(bytes: &[u8]) {
-        for byte in bytes {
-            // SAFETY: registers of the line.
-            unsafe {
-                while read(ISR) & EMPTY == 0 {}
-                write(TDR, u32::from(*byte));
-            }
-        }
+        SENDER.send(bytes);
     }
 
     fn drain() {
-        // SAFETY: a register of the line.
-        while unsafe { read(ISR) } & SENT == 0 {}
+        SENDER.drain();
     }
 
     fn can_rate(rate: u32) -> bool {
@@ -97,31 +98,15 @@ impl Chip for H743 {
     }
 
     fn alive() {
-        // SAFETY: a register of the watchdog.
-        unsafe { write(IWDG, 0xaaaa) };
+        WATCHDOG.feed();
     }
 
     fn hurry() {
-        // SAFETY: as above; 64 counts at the same pace.
-        unsafe {
-            write(IWDG, 0x5555);
-            write(IWDG + 8, 64);
-            write(IWDG, 0xaaaa);
-        }
+        WATCHDOG.hurry();
     }
 
     fn reset_reason() -> &'static str {
-        // SAFETY: a register of the reset control.
-        let flags = unsafe { read(RCC + 0xd0) };
-        // SAFETY: the flags are for the next start.
-        unsafe { change(RCC + 0xd0, 0, 1 << 16) };
-        match flags {
-            _ if flags & (1 << 26 | 1 << 28) != 0 => "watchdog",
-            _ if flags & (1 << 23 | 1 << 21) != 0 => "power on",
-            _ if flags & 1 << 24 != 0 => "software",
-            _ if flags & 1 << 22 != 0 => "pin",
-            _ => "",
-        }
+        RESET.take()
     }
 
     fn identity() -> Text<32> {

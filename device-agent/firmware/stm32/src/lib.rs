@@ -12,15 +12,83 @@ pub use h743::H743;
 use boardproof_firmware_common::Text;
 use boardproof_firmware_common::cortex::{read, write};
 
-/// The independent watchdog, which all of the family have: at most 32.7 s, and it only ever resets.
-fn start_watchdog(base: usize) {
-    // SAFETY: registers of the watchdog, which nothing else uses.
-    unsafe {
-        write(base, 0xcccc);
-        write(base, 0x5555);
-        write(base + 4, 6);
-        write(base + 8, 0xfff);
-        write(base, 0xaaaa);
+/// The independent watchdog, which all of the family have, by its base: at most 32.7 s, and it only ever resets.
+struct Watchdog(usize);
+
+impl Watchdog {
+    fn start(&self) {
+        // SAFETY: registers of the watchdog, which nothing else uses.
+        unsafe {
+            write(self.0, 0xcccc);
+            write(self.0, 0x5555);
+            write(self.0 + 4, 6);
+            write(self.0 + 8, 0xfff);
+            write(self.0, 0xaaaa);
+        }
+    }
+
+    fn feed(&self) {
+        // SAFETY: as above.
+        unsafe { write(self.0, 0xaaaa) };
+    }
+
+    /// Resets soon: 64 counts at the same pace.
+    fn hurry(&self) {
+        // SAFETY: as above.
+        unsafe {
+            write(self.0, 0x5555);
+            write(self.0 + 8, 64);
+            write(self.0, 0xaaaa);
+        }
+    }
+}
+
+/// What the family's lines have in common: where state and bytes to send lie.
+struct Sender {
+    state: usize,
+    byte: usize,
+}
+
+impl Sender {
+    const SENT: u32 = 1 << 6;
+    const EMPTY: u32 = 1 << 7;
+
+    fn send(&self, bytes: &[u8]) {
+        for byte in bytes {
+            // SAFETY: registers of the line, which nothing else writes.
+            unsafe {
+                while read(self.state) & Self::EMPTY == 0 {}
+                write(self.byte, u32::from(*byte));
+            }
+        }
+    }
+
+    fn drain(&self) {
+        // SAFETY: as above.
+        while unsafe { read(self.state) } & Self::SENT == 0 {}
+    }
+}
+
+/// The register that says why the chip was reset, and the bits in it: several may be set, those named first tell most.
+struct ResetFlags {
+    register: usize,
+    clear: u32,
+    watchdog: u32,
+    power: u32,
+    software: u32,
+    pin: u32,
+}
+
+impl ResetFlags {
+    /// Why the chip was reset. The flags are cleared for the next start.
+    fn take(&self) -> &'static str {
+        // SAFETY: a register of the reset control.
+        let flags = unsafe { read(self.register) };
+        // SAFETY: as above.
+        unsafe { change(self.register, 0, self.clear) };
+        let reasons =
+            [(self.watchdog, "watchdog"), (self.power, "power on"), (self.software, "software"), (self.pin, "pin")];
+        reasons.iter().find(|(bits, _)| flags & bits != 0).map_or("", |(_, reason)| reason)
     }
 }
 
