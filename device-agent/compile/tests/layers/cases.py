@@ -483,6 +483,14 @@ def norm_behind_conv(net):
 
 
 @case()
+def constant_below_zero_behind_sums(net):
+    conv = net.conv(net.image(2, 6, 7), (3, 2, 3, 3))
+    factors = net.constant(np.array([-1.5, 0.5, -0.25]).reshape(3, 1, 1))
+    row = net.op("Mul", net.constant([-2.0, 0.5, -1.0, 3.0]), net.gemm(net.image(6), 6, 4))
+    return net.qdq(net.op("Mul", conv, factors)), net.qdq(row)
+
+
+@case()
 def norm_of_flattened_image(net):
     x = net.qdq(net.conv(net.image(2, 5, 6), (3, 2, 3, 3)))
     return net.qdq(norm(net, net.op("Flatten", x), 36))

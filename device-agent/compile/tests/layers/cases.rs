@@ -67,3 +67,16 @@ fn every_case_is_within_one_step_or_refused_in_words() {
     let gone: Vec<&str> = REFUSED.iter().map(|(name, _)| *name).filter(|name| !outcomes.contains_key(*name)).collect();
     assert!(gone.is_empty(), "no such cases: {gone:?}");
 }
+
+#[test]
+fn it_makes_no_difference_who_quantizes_the_inputs() {
+    for (name, fixture) in cases() {
+        let compiled = [Edges::HostQuantizes, Edges::DeviceQuantizes].map(|edges| compile(fixture.onnx(), edges));
+        let [Ok(host), Ok(device)] = compiled else { continue };
+        let subject = |bytes| Subject { model: Model::check(bytes).unwrap(), fixture: &fixture };
+        let (host, device) = (subject(&host.bytes), subject(&device.bytes));
+        for sample in 0..fixture.samples() {
+            assert_eq!(host.answers(sample), device.answers(sample), "{name}, sample {sample}");
+        }
+    }
+}
