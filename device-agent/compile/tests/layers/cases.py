@@ -679,10 +679,10 @@ def concat_of_features_and_flattened(net):
 
 
 @case()
-def concat_of_two_flattened(net):
+def concat_and_pad_of_flattened(net):
     x = net.image(2, 4, 5)
     flats = [net.op("Flatten", net.qdq(net.conv(x, (3, 2, 2, 2)))) for _ in range(2)]
-    return net.qdq(net.op("Concat", *flats, axis=1))
+    return net.qdq(net.op("Concat", *flats, axis=1)), net.qdq(pad(net, flats[0], 0, 2, 0, 1))
 
 
 @case()
