@@ -2,6 +2,7 @@
 
 use crate::CompileError;
 use crate::onnx::TensorProto;
+use crate::value::elements;
 
 /// Element types that are read, by ONNX's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +57,9 @@ impl Constant {
         let dims: Option<Vec<usize>> = tensor.dims.iter().map(|d| usize::try_from(*d).ok()).collect();
         let dims = dims.ok_or_else(|| wrong(format!("a dimension of {:?} is negative", tensor.dims)))?;
         let values = if tensor.raw_data.is_empty() { typed(tensor, element) } else { raw(&tensor.raw_data, element) };
-        let expected = dims.iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
-        if expected != Some(values.len()) {
+        // Of an empty one the other dimensions may still be anything.
+        let without_empty: Vec<usize> = dims.iter().map(|size| (*size).max(1)).collect();
+        if elements(&without_empty).is_none() || elements(&dims) != Some(values.len()) {
             return Err(wrong(format!("expected the elements of shape {dims:?}, got {}", values.len())));
         }
         Ok(Self { element, dims, values })

@@ -2,7 +2,7 @@
 
 use crate::arena::{Block, least, place};
 use crate::lower::Program;
-use crate::value::{Body, Operator, Sums, Window};
+use crate::value::{Body, Operator, SIZE_MAX, Sums, Tensor, Window, elements};
 use crate::{CompileError, Compiled};
 use boardproof_micro::write::{OperatorSpec, TensorSpec, Writer};
 use boardproof_micro::{Kind, Model, scratch_bytes};
@@ -40,6 +40,7 @@ impl Report {
 
 /// Writes a program.
 pub fn emit(program: &Program) -> Result<Compiled, CompileError> {
+    expect_places(program)?;
     let order = order(program);
     let number = |tensor: usize| {
         order.iter().position(|t| *t == tensor).expect("every tensor of an operator is an end or made by one")
@@ -49,9 +50,6 @@ pub fn emit(program: &Program) -> Result<Compiled, CompileError> {
     let mut writer = Writer::new();
     for (i, tensor) in order.iter().enumerate() {
         let tensor = &program.tensors[*tensor];
-        if tensor.dims.len() > 4 || tensor.dims.iter().any(|d| *d == 0 || *d > usize::from(u16::MAX)) {
-            return Err(CompileError::Malformed(format!("tensor '{}' has shape {:?}", tensor.name, tensor.dims)));
-        }
         writer.tensor(&TensorSpec {
             name: &tensor.name,
             dtype: tensor.dtype,
@@ -77,6 +75,22 @@ pub fn emit(program: &Program) -> Result<Compiled, CompileError> {
     let report =
         Report { inputs: Vec::new(), operators: operators.collect(), arena_bytes, arena_bytes_least: least(&blocks) };
     Ok(Compiled { bytes, report })
+}
+
+/// The format has a place for every shape and number.
+fn expect_places(program: &Program) -> Result<(), CompileError> {
+    let fits = |size: &usize| (1..=SIZE_MAX).contains(size);
+    let wrong =
+        |tensor: &&Tensor| tensor.dims.len() > 4 || !tensor.dims.iter().all(fits) || elements(&tensor.dims).is_none();
+    if let Some(tensor) = program.tensors.iter().find(wrong) {
+        return Err(CompileError::Malformed(format!("tensor '{}' has shape {:?}", tensor.name, tensor.dims)));
+    }
+    let ends = program.inputs.len().max(program.outputs.len());
+    if ends > usize::from(u8::MAX) || program.tensors.len().max(program.operators.len()) >= usize::from(u16::MAX) {
+        let (tensors, operators) = (program.tensors.len(), program.operators.len());
+        return Err(CompileError::Malformed(format!("it has {operators} operators and {tensors} tensors, too many")));
+    }
+    Ok(())
 }
 
 /// Tensors in the order of the format: inputs, outputs, and the others that an operator makes.

@@ -4,6 +4,7 @@ use crate::CompileError;
 use crate::constant::{Constant, ElementType};
 use crate::onnx::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetProto, ValueInfoProto};
 use crate::operators::OPSETS;
+use crate::value::elements;
 use prost::Message;
 use std::collections::BTreeMap;
 
@@ -128,7 +129,11 @@ fn input(info: &ValueInfoProto) -> Result<Input, CompileError> {
         let size = usize::try_from(d.dim_value).ok().filter(|size| *size > 0);
         size.ok_or_else(|| wrong(format!("dimension '{}' has no fixed size", d.dim_param)))
     };
-    Ok(Input { element, dims: rest.iter().map(fixed).collect::<Result<_, _>>()?, name: name.clone() })
+    let dims: Vec<usize> = rest.iter().map(fixed).collect::<Result<_, _>>()?;
+    match elements(&dims) {
+        Some(_) => Ok(Input { element, dims, name: name.clone() }),
+        None => Err(wrong(format!("shape {dims:?} is too large"))),
+    }
 }
 
 /// Nodes that an output needs, each behind those that it needs itself.

@@ -496,13 +496,13 @@ impl Lowering<'_> {
         to: Steps,
         (node, name): (&str, &str),
     ) -> Result<Quant, Why> {
+        let of = if matches!(of.layout, Layout::Flat { .. }) { &self.plain(of)? } else { of };
         let own = self.steps(of.tensor);
         let stored = self.stored(dims, of.layout)?;
         let before = match (of.layout, before) {
             (Layout::Image, [c, h, w]) => vec![*h, *w, *c],
             (Layout::Image, [c, w]) => vec![0, *w, *c],
-            (Layout::Plain, before) => before.to_vec(),
-            _ => return Err("a flattened image cannot be padded".into()),
+            (_, before) => before.to_vec(),
         };
         let padded = if own == to { name.to_owned() } else { format!("{name} padded") };
         let tensor = self.tensor(&padded, Dtype::I8, &stored, own);

@@ -15,6 +15,15 @@ pub struct Tensor {
     pub zero_point: i32,
 }
 
+/// Largest dimension of a tensor, as the format has it.
+pub const SIZE_MAX: usize = u16::MAX as usize;
+
+/// Elements of a shape; `None` when they are more than any microcontroller has bytes.
+pub fn elements(dims: &[usize]) -> Option<usize> {
+    let all = dims.iter().try_fold(1_usize, |all, size| all.checked_mul(*size));
+    all.filter(|all| *all <= 1 << 30)
+}
+
 impl Tensor {
     pub fn elements(&self) -> usize {
         self.dims.iter().product()

@@ -22,11 +22,15 @@ fn scaled(l: &Lowering<'_>, real: Real, factors: &[f64], offsets: &[f64]) -> Res
     let dims = real.dims().map(<[usize]>::to_vec).unwrap_or_default();
     let per = |values: &[f64]| per_channel(values, &dims);
     match real {
-        Real::Sums(sums) if sums.ends == ENDS && factors.iter().all(|f| *f > 0.0) => {
+        Real::Sums(sums) if sums.ends == ENDS => {
             let (factors, offsets) = (per(factors)?, per(offsets)?);
-            let steps = sums.steps.iter().zip(&factors).map(|(s, f)| s * f).collect();
+            let row = (sums.weights.len() / factors.len().max(1)).max(1);
+            // A step is worth more than nothing: below 0 it is the weights that turn.
+            let sign = |channel: usize| if factors[channel] < 0.0 { -1 } else { 1 };
+            let weights = sums.weights.iter().enumerate().map(|(i, w)| w * sign(i / row)).collect();
+            let steps = sums.steps.iter().zip(&factors).map(|(s, f)| s * f.abs()).collect();
             let biases = sums.biases.iter().zip(factors.iter().zip(&offsets)).map(|(b, (f, o))| b * f + o).collect();
-            Ok(Real::Sums(Rc::new(RealSums { steps, biases, ..(*sums).clone() })))
+            Ok(Real::Sums(Rc::new(RealSums { weights, steps, biases, ..(*sums).clone() })))
         }
         Real::Of(of) => Ok(Real::Affine { of, factors: per(factors)?, offsets: per(offsets)?, ends: ENDS }),
         Real::Affine { of, factors: before, offsets: added, ends } if ends == ENDS => {

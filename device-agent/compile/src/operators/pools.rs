@@ -51,7 +51,7 @@ pub fn mean(l: &mut Lowering<'_>, node: &Node) -> Result<Real, Why> {
         }
         keep = node.int("keepdims", 1) != 0;
     }
-    let channels = of.dims[0];
+    let channels = of.dims.first().copied().ok_or("it takes the mean of single numbers")?;
     let dims = if keep { std::iter::once(channels).chain((1..rank).map(|_| 1)).collect() } else { vec![channels] };
     Ok(global(of, dims))
 }

@@ -3,7 +3,7 @@
 use super::read::{axis, integers, numbers, optional, output_of, settled};
 use crate::graph::Node;
 use crate::lower::{Lowering, Why};
-use crate::value::{Layout, Quant, Real, Value};
+use crate::value::{Layout, Quant, Real, SIZE_MAX, Value, elements};
 
 /// Operators that give the same values another shape.
 pub fn lower(l: &mut Lowering<'_>, node: &Node) -> Result<Value, Why> {
@@ -31,16 +31,16 @@ pub fn lower(l: &mut Lowering<'_>, node: &Node) -> Result<Value, Why> {
 }
 
 fn shaped(l: &mut Lowering<'_>, node: &Node, of: &Quant) -> Result<Quant, Why> {
-    let elements: usize = of.dims.iter().product();
+    let all: usize = of.dims.iter().product();
     let dims = match node.op.as_str() {
         "Transpose" => return transpose(l, node, of),
-        "Flatten" if node.int("axis", 1) == 1 => vec![elements],
+        "Flatten" if node.int("axis", 1) == 1 => vec![all],
         "Flatten" => return Err("it does not keep the sample's dimension".into()),
         "Squeeze" => squeezed(l, node, of)?,
         "Unsqueeze" => unsqueezed(l, node, of)?,
         _ => reshaped(l, node, of)?,
     };
-    if dims.iter().product::<usize>() != elements {
+    if elements(&dims) != Some(all) {
         return Err(format!("it makes {dims:?} of {:?}", of.dims));
     }
     l.reshaped(of, &dims, &output_of(node))
@@ -77,7 +77,8 @@ fn reshaped(l: &Lowering<'_>, node: &Node, of: &Quant) -> Result<Vec<usize>, Why
         (d, _) => Err(format!("it wants a dimension of {d}")),
     };
     let sizes: Vec<Option<usize>> = rest.iter().enumerate().map(size).collect::<Result<_, _>>()?;
-    let known: usize = sizes.iter().flatten().product();
+    let known: Vec<usize> = sizes.iter().flatten().copied().collect();
+    let known = elements(&known).ok_or_else(|| format!("it makes shape {wanted:?} of one sample"))?;
     let left = of.dims.iter().product::<usize>() / known.max(1);
     Ok(sizes.into_iter().map(|size| size.unwrap_or(left)).collect())
 }
@@ -115,7 +116,7 @@ pub fn pad(l: &mut Lowering<'_>, node: &Node) -> Result<Real, Why> {
     let wrong = || format!("its padding is {given:?}");
     let all: Vec<i64> = (0..=rank as i64).collect();
     let axes = optional(l, node, 3)?.map_or(all, |axes| axes.integers());
-    if given.len() != 2 * axes.len() || given.iter().any(|p| *p < 0) {
+    if given.len() != 2 * axes.len() || given.iter().any(|p| !(0..=SIZE_MAX as i64).contains(p)) {
         return Err(wrong());
     }
     let (mut before, mut dims) = (vec![0; rank], of.dims.clone());

@@ -3,7 +3,7 @@
 use super::read::{numbers, shape_of};
 use crate::graph::Node;
 use crate::lower::{Lowering, Why, as_image};
-use crate::value::{ENDS, Layout, Quant, Real, RealSums, Weights, Window};
+use crate::value::{ENDS, Layout, Quant, Real, RealSums, Weights, Window, elements};
 use boardproof_micro::Kind;
 use std::rc::Rc;
 
@@ -17,10 +17,16 @@ pub fn pair(values: Option<&[i64]>, default: usize) -> Result<(usize, usize), Wh
     }
 }
 
+/// Largest kernel, stride, dilation and padding, as the format has them.
+const WINDOW_MAX: usize = 255;
+/// Most weights of a convolution, those of 0 for the channels of other groups included.
+const WEIGHTS_MAX: usize = 1 << 24;
+
 /// The window that a node names; its kernel may stand in the weights.
 pub fn window(node: &Node, kernel: (usize, usize), (height, width): (usize, usize)) -> Result<Window, Why> {
     let (strides, dilations) = (pair(node.ints("strides"), 1)?, pair(node.ints("dilations"), 1)?);
-    if [kernel, strides, dilations].iter().any(|(h, w)| *h == 0 || *w == 0) {
+    let fits = |(h, w): &(usize, usize)| (1..=WINDOW_MAX).contains(h) && (1..=WINDOW_MAX).contains(w);
+    if ![kernel, strides, dilations].iter().all(fits) {
         return Err(format!("its window {kernel:?} has strides {strides:?} and dilations {dilations:?}"));
     }
     let pads = match node.ints("pads") {
@@ -29,8 +35,8 @@ pub fn window(node: &Node, kernel: (usize, usize), (height, width): (usize, usiz
         Some([t, l, b, r]) => [*t, *l, *b, *r],
         Some(other) => return Err(format!("it has {} paddings", other.len())),
     };
-    if pads.iter().any(|p| *p < 0) {
-        return Err("its padding is negative".into());
+    if pads.iter().any(|p| !(0..=WINDOW_MAX as i64).contains(p)) {
+        return Err(format!("its padding is {pads:?}"));
     }
     let pads = match node.text("auto_pad").unwrap_or("NOTSET") {
         "NOTSET" | "" => pads.map(|p| p as usize),
@@ -63,7 +69,7 @@ struct Groups {
 impl Groups {
     fn of(node: &Node, channels: usize, outputs: usize, inner: usize) -> Result<Self, Why> {
         let count = usize::try_from(node.int("group", 1)).unwrap_or(0);
-        if count == 0 || inner * count != channels || !outputs.is_multiple_of(count) {
+        if count == 0 || inner.checked_mul(count) != Some(channels) || !outputs.is_multiple_of(count) {
             return Err(format!(
                 "its {count} groups are for {channels} channels, {inner} inputs each, and {outputs} outputs"
             ));
@@ -73,6 +79,11 @@ impl Groups {
 
     fn is_depthwise(&self) -> bool {
         self.count > 1 && self.inner == 1 && self.outputs == self.count
+    }
+
+    /// Channels that an output has weights for.
+    fn channels(&self) -> usize {
+        if self.is_depthwise() { 1 } else { self.inner * self.count }
     }
 
     /// The input of the group that a channel is for an output, if it is of that group.
@@ -106,10 +117,14 @@ pub fn conv(
     if biases.len() != outputs {
         return Err(format!("it has {} biases for {outputs} channels", biases.len()));
     }
+    let taps = kernel.0 * kernel.1;
+    if elements(&[outputs, taps, groups.channels()]).is_none_or(|all| all > WEIGHTS_MAX) {
+        return Err(format!("it has {outputs} outputs of {taps} taps in {channels} channels: too many weights"));
+    }
     let own = l.steps(of.tensor).scale;
     Ok(Real::Sums(Rc::new(RealSums {
         kind: if groups.is_depthwise() { Kind::DepthwiseConv2d } else { Kind::Conv2d },
-        weights: taps_first(weights, &groups, kernel.0 * kernel.1),
+        weights: taps_first(weights, &groups, taps),
         steps: (0..outputs).map(|m| own * weights.scale(m)).collect(),
         biases,
         window,
@@ -124,11 +139,10 @@ pub fn conv(
 /// and as large as if it were one.
 fn taps_first(weights: &Weights, groups: &Groups, taps: usize) -> Vec<i32> {
     let at = |m: usize, tap: usize, c: usize| weights.ints.values[(m * groups.inner + c) * taps + tap] as i32;
-    let channels = if groups.is_depthwise() { 1 } else { groups.inner * groups.count };
-    let mut all = Vec::with_capacity(groups.outputs * taps * channels);
+    let mut all = Vec::with_capacity(groups.outputs * taps * groups.channels());
     for m in 0..groups.outputs {
         for tap in 0..taps {
-            all.extend((0..channels).map(|channel| match groups.is_depthwise() {
+            all.extend((0..groups.channels()).map(|channel| match groups.is_depthwise() {
                 true => at(m, tap, 0),
                 false => groups.input(m, channel).map_or(0, |c| at(m, tap, c)),
             }));

@@ -483,6 +483,14 @@ def norm_behind_conv(net):
 
 
 @case()
+def constant_below_zero_behind_sums(net):
+    conv = net.conv(net.image(2, 6, 7), (3, 2, 3, 3))
+    factors = net.constant(np.array([-1.5, 0.5, -0.25]).reshape(3, 1, 1))
+    row = net.op("Mul", net.constant([-2.0, 0.5, -1.0, 3.0]), net.gemm(net.image(6), 6, 4))
+    return net.qdq(net.op("Mul", conv, factors)), net.qdq(row)
+
+
+@case()
 def norm_of_flattened_image(net):
     x = net.qdq(net.conv(net.image(2, 5, 6), (3, 2, 3, 3)))
     return net.qdq(norm(net, net.op("Flatten", x), 36))
@@ -671,10 +679,10 @@ def concat_of_features_and_flattened(net):
 
 
 @case()
-def concat_of_two_flattened(net):
+def concat_and_pad_of_flattened(net):
     x = net.image(2, 4, 5)
     flats = [net.op("Flatten", net.qdq(net.conv(x, (3, 2, 2, 2)))) for _ in range(2)]
-    return net.qdq(net.op("Concat", *flats, axis=1))
+    return net.qdq(net.op("Concat", *flats, axis=1)), net.qdq(pad(net, flats[0], 0, 2, 0, 1))
 
 
 @case()

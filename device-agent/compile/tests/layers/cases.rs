@@ -67,3 +67,54 @@ fn every_case_is_within_one_step_or_refused_in_words() {
     let gone: Vec<&str> = REFUSED.iter().map(|(name, _)| *name).filter(|name| !outcomes.contains_key(*name)).collect();
     assert!(gone.is_empty(), "no such cases: {gone:?}");
 }
+
+/// Damages of each model, always the same ones.
+const DAMAGES: u64 = 40;
+
+/// A model with some bytes changed, or cut short.
+fn damaged(onnx: &[u8], seed: u64) -> Vec<u8> {
+    // SplitMix64.
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    };
+    let mut bytes = onnx.to_vec();
+    for _ in 0..=next() % 4 {
+        let at = next() as usize % bytes.len();
+        bytes[at] = if next() % 2 == 0 { next() as u8 } else { bytes[at] ^ (1 << (next() % 8)) };
+    }
+    if next().is_multiple_of(8) {
+        bytes.truncate(next() as usize % bytes.len());
+    }
+    bytes
+}
+
+#[test]
+fn damaged_models_are_compiled_or_refused_and_never_panic() {
+    let mut refused = 0;
+    for (name, fixture) in cases() {
+        for seed in 0..DAMAGES {
+            let bytes = damaged(fixture.onnx(), seed);
+            let made = std::panic::catch_unwind(|| compile(&bytes, Edges::HostQuantizes));
+            let made = made.unwrap_or_else(|_| panic!("{name}, damage {seed}"));
+            refused += usize::from(made.is_err());
+        }
+    }
+    assert!(refused > 0, "no damage was noticed");
+}
+
+#[test]
+fn it_makes_no_difference_who_quantizes_the_inputs() {
+    for (name, fixture) in cases() {
+        let compiled = [Edges::HostQuantizes, Edges::DeviceQuantizes].map(|edges| compile(fixture.onnx(), edges));
+        let [Ok(host), Ok(device)] = compiled else { continue };
+        let subject = |bytes| Subject { model: Model::check(bytes).unwrap(), fixture: &fixture };
+        let (host, device) = (subject(&host.bytes), subject(&device.bytes));
+        for sample in 0..fixture.samples() {
+            assert_eq!(host.answers(sample), device.answers(sample), "{name}, sample {sample}");
+        }
+    }
+}

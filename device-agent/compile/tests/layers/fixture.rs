@@ -29,6 +29,10 @@ impl Array {
         &all[sample * one..(sample + 1) * one]
     }
 
+    pub fn is_numbers(&self) -> bool {
+        matches!(self.elements, Elements::Numbers(_))
+    }
+
     /// 8-bit values of a sample.
     pub fn values(&self, sample: usize) -> Vec<i8> {
         match &self.elements {

@@ -89,7 +89,12 @@ impl Subject<'_> {
             let input = self.model.input(index);
             let name = self.model.tensor_name(&input);
             let given = self.fixture.array(&format!("in.{name}")).expect("every input has samples");
-            arena[input.range()].copy_from_slice(&given.bytes(sample));
+            let bytes = match (input.dtype, given.is_numbers()) {
+                // Whoever feeds the model quantizes.
+                (Dtype::I8, true) => self.values(&given.floats(sample), &input).iter().map(|v| *v as u8).collect(),
+                _ => given.bytes(sample),
+            };
+            arena[input.range()].copy_from_slice(&bytes);
         }
         arena
     }
@@ -124,7 +129,12 @@ impl Subject<'_> {
         let output = name.strip_suffix(" quantized").unwrap_or(name);
         let numbers = self.fixture.array(&format!("out.{output}"))?.floats(sample);
         let steps = self.steps_of(tensor);
-        Some(numbers.iter().map(|x| quantize(*x, steps.scale, steps.zero_point)).collect())
+        Some(self.values(&numbers, &steps))
+    }
+
+    /// Numbers in the steps of a tensor.
+    fn values(&self, numbers: &[f32], steps: &Tensor) -> Vec<i8> {
+        numbers.iter().map(|x| quantize(*x, steps.scale, steps.zero_point)).collect()
     }
 
     /// The tensor whose steps a tensor is held against: an output's numbers are of the values that they were made of.
@@ -141,9 +151,8 @@ impl Subject<'_> {
         if tensor.dtype == Dtype::I8 {
             return bytes.iter().map(|value| *value as i8).collect();
         }
-        let steps = self.steps_of(tensor);
-        let numbers = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
-        numbers.map(|x| quantize(x, steps.scale, steps.zero_point)).collect()
+        let numbers: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        self.values(&numbers, &self.steps_of(tensor))
     }
 
     /// An operator whose output onnxruntime does not have is part of the next layer: it moves values, chooses from them, or looks them up.
@@ -165,6 +174,14 @@ impl Subject<'_> {
             let numbers = self.fixture.array(&format!("out.{name}")).expect("every output is there");
             assert_eq!(output.dims[..output.rank], numbers.dims()[1..], "output {name}");
         }
+    }
+
+    /// The outputs of a whole run, in bytes.
+    pub fn answers(&self, sample: usize) -> Vec<u8> {
+        let mut arena = self.arena(sample);
+        self.model.run(&mut arena).unwrap();
+        let outputs = (0..self.model.output_count()).map(|index| self.model.output(index));
+        outputs.flat_map(|output| arena[output.range()].to_vec()).collect()
     }
 
     fn outputs(&self, arena: &[u8]) -> Vec<i8> {
@@ -201,8 +218,7 @@ impl Subject<'_> {
             for sample in 0..self.fixture.samples() {
                 let values = |kind: &str| {
                     let name = format!("{kind}.{}", self.model.tensor_name(&output));
-                    let numbers = self.fixture.array(&name).expect("every output is there").floats(sample);
-                    numbers.iter().map(|x| quantize(*x, steps.scale, steps.zero_point)).collect::<Vec<_>>()
+                    self.values(&self.fixture.array(&name).expect("every output is there").floats(sample), &steps)
                 };
                 largest = largest.max(Apart::of(&values("best"), &values("out")).largest);
             }
