@@ -152,7 +152,6 @@ fn our_own_firmware_can_be_scored_by_another_runner() {
     let rules = rules(&home);
     check_rule(&rules, "drift", "pass");
     check_rule(&rules, "finite", "pass");
-    // QEMU's clock goes by instructions: it is none, and nothing is said about time.
-    check_rule(&rules, "clock", "incomplete");
-    ended.expect_code(4);
+    // QEMU's clock goes by instructions: whether it is near the host's is chance, and nothing else here is.
+    assert!(matches!(ended.code, Some(3 | 4)), "{:?}", ended.code);
 }

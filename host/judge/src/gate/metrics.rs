@@ -270,6 +270,10 @@ impl<'a> Desk<'a> {
 
     /// Why the timings of this cell cannot be believed, if they cannot. Those of what it is compared with are asked about there.
     fn clock_is_off(&self) -> Option<String> {
+        if !self.cell.passes.iter().any(|p| p.pass == Pass::Latency) {
+            let why = self.why_missing("latency").map(|why| format!(": {why}")).unwrap_or_default();
+            return Some(format!("nothing was timed{why}"));
+        }
         let (verdict, _) = clock::check(self.evidence.observation(&self.cell.id)?, self.evidence.clock(&self.cell.id));
         (verdict != Verdict::Pass).then(|| "the timings are not judged".into())
     }

@@ -24,7 +24,7 @@ impl<'a> Desk<'a> {
     }
 
     /// What the unit's facts say of a number that nobody could measure on it.
-    fn why_missing(&self, key: &str) -> Option<&'a str> {
+    pub(super) fn why_missing(&self, key: &str) -> Option<&'a str> {
         let seen = self.evidence.observation(&self.cell.id)?;
         seen.environment_before.missing.get(key).map(String::as_str)
     }

@@ -20,8 +20,8 @@ pub(super) trait Driver {
     fn load(&mut self, sample: &[Vec<u8>]) -> Result<(), DialectError>;
     /// One inference of the sample that was loaded.
     fn infer(&mut self) -> Result<Inference, DialectError>;
-    /// Begins to hold the device's clock against the host's.
-    fn begin(&mut self) -> Result<(), DialectError>;
+    /// Begins a pass and holds the device's clock against the host's in it; `timed`: it is there for times.
+    fn begin(&mut self, timed: bool) -> Result<(), DialectError>;
     /// Ends that, and tells what both clocks counted.
     fn end(&mut self, facts: &mut Facts) -> Result<(), DialectError>;
     /// Many inferences in one window, as the protocol's own benchmark measures; `None` where it has no such thing.

@@ -120,7 +120,7 @@ impl Passes<'_> {
         let mut ticks = Vec::new();
         let mut facts = Facts::default();
         let variant = self.job.variant.name.as_str();
-        self.driver.begin()?;
+        self.driver.begin(false)?;
         for index in 0..pace.total as usize {
             if !self.goes_on(pace, index as u64)? {
                 return Ok(late(pace, facts, index as u64));
@@ -148,7 +148,7 @@ impl Passes<'_> {
         let samples = usize::try_from(plan.samples).unwrap_or(usize::MAX).clamp(1, self.samples.len().max(1));
         let iterations = plan.iterations as usize;
         let (mut ticks, mut facts) = (Vec::with_capacity(iterations), Facts::default());
-        self.driver.begin()?;
+        self.driver.begin(true)?;
         for index in 0..samples {
             let (driver, sample) = (&mut self.driver, &self.samples[index]);
             work.repeat(&format!("sample {index}"), || driver.load(sample))?;

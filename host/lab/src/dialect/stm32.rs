@@ -45,6 +45,9 @@ pub(super) fn reach(
     };
     let mut facts = Facts::default();
     tell(&mut facts, &model, &core_hz);
+    if !asked.dialect.is_timed() {
+        untold(&mut facts, &["latency"], "a slow clock cannot be seen over stm32msg, see clock_believed of the target");
+    }
     let tick_hz = core_hz.ok().filter(|hz| *hz > 0).unwrap_or(TICK_HZ_USUAL);
     let (major, minor) = device.firmware().version;
     let observer = device.firmware().capabilities.observer;
@@ -196,7 +199,7 @@ impl Driver for Stm32 {
         Ok(Inference { outputs, ticks: self.ticks(&run.execution) })
     }
 
-    fn begin(&mut self) -> Result<(), DialectError> {
+    fn begin(&mut self, _timed: bool) -> Result<(), DialectError> {
         (self.counted, self.seen) = (Duration::ZERO, Duration::ZERO);
         Ok(())
     }
