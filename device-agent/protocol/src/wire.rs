@@ -1,9 +1,10 @@
 //! Messages as bytes, field by field, in the coding that postcard has: numbers in seven bits per byte, lengths before texts and bytes, the
 //! number of a variant before what it holds.
 //!
-//! Written by hand because a microcontroller pays for every byte of it: with postcard behind serde, protocol and link take twice the flash. The tables below
-//! repeat the order of fields and variants in [`crate::message`]; the golden bytes, and tests that hold every message against postcard, say when
-//! they differ. A reader never fails at once: what is wrong is remembered, the rest reads as zeros, and the end says so.
+//! Written by hand because a microcontroller pays for every byte of it: with postcard behind serde, protocol and link take twice the flash.
+//! The tables below repeat the order of fields and variants in [`crate::message`]; the golden bytes, and a test that holds every message and all
+//! that is nearly one against postcard, say when they differ. A reader never fails at once: what is wrong is remembered, the rest reads as
+//! zeros, and the end says so.
 
 use crate::message::{
     Acquire, Begin, CannotRun, Chunk, Coding, DeviceHello, Digest, Dtype, Ended, Event, HostHello, Key, Operator,
