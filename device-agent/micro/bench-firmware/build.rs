@@ -104,12 +104,8 @@ fn main() {
         let answer = &arena[model.output(0).range()];
         let file = |part: &str, bytes: &[u8]| write(&out, &format!("{index}.{part}"), bytes);
         let (model, input, answer) = (file("model", &bytes), file("input", &input), file("answer", answer));
-        writeln!(
-            cases,
-            "Case {{ name: {:?}, model: {model}, input: {input}, answer: {answer} }},",
-            layer.name
-        )
-        .expect("text grows");
+        writeln!(cases, "Case {{ name: {:?}, model: {model}, input: {input}, answer: {answer} }},", layer.name)
+            .expect("text grows");
     }
     std::fs::write(out.join("cases.rs"), format!("&[{cases}]")).expect("the build folder takes files");
 }

@@ -3,8 +3,7 @@
 use crate::format::{
     Dtype, HEADER_BYTES, Kind, MAGIC, Model, NO_TENSOR, OPERATOR_BYTES, Operator, TENSOR_BYTES, Tensor, VERSION, u32_at,
 };
-use crate::kernel::{Window, depthwise_weight_bytes, scratch_of, weight_bytes, word};
-use crate::requant::Multiplier;
+use crate::kernel::{Multiplier, Window, depthwise_weight_bytes, scratch_of, weight_bytes, window_of, word};
 
 /// Where a model is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -320,7 +319,7 @@ impl Looking<'_, '_> {
 
     fn window(&self, operator: &Operator, input: &Tensor, output: &Tensor) -> Result<Window, Invalid> {
         let pooled = matches!(operator.kind, Kind::MaxPool | Kind::AveragePool);
-        let window = Window::of(operator, input, output);
+        let window = window_of(operator, input, output);
         let (kernel, strides, dilations) = (window.kernel, window.strides, window.dilations);
         for value in [kernel.0, kernel.1, strides.0, strides.1, dilations.0, dilations.1] {
             self.most(What::OperatorParameter, value, 1)?;

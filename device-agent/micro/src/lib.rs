@@ -28,7 +28,7 @@
 //! | `Table` | i8 | any function of one value: Sigmoid, Tanh, HardSwish, Relu, Clip, another scale |
 //! | `Quantize`, `Dequantize` | f32 to i8, i8 to f32 | `Dequantize` may add a number per channel |
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
-#![cfg_attr(not(feature = "dsp"), forbid(unsafe_code))]
+#![forbid(unsafe_code)]
 
 #[cfg(any(feature = "std", test))]
 extern crate std;
@@ -36,13 +36,11 @@ extern crate std;
 mod check;
 mod format;
 mod kernel;
-mod requant;
 mod run;
 #[cfg(feature = "std")]
 pub mod write;
 
 pub use check::{Invalid, What};
 pub use format::{Dtype, HEADER_BYTES, Kind, MAGIC, Model, OPERATOR_BYTES, Operator, TENSOR_BYTES, Tensor, VERSION};
-pub use kernel::{depthwise_weight_bytes, row_bytes, scratch_bytes, weight_bytes};
-pub use requant::{Multiplier, dequantize, quantize};
+pub use kernel::{Multiplier, depthwise_weight_bytes, dequantize, quantize, row_bytes, scratch_bytes, weight_bytes};
 pub use run::RunError;

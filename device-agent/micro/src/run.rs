@@ -1,10 +1,10 @@
 //! Running a model that was checked: operator by operator, in an arena that the caller owns.
 
 use crate::format::{Kind, Model, Operator, Tensor};
-use crate::kernel::conv::{conv, dense};
-use crate::kernel::depthwise::depthwise;
-use crate::kernel::{Channels, Window, depthwise_weight_bytes, elementwise, layout, pool, scratch_of, weight_bytes};
-use crate::requant::{Multiplier, Values};
+use crate::kernel::{
+    Channels, Multiplier, Values, conv, dense, depthwise, depthwise_weight_bytes, elementwise, layout, pool,
+    scratch_of, weight_bytes, window_of,
+};
 
 /// A model that could not be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,24 +33,6 @@ impl core::fmt::Display for RunError {
 }
 
 impl core::error::Error for RunError {}
-
-impl Window {
-    pub(crate) fn of(operator: &Operator, input: &Tensor, output: &Tensor) -> Self {
-        let (height, width, _) = output.image();
-        let dilations = match operator.kind {
-            Kind::MaxPool | Kind::AveragePool => (1, 1),
-            _ => operator.pair(7),
-        };
-        Self {
-            input: input.image(),
-            output: (height, width),
-            kernel: operator.pair(4),
-            strides: operator.pair(5),
-            padding: operator.pair(6),
-            dilations,
-        }
-    }
-}
 
 impl<'m> Model<'m> {
     /// Runs all operators once. Inputs lie in the arena where their tensors say, and stay there; so do the outputs.
@@ -115,9 +97,9 @@ impl<'m> Model<'m> {
             Kind::Conv2d | Kind::DepthwiseConv2d | Kind::FullyConnected => {
                 return self.convolve(operator, (&input, &output), from, to, scratch);
             }
-            Kind::MaxPool => pool::max(&Window::of(operator, &input, &output), from, to),
+            Kind::MaxPool => pool::max(&window_of(operator, &input, &output), from, to),
             Kind::AveragePool => {
-                let window = Window::of(operator, &input, &output);
+                let window = window_of(operator, &input, &output);
                 let by_count = self.channels(operator, window.kernel.0 * window.kernel.1, &output)?;
                 pool::average(&window, &by_count, input.zero_point, from, to);
             }
@@ -151,7 +133,7 @@ impl<'m> Model<'m> {
         to: &mut [u8],
         scratch: &mut [u8],
     ) -> Option<()> {
-        let window = Window::of(operator, input, output);
+        let window = window_of(operator, input, output);
         let weights = self.constant(operator, 0);
         let taps = window.kernel.0 * window.kernel.1;
         let zero_point = input.zero_point;

@@ -6,8 +6,7 @@ use crate::check::crc32;
 use crate::format::{
     Dtype, HEADER_BYTES, Kind, MAGIC, NO_NAME, NO_TENSOR, OPERATOR_BYTES, PARAMETERS, TENSOR_BYTES, VERSION,
 };
-use crate::kernel::row_bytes;
-use crate::requant::Multiplier;
+use crate::kernel::{Multiplier, row_bytes};
 use std::vec::Vec;
 
 /// A tensor to be written.

@@ -9,7 +9,7 @@
 //! A decoder never allocates, never panics, and never takes a payload whose CRC does not fit or that has bytes left over.
 
 use crate::message::{Event, Reply, Request};
-use serde::{Deserialize, Serialize};
+use crate::wire::{Put, Reader, Take, Writer};
 
 /// What a program writes once on a stream link before its first frame, so that a banner in front of it can be skipped.
 pub const PREAMBLE: &[u8; 8] = b"BPROOF1\n";
@@ -24,7 +24,40 @@ pub const MESSAGE_MARGIN: usize = 128;
 
 const _: () = assert!(BYTE_FRAME_MAX > OVERHEAD + MESSAGE_MARGIN && STREAM_FRAME_MAX > BYTE_FRAME_MAX);
 
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+#[cfg(target_os = "none")]
+use small_crc::checksum;
+
+#[cfg(not(target_os = "none"))]
+fn checksum(bytes: &[u8]) -> u32 {
+    const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    CRC.checksum(bytes)
+}
+
+/// The same checksum where flash is scarce: a table of 64 bytes instead of 1024, and two steps for a byte.
+#[cfg(any(test, target_os = "none"))]
+mod small_crc {
+    const TABLE: [u32; 16] = {
+        let (mut table, mut nibble) = ([0; 16], 0);
+        while nibble < 16 {
+            let (mut value, mut bit) = (nibble as u32, 0);
+            while bit < 4 {
+                // The polynomial of CRC-32/ISO-HDLC, lowest bit first.
+                value = (value >> 1) ^ (0xedb8_8320 * (value & 1));
+                bit += 1;
+            }
+            table[nibble] = value;
+            nibble += 1;
+        }
+        table
+    };
+
+    pub fn checksum(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(u32::MAX, |crc, byte| {
+            let step = |crc: u32| (crc >> 4) ^ TABLE[(crc & 15) as usize];
+            step(step(crc ^ u32::from(*byte)))
+        })
+    }
+}
 
 /// Who a frame belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,28 +113,29 @@ pub fn decode_event(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
     decode(payload).map(|(_, event)| event)
 }
 
-fn encode<'o, T: Serialize>(header: Header, message: &T, out: &'o mut [u8]) -> Result<&'o [u8], TooLarge> {
+fn encode<'o, T: Put>(header: Header, message: &T, out: &'o mut [u8]) -> Result<&'o [u8], TooLarge> {
     let end = out.len().checked_sub(4).filter(|end| *end >= 8).ok_or(TooLarge)?;
     out[..4].copy_from_slice(&header.session.to_le_bytes());
     out[4..8].copy_from_slice(&header.seq.to_le_bytes());
-    let body = postcard::to_slice(message, &mut out[8..end]).map_err(|_| TooLarge)?.len();
-    let crc = CRC.checksum(&out[..8 + body]);
+    let mut writer = Writer::new(&mut out[8..end]);
+    message.put(&mut writer);
+    let body = writer.end().ok_or(TooLarge)?;
+    let crc = checksum(&out[..8 + body]);
     out[8 + body..12 + body].copy_from_slice(&crc.to_le_bytes());
     Ok(&out[..12 + body])
 }
 
-fn decode<'p, T: Deserialize<'p>>(payload: &'p [u8]) -> Result<(Header, T), DecodeError> {
+fn decode<'p, T: Take<'p>>(payload: &'p [u8]) -> Result<(Header, T), DecodeError> {
     let (rest, crc) = payload.split_last_chunk::<4>().ok_or(DecodeError::Short)?;
     let (session, after) = rest.split_first_chunk::<4>().ok_or(DecodeError::Short)?;
     let (seq, body) = after.split_first_chunk::<4>().ok_or(DecodeError::Short)?;
-    if CRC.checksum(rest) != u32::from_le_bytes(*crc) {
+    if checksum(rest) != u32::from_le_bytes(*crc) {
         return Err(DecodeError::Crc);
     }
     let header = Header { session: u32::from_le_bytes(*session), seq: u32::from_le_bytes(*seq) };
-    match postcard::take_from_bytes::<T>(body) {
-        Ok((message, [])) => Ok((header, message)),
-        Ok(_) | Err(_) => Err(DecodeError::Malformed(header)),
-    }
+    let mut reader = Reader::new(body);
+    let message = T::take(&mut reader);
+    if reader.is_whole() { Ok((header, message)) } else { Err(DecodeError::Malformed(header)) }
 }
 
 /// What a deframer made of the bytes so far.
@@ -259,6 +293,15 @@ mod tests {
     }
 
     #[test]
+    fn both_ways_to_the_checksum_lead_to_the_same() {
+        let bytes: Vec<u8> = (0..700_u32).map(|i| (i * i / 3) as u8).collect();
+        for length in 0..bytes.len() {
+            assert_eq!(small_crc::checksum(&bytes[..length]), checksum(&bytes[..length]), "length {length}");
+        }
+        assert_eq!(small_crc::checksum(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
     fn any_cut_is_found_and_trailing_bytes_are_refused() {
         let mut out = [0; 64];
         let good = frame(&mut out).to_vec();
@@ -267,7 +310,7 @@ mod tests {
         }
         let mut long = good[..good.len() - 4].to_vec();
         long.push(0);
-        long.extend(CRC.checksum(&long).to_le_bytes());
+        long.extend(checksum(&long).to_le_bytes());
         assert_eq!(decode_request(&long).unwrap_err(), DecodeError::Malformed(Header { session: 9, seq: 4 }));
     }
 

@@ -8,6 +8,7 @@
 pub mod branches;
 pub mod frame;
 pub mod message;
+mod wire;
 
 pub use message::*;
 

@@ -208,6 +208,82 @@ fn every_message_comes_back_as_it_went() {
     events().iter().chain(&added()).chain(&events_for_microcontrollers()).for_each(|(_, m)| check(m, &mut [0; 512]));
 }
 
+/// A body as a payload: a header and a checksum that fits.
+fn payload(body: &[u8]) -> Vec<u8> {
+    let mut payload = [&[0; 8], body].concat();
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&payload);
+    payload.extend(crc.to_le_bytes());
+    payload
+}
+
+/// Both codings of a message are the same bytes, and both read the same in all bytes that are nearly it: each byte made each other one, each
+/// cut, and one byte more.
+fn check_coding<T: Serialize + Debug>(
+    message: &T,
+    encode: impl Fn(&T, &mut [u8]) -> usize,
+    decode: impl Fn(&[u8]) -> Result<String, frame::DecodeError>,
+    postcard: impl Fn(&[u8]) -> Option<String>,
+) {
+    let (mut ours, mut theirs) = ([0; 512], [0; 512]);
+    let body = &*postcard::to_slice(message, &mut theirs).unwrap();
+    let used = encode(message, &mut ours);
+    assert_eq!(&ours[8..used - 4], body, "{message:?}");
+    let check = |body: &[u8]| match (decode(&payload(body)), postcard(body)) {
+        (Ok(ours), Some(theirs)) => assert_eq!(ours, theirs, "{body:02x?}"),
+        (Err(frame::DecodeError::Malformed(_)), None) => {}
+        (ours, theirs) => panic!("{body:02x?}: {ours:?}, postcard {theirs:?}"),
+    };
+    check(&[body, &[0][..]].concat());
+    (0..body.len()).for_each(|length| check(&body[..length]));
+    let mut other = body.to_vec();
+    for at in 0..body.len() {
+        for byte in 0..=u8::MAX {
+            other[at] = byte;
+            check(&other);
+        }
+        other[at] = body[at];
+    }
+}
+
+/// What postcard has read, when it has read all of it.
+fn whole<T: Debug>(read: postcard::Result<(T, &[u8])>) -> Option<String> {
+    let (message, rest) = read.ok()?;
+    rest.is_empty().then(|| format!("{message:?}"))
+}
+
+#[test]
+fn messages_are_coded_as_postcard_codes_them() {
+    const HEADER: frame::Header = frame::Header { session: 0, seq: 0 };
+    let used = |payload: Result<&[u8], frame::TooLarge>| payload.unwrap().len();
+    for (_, message) in requests().iter().chain(&added_requests()).chain(&requests_for_microcontrollers()) {
+        let decode = |bytes: &[u8]| frame::decode_request(bytes).map(|(_, message)| format!("{message:?}"));
+        check_coding(
+            message,
+            |m, out| used(frame::encode_request(HEADER, m, out)),
+            decode,
+            |body| whole(postcard::take_from_bytes::<Request<'_>>(body)),
+        );
+    }
+    for (_, message) in replies().iter().chain(&replies_for_microcontrollers()) {
+        let decode = |bytes: &[u8]| frame::decode_reply(bytes).map(|(_, message)| format!("{message:?}"));
+        check_coding(
+            message,
+            |m, out| used(frame::encode_reply(HEADER, m, out)),
+            decode,
+            |body| whole(postcard::take_from_bytes::<Reply<'_>>(body)),
+        );
+    }
+    for (_, message) in events().iter().chain(&added()).chain(&events_for_microcontrollers()) {
+        let decode = |bytes: &[u8]| frame::decode_event(bytes).map(|message| format!("{message:?}"));
+        check_coding(
+            message,
+            |m, out| used(frame::encode_event(m, out)),
+            decode,
+            |body| whole(postcard::take_from_bytes::<Event<'_>>(body)),
+        );
+    }
+}
+
 #[test]
 fn the_schema_is_that_of_the_golden_bytes() {
     let bytes = include_bytes!("golden/v3.txt");

@@ -43,6 +43,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     // The board families: a family knows its chips and nothing of the protocol.
     ("device-agent/firmware/", &["boardproof-firmware-common"]),
     ("device-agent/micro/bench-firmware/", &["boardproof-micro"]),
+    ("device-agent/micro/kernels/", &[]),
+    // Cargo's profiles go by crate, and only what takes an inference's time is built for speed.
+    ("device-agent/micro/", &["boardproof-micro-kernels"]),
     ("device-agent/runner/", &["boardproof-protocol", "boardproof-engines"]),
     ("ci/xtask/", &["boardproof-record"]),
     (

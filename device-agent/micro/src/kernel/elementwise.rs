@@ -1,7 +1,6 @@
 //! Element by element, and softmax.
 
-use super::word;
-use crate::requant::{Multiplier, Values, dequantize, quantize};
+use super::{Multiplier, Values, dequantize, quantize, word};
 
 /// `(x * f0 + y * f1 + half) >> shift`, zero points taken off and added again.
 pub fn add(

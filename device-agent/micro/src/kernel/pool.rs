@@ -1,7 +1,6 @@
 //! Pooling.
 
-use super::{Channels, Window};
-use crate::requant::{Multiplier, Values};
+use super::{Channels, Multiplier, Values, Window};
 
 /// The largest value under the window; padding does not count.
 pub fn max(window: &Window, input: &[u8], output: &mut [u8]) {

@@ -1,8 +1,7 @@
 //! Depthwise convolutions: four channels at once over all taps.
 
-use super::path::lanes;
-use super::{Channels, Group, Window};
-use crate::requant::Values;
+use crate::path::lanes;
+use crate::{Channels, Group, Values, Window};
 
 /// Most taps whose places are worked out once per pixel; kernels with more work them out for every four channels.
 const TAPS_MAX: usize = 32;

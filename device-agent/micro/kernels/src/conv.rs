@@ -1,7 +1,7 @@
 //! Convolutions and fully connected layers: columns of values against rows of weights.
 
-use super::path::{four_by_one, two_by_two, widen};
-use super::{Channels, Weights, Window, Word, row_bytes};
+use crate::path::{four_by_one, two_by_two, widen};
+use crate::{Channels, Values, Weights, Window, Word, row_bytes};
 
 /// A convolution. `input` and `output` are NHWC without the sample; `weights` has two and two rows, one per output channel, interleaved;
 /// `scratch` has room for two columns of 16-bit values, also interleaved.
@@ -18,6 +18,7 @@ pub fn conv(
     let (pixels, width) = (window.output.0 * window.output.1, window.output.1.max(1));
     let count = output.len() / pixels.max(1);
     let weights = weights.as_chunks().0;
+    let pairs = Pairs::of(channels, count / 2);
     // What fills a column up has weight 0, and may hold anything.
     let Some(columns) = scratch.as_chunks_mut().0.as_chunks_mut().0.get_mut(..words) else { return };
     for (i, pair) in output.chunks_mut((2 * count).max(1)).enumerate() {
@@ -31,7 +32,8 @@ pub fn conv(
             // The last pixel stands alone: worked out beside whatever the other column holds.
             lone_pixel(channels, weights, columns, left);
         } else {
-            two_pixels(channels, weights, columns, left, right);
+            let done = pairs.as_ref().map_or(0, |pairs| pairs.two_pixels(weights, columns, (left, right)));
+            two_pixels((channels, done), weights, columns, left, right);
         }
     }
 }
@@ -90,21 +92,53 @@ fn put(step: &mut [[Word; 2]; 2], slot: usize, four: [u8; 4]) {
     step[1][slot] = second;
 }
 
-/// All channels of two pixels.
-#[inline(never)]
-fn two_pixels(channels: &Channels<'_>, weights: &[Weights], columns: &[[Word; 2]], left: &mut [u8], right: &mut [u8]) {
+/// [`Channels`] two by two, all of them with multipliers below a half: what almost all layers have.
+struct Pairs<'m> {
+    biases: &'m [[[u8; 4]; 2]],
+    factors: &'m [[[u8; 4]; 2]],
+    shifts: &'m [[u8; 2]],
+    values: Values,
+}
+
+impl<'m> Pairs<'m> {
+    fn of(channels: &Channels<'m>, count: usize) -> Option<Self> {
+        let biases = channels.biases.as_chunks().0.get(..count)?;
+        let factors = channels.factors.as_chunks().0.get(..count)?;
+        let shifts = channels.shifts.as_chunks().0.get(..count)?;
+        channels.are_small().then_some(Self { biases, factors, shifts, values: channels.values })
+    }
+
+    /// All pairs of channels of two pixels; returns how many channels these are.
+    #[inline(never)]
+    fn two_pixels(&self, weights: &[Weights], columns: &[[Word; 2]], (left, right): (&mut [u8], &mut [u8])) -> usize {
+        let rows = weights.chunks_exact(columns.len().max(1));
+        let scales = self.biases.iter().zip(self.factors).zip(self.shifts);
+        let outputs = left.as_chunks_mut::<2>().0.iter_mut().zip(right.as_chunks_mut::<2>().0);
+        for ((rows, ((biases, factors), shifts)), (left, right)) in rows.zip(scales).zip(outputs) {
+            let [b0, b1] = biases.map(i32::from_le_bytes);
+            let acc = two_by_two(rows, columns, [b0, b0, b1, b1]);
+            self.values.put_two(factors[0], shifts[0], [acc[0], acc[1]], [&mut left[0], &mut right[0]]);
+            self.values.put_two(factors[1], shifts[1], [acc[2], acc[3]], [&mut left[1], &mut right[1]]);
+        }
+        2 * self.biases.len()
+    }
+}
+
+/// The channels of two pixels from `done` on, which is even.
+fn two_pixels(
+    (channels, done): (&Channels<'_>, usize),
+    weights: &[Weights],
+    columns: &[[Word; 2]],
+    left: &mut [u8],
+    right: &mut [u8],
+) {
     let rows = weights.chunks_exact(columns.len().max(1));
     let outputs = left.chunks_mut(2).zip(right.chunks_mut(2));
-    for (i, (rows, (left, right))) in rows.zip(outputs).enumerate() {
-        let channel = 2 * i;
-        let (b0, b1) = (channels.bias(channel), channels.bias(channel + 1));
+    for (i, (rows, (left, right))) in rows.zip(outputs).enumerate().skip(done / 2) {
+        let (b0, b1) = (channels.bias(2 * i), channels.bias(2 * i + 1));
         let acc = two_by_two(rows, columns, [b0, b0, b1, b1]);
-        let values = channels.values(channel, [acc[0], acc[1]]);
-        if let ([l0, l1], [r0, r1]) = (&mut *left, &mut *right) {
-            [*l0, *r0] = values;
-            [*l1, *r1] = channels.values(channel + 1, [acc[2], acc[3]]);
-        } else if let ([l0], [r0]) = (left, right) {
-            [*l0, *r0] = values;
+        for (n, (left, right)) in left.iter_mut().zip(right).enumerate() {
+            [*left, *right] = channels.values(2 * i + n, if n == 0 { [acc[0], acc[1]] } else { [acc[2], acc[3]] });
         }
     }
 }

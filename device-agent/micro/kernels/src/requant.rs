@@ -45,7 +45,7 @@ impl Multiplier {
     }
 
     /// Is this one that [`Self::apply`] may be asked with?
-    pub(crate) fn is_valid(self) -> bool {
+    pub fn is_valid(self) -> bool {
         self.factor >= 0 && (SHIFT_MIN..=SHIFT_MAX).contains(&self.shift)
     }
 
@@ -93,7 +93,7 @@ pub fn dequantize(q: i8, scale: f32, zero_point: i32) -> f32 {
 
 /// How accumulators become values of one tensor.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Values {
+pub struct Values {
     zero_point: i32,
     low: i32,
     high: i32,
@@ -133,6 +133,15 @@ impl Values {
             let right = rights >> (8 * lane) & 0xff;
             let value = shorten(accs[lane], i32::from_le_bytes(factors[lane]), right, one_and_zero);
             output[lane] = value.clamp(-128, 127) as u8;
+        }
+    }
+
+    /// The values of two accumulators that share a multiplier, which is below a half.
+    #[inline(always)]
+    pub fn put_two(self, factor: [u8; 4], shift: u8, accs: [i32; 2], outputs: [&mut u8; 2]) {
+        let right = u32::from(shift).wrapping_sub(1) & 31;
+        for (output, acc) in outputs.into_iter().zip(accs) {
+            *output = shorten(acc, i32::from_le_bytes(factor), right, 1 + 2 * self.zero_point).clamp(-128, 127) as u8;
         }
     }
 

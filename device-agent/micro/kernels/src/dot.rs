@@ -1,6 +1,7 @@
 //! Sums of products, the plain way. A word of a column holds two values in 16 bit, and the weights for them stand together: those of one
 //! channel at even bytes, of the other at odd ones. Steps are small on purpose: what is loaded ahead must fit into the registers. Sums
 //! wrap as the DSP instructions' do.
+//! Lengths are even: rows are filled up to four elements, which are two words.
 
 use super::{Group, Weights, Word};
 
