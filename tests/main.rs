@@ -7,6 +7,7 @@
 mod board;
 mod cli;
 mod dead_boards;
+mod debug_probe;
 mod dialect;
 mod faults;
 mod fixtures;
