@@ -25,7 +25,7 @@ fn walked() -> Vec<Target> {
         parse_target(name, text).expect("a target of boardproof")
     };
     let targets = asked.split(',').filter(|name| !name.is_empty()).map(target);
-    targets.filter(|target| !matches!(target.power, PowerSpec::Qemu { .. })).collect()
+    targets.filter(|target| !matches!(target.power, PowerSpec::Qemu { .. } | PowerSpec::Machine { .. })).collect()
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `cargo xtask check`: the one list of checks. All run, whatever becomes of the one before.
 
 use crate::deny;
+use crate::firmware;
 use crate::programs::host_triple;
 use crate::setup::BARE;
 use crate::step::{Steps, cargo, output, program, run};
@@ -43,6 +44,7 @@ pub fn check(root: &Path, arguments: &Arguments) -> Result<()> {
         });
     }
     steps.run("documentation", documentation);
+    firmware::check(root, &mut steps);
     deny::check(root, &mut steps);
     steps.finish("check")
 }

@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod demo;
 mod deny;
+mod firmware;
 mod fuzz;
 mod programs;
 mod runs;

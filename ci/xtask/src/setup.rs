@@ -11,9 +11,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Targets that tests and demo use: one of each kind that needs no hardware.
-pub const USUAL: [&str; 3] = ["host", "qemu-aarch64", "virtual-board-aarch64"];
+pub const USUAL: [&str; 4] = ["host", "qemu-aarch64", "virtual-board-aarch64", "mps2-an386"];
 /// Architecture on which every `no_std` crate is built alone.
 pub const BARE: &str = "thumbv7em-none-eabihf";
+/// Architectures of all firmware, which `check` builds.
+const FIRMWARE: [&str; 3] = [BARE, "thumbv7m-none-eabi", "thumbv8m.main-none-eabihf"];
 /// Components of the toolchain that `check` calls.
 const COMPONENTS: [&str; 2] = ["clippy", "rustfmt"];
 
@@ -151,7 +153,7 @@ struct Present {
 
 fn wanted(root: &Path, names: &[String]) -> Result<Things> {
     let mut things = Things { components: COMPONENTS.map(str::to_owned).into(), ..Things::default() };
-    things.triples.insert(BARE.to_owned());
+    things.triples.extend(FIRMWARE.map(str::to_owned));
     for name in names {
         let path = root.join("targets").join(format!("{name}.toml"));
         let text = std::fs::read_to_string(&path).with_context(|| {

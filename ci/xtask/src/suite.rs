@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything a fresh machine needs, then every test. Cargo's own closing lines stay in view.
 
 use crate::check::DEVICE_FOLDER;
+use crate::firmware;
 use crate::programs::{build_agents, build_tool, host_triple};
 use crate::setup::{self, USUAL, every_target};
 use crate::step::{Steps, cargo, run};
@@ -13,7 +14,7 @@ const BOARD_TESTS: [[&str; 2]; 2] = [["boardproof-lab", "virtual_board"], ["boar
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Every target that needs no hardware, not only host, qemu-aarch64 and virtual-board-aarch64
+    /// Every target that needs no hardware, not only host, qemu-aarch64, virtual-board-aarch64 and mps2-an386
     #[arg(long)]
     all: bool,
     /// Words for the test binaries, such as a part of a test's name
@@ -35,6 +36,7 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
         let place = ["--target", &triple, "--target-dir", DEVICE_FOLDER];
         cargo_test(&[&packages[..], &place[..]].concat(), &arguments.rest, &targets)
     });
+    tests.run("tests of the firmware", || firmware::test(root, &arguments.rest));
     // They boot a board for minutes, so `cargo test` alone leaves them out. Named one by one: elsewhere `ignored` means a program that a
     // test starts, or a measurement that asserts nothing.
     for [package, binary] in BOARD_TESTS {
@@ -52,7 +54,7 @@ fn targets(root: &Path, all: bool) -> Result<Vec<String>> {
     }
     let in_process = |name: &String| name == "host" || name == "sim";
     let without_hardware =
-        |name: &String| in_process(name) || name.starts_with("qemu-") || name.starts_with("virtual-");
+        |name: &String| in_process(name) || ["qemu-", "virtual-", "mps2-"].iter().any(|kind| name.starts_with(kind));
     Ok(every_target(root)?.into_iter().filter(without_hardware).collect())
 }
 

@@ -5,11 +5,11 @@ mod kernels;
 mod sizes;
 
 use super::figure::Figure;
+use crate::firmware::cargo_of_firmware;
 use crate::programs::fresh_folder;
 use crate::step::{cargo, output, step};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Stands above the table.
 pub const HEAD: &str = "Instructions are those that QEMU counts (`-icount`) on mps2-an386, a Cortex-M4F: never cycles, and never a time. A kernel's \
@@ -30,19 +30,6 @@ pub fn firmware(root: &Path) -> Result<Vec<Figure>> {
     figures.extend(step("sizes", || sizes::figures(root))?);
     figures.extend(models.figures());
     Ok(figures)
-}
-
-/// Cargo in a workspace of bare metal, which has profiles and flags of its own. What it builds lies where `boardproof` itself builds
-/// firmware, so that nothing is made twice.
-fn cargo_in(root: &Path, workspace: &str, target: &str, arguments: &[&str]) -> Command {
-    let mut command = cargo(arguments);
-    command.current_dir(root.join(workspace)).env("CARGO_TARGET_DIR", root.join(target));
-    command
-}
-
-/// Cargo in the workspace of the firmware.
-fn cargo_of_firmware(root: &Path, arguments: &[&str]) -> Command {
-    cargo_in(root, "device-agent/firmware", "target/device/firmware", arguments)
 }
 
 /// The same inference on boards that were just started: all must count the same ticks.

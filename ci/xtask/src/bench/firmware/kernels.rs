@@ -1,7 +1,8 @@
 //! Instructions of each kernel: a program without agent runs layers, compares their answers with the host's bit by bit, and says what they took.
 
-use super::{RUNS, alike, cargo_in};
+use super::{RUNS, alike};
 use crate::bench::figure::Figure;
+use crate::firmware::cargo_of_kernels;
 use crate::step::output;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
@@ -38,7 +39,7 @@ pub struct Seen {
 pub fn measured(root: &Path) -> Result<Seen> {
     let once = |features: &[&str]| {
         let arguments = [&["run", "--quiet", "--release", "--locked"], features].concat();
-        let command = cargo_in(root, "device-agent/micro/bench-firmware", "target/device/bench-firmware", &arguments);
+        let command = cargo_of_kernels(root, &arguments);
         output(command)?.lines().map(layer).collect::<Result<Vec<_>>>()
     };
     let plain = once(&[])?;

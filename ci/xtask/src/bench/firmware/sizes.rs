@@ -1,7 +1,7 @@
 //! Flash and RAM: of the firmware, and of protocol and engine alone. A program of the firmware's own workspace builds all of them.
 
-use super::cargo_of_firmware;
 use crate::bench::figure::Figure;
+use crate::firmware::cargo_of_firmware;
 use crate::step::output;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
