@@ -52,7 +52,9 @@ fn main() -> ! {
         good &= measure(case, path, &mut arena);
     }
     debug::exit(if good { debug::EXIT_SUCCESS } else { debug::EXIT_FAILURE });
-    loop {}
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 /// Prints one line; is the answer the host's?
@@ -89,12 +91,16 @@ fn measure(case: &Case, path: &str, arena: &mut [u8]) -> bool {
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     hprintln!("{}", info);
     debug::exit(debug::EXIT_FAILURE);
-    loop {}
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 #[exception]
 unsafe fn HardFault(_frame: &ExceptionFrame) -> ! {
     hprintln!("hard fault");
     debug::exit(debug::EXIT_FAILURE);
-    loop {}
+    loop {
+        core::hint::spin_loop();
+    }
 }

@@ -55,33 +55,53 @@ pub fn dense(channels: &Channels<'_>, (input, weights): (&[u8], &[u8]), output: 
 #[inline(never)]
 fn fill(window: &Window, zero_point: u8, input: &[u8], at: (usize, usize), columns: &mut [[Word; 2]], slot: usize) {
     let (depth, taps, slot) = (window.input.2, window.kernel.0 * window.kernel.1, slot & 1);
+    if !depth.is_multiple_of(4) {
+        return fill_narrow(window, zero_point, input, at, columns, slot);
+    }
     let mut steps = columns.as_chunks_mut::<2>().0.iter_mut();
-    let under = |tap: usize| {
-        let pixel = window.pixel(at, (tap / window.kernel.1, tap % window.kernel.1))?;
-        input.get(pixel * depth..(pixel + 1) * depth)
-    };
-    if depth.is_multiple_of(4) {
-        for tap in 0..taps {
-            let steps = steps.by_ref().take(depth / 4);
-            match under(tap) {
-                Some(values) => steps.zip(values.as_chunks().0).for_each(|(step, four)| put(step, slot, *four)),
-                None => steps.for_each(|step| put(step, slot, [zero_point; 4])),
-            }
-        }
-        return;
-    }
-    let (mut four, mut filled) = ([0; 4], 0);
     for tap in 0..taps {
-        let values = under(tap);
-        for channel in 0..depth {
-            four[filled] = values.map_or(zero_point, |values| values[channel]);
-            filled = (filled + 1) % 4;
-            if filled == 0 {
-                steps.by_ref().take(1).for_each(|step| put(step, slot, four));
-            }
+        let under = window.pixel(at, (tap / window.kernel.1, tap % window.kernel.1));
+        let values = under.and_then(|pixel| input.get(pixel * depth..(pixel + 1) * depth));
+        let steps = steps.by_ref().take(depth / 4);
+        match values {
+            Some(values) => steps.zip(values.as_chunks().0).for_each(|(step, four)| put(step, slot, *four)),
+            None => steps.for_each(|step| put(step, slot, [zero_point; 4])),
         }
     }
-    steps.take(1).for_each(|step| put(step, slot, four));
+}
+
+/// The same where values do not come in fours: one by one. Behind the last, the column holds what it held.
+#[inline(never)]
+fn fill_narrow(
+    window: &Window,
+    zero_point: u8,
+    input: &[u8],
+    (y, x): (usize, usize),
+    columns: &mut [[Word; 2]],
+    slot: usize,
+) {
+    let mut element = 0;
+    for ky in 0..window.kernel.0 {
+        let row = window.values(input, y, ky);
+        let (mut from, step) = window.walk(x);
+        for _ in 0..window.kernel.1 {
+            for channel in 0..window.input.2 {
+                let value = row.get(from.wrapping_add(channel)).copied().unwrap_or(zero_point);
+                put_one(columns, slot, element, value);
+                element += 1;
+            }
+            from = from.wrapping_add(step);
+        }
+    }
+}
+
+/// One value into one of two columns: even elements in one word, odd ones in the next.
+#[inline(always)]
+fn put_one(columns: &mut [[Word; 2]], slot: usize, element: usize, value: u8) {
+    let half = usize::from(element & 2 != 0);
+    if let Some(words) = columns.get_mut(element / 4 * 2 + element % 2) {
+        words[slot & 1].as_chunks_mut::<2>().0[half] = i16::from(value as i8).to_le_bytes();
+    }
 }
 
 /// Four values into one of two columns.

@@ -44,14 +44,9 @@ pub fn depthwise(
 /// What lies under all taps, from its pixel on to the end of the row; or padding.
 #[inline(never)]
 fn find<'i>(window: &Window, (input, padding): (&'i [u8], &'i [u8]), (y, x): (usize, usize), places: &mut [&'i [u8]]) {
-    let (_, width, depth) = window.input;
-    let step = window.dilations.1 * depth;
-    // Left of the input this wraps, and is far right of it.
-    let first = (x * window.strides.1).wrapping_sub(window.padding.1).wrapping_mul(depth);
     for (ky, places) in places.chunks_exact_mut(window.kernel.1.max(1)).enumerate() {
-        let row = window.row(y, ky).and_then(|row| input.get(row * width * depth..(row + 1) * width * depth));
-        let row = row.unwrap_or_default();
-        let mut from = first;
+        let row = window.values(input, y, ky);
+        let (mut from, step) = window.walk(x);
         for place in places {
             *place = if from < row.len() { &row[from..] } else { padding };
             from = from.wrapping_add(step);

@@ -124,6 +124,22 @@ impl Window {
         (column < self.input.1).then_some(column)
     }
 
+    /// The values of the input's row under a row of the window; none in the padding.
+    #[inline(always)]
+    pub fn values<'i>(&self, input: &'i [u8], y: usize, ky: usize) -> &'i [u8] {
+        let length = self.input.1 * self.input.2;
+        let row = self.row(y, ky).and_then(|row| input.get(row * length..)).and_then(|rest| rest.get(..length));
+        row.unwrap_or_default()
+    }
+
+    /// Where the first tap of a row of the window lies in these values, and how far it is to the next one. Left of the input this wraps, and
+    /// is far right of it.
+    #[inline(always)]
+    pub fn walk(&self, x: usize) -> (usize, usize) {
+        let first = (x * self.strides.1).wrapping_sub(self.padding.1).wrapping_mul(self.input.2);
+        (first, self.dilations.1 * self.input.2)
+    }
+
     /// The input's pixel under a tap of the window at an output's pixel; `None` in the padding.
     #[inline(always)]
     pub fn pixel(&self, (y, x): (usize, usize), (ky, kx): (usize, usize)) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! How long inferences take, board by board: `firmware-ticks MODEL BOARDS`. Starts so many boards of QEMU, one after the other, each with the
-//! firmware for `mps2-an386`, the same model and the same input; writes a line for each to standard output: what it is proved to have counted
-//! for each of its inferences, one tick being 40 ns, and an instruction 32 ns, of the emulated clock.
+//! firmware for `mps2-an386`, the same model and the same input; writes a line for each to standard output: the ticks of each of its inferences.
+//! A tick is 40 ns of the emulated clock, and an instruction 32 ns.
 
 use boardproof_firmware_smoke::{Board, build};
 use boardproof_protocol::{Acquire, Digest, Ended, Event, Pass, Reply, Request, Run, Stream};
