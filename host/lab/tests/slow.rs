@@ -41,8 +41,9 @@ fn waited(looks_at_work: u32) -> u64 {
     let at_work = || left.replace(left.get().saturating_sub(1)) > 0;
     let deadline = start + Duration::from_secs(100);
     let pulled = client.pull_from_a_slow_unit(7, deadline, &at_work, |_| Ok(()), |_| Ok(()));
-    assert!(matches!(pulled, Err(ClientError::Silent { .. })), "{pulled:?}");
-    client.now().duration_since(start).as_secs()
+    let Err(ClientError::Silent { waited_s, .. }) = pulled else { panic!("{pulled:?}") };
+    assert_eq!(waited_s, client.now().duration_since(start).as_secs());
+    waited_s
 }
 
 #[test]

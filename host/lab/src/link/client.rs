@@ -495,25 +495,26 @@ impl<L: Link> Client<L> {
         const ACTION: &str = "follow the job";
         let mut next: u32 = 0;
         let mut silent_asks = 0;
+        let mut heard = self.link.now();
         self.nothing_new = None;
         loop {
             idle(self)?;
             let asked = self.link.now();
             if asked >= deadline {
-                return Err(self.silent(ACTION));
+                return Err(self.silent_since(ACTION, heard));
             }
             let seq = self.post_next(ACTION, &Request::Pull { job, from: next, credit: self.credit })?;
             match self.take_batch(job, seq, asked, deadline, &mut next, &mut take)? {
                 Batch::Done => return Ok(()),
-                Batch::More => silent_asks = 0,
+                Batch::More => (silent_asks, heard) = (0, self.link.now()),
                 Batch::Idle => {
-                    silent_asks = 0;
+                    (silent_asks, heard) = (0, self.link.now());
                     // The job is at work: asking again at once would only keep the unit busy with answering.
                     self.link.rest(Duration::from_millis(2));
                 }
                 Batch::Silent if silent_asks + 1 < self.patience.asks => silent_asks += 1,
                 Batch::Silent if at_work() => silent_asks = 0,
-                Batch::Silent => return Err(self.silent(ACTION)),
+                Batch::Silent => return Err(self.silent_since(ACTION, heard)),
             }
         }
     }
@@ -608,6 +609,12 @@ impl<L: Link> Client<L> {
     /// The error for a unit that was asked as often as the patience allows.
     pub(crate) fn silent(&self, action: &'static str) -> ClientError {
         let waited_s = (self.patience.answer * self.patience.asks).as_secs();
+        ClientError::Silent { action, waited_s, asked: self.patience.asks }
+    }
+
+    /// The same for a unit that was heard before.
+    fn silent_since(&self, action: &'static str, heard: Instant) -> ClientError {
+        let waited_s = self.link.now().saturating_duration_since(heard).as_secs();
         ClientError::Silent { action, waited_s, asked: self.patience.asks }
     }
 }

@@ -5,6 +5,7 @@ pub mod plot;
 use super::summary::{CellSummary, ErrorBin, Figure, Summary};
 use super::text::word;
 use super::{amount, bytes, date, duration_ns, instructions, middle};
+use boardproof_record::observation::Shipped;
 use boardproof_record::verdict::{RuleResult, Verdict};
 use plot::{Bar, Marker};
 use std::fmt::Write;
@@ -386,19 +387,18 @@ fn environment(cell: &CellSummary) -> String {
         row("system", &device.system);
         row("identity", &device.identity);
     }
-    row(
-        "shipped",
-        &format!(
-            "{} new content, {} on the wire, {} were there",
-            bytes(cell.shipped.content_bytes as f64),
-            bytes(cell.shipped.wire_bytes as f64),
-            bytes(cell.shipped.cached_bytes as f64)
-        ),
-    );
+    row("shipped", &shipped(&cell.shipped));
     cell.environment.texts.iter().for_each(|(name, value)| row(name, value));
     cell.environment.numbers.iter().for_each(|(name, value)| row(name, &value.to_string()));
     cell.environment.missing.iter().for_each(|(name, why)| row(name, &format!("not known: {why}")));
     format!("<details><summary>Environment</summary><div class=\"scroll\"><table>\n{rows}</table></div></details>\n")
+}
+
+fn shipped(shipped: &Shipped) -> String {
+    let [content, wire, probe, cached] =
+        [shipped.content_bytes, shipped.wire_bytes, shipped.probe_bytes, shipped.cached_bytes].map(|n| bytes(n as f64));
+    let probe = if shipped.probe_bytes > 0 { format!(", {probe} by the debug probe") } else { String::new() };
+    format!("{content} new content, {wire} on the wire{probe}, {cached} were there")
 }
 
 fn builds(summary: &Summary) -> String {
