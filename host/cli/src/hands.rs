@@ -115,3 +115,33 @@ impl Hands for UnitHands {
         Ok(probe.write(address, bytes)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hands(cycle: Option<String>, off: String) -> UnitHands {
+        let power = CommandPower { on: "true".into(), off, cycle };
+        UnitHands { probe: None, supply: Supply::Command { power, limit: Duration::from_secs(20) } }
+    }
+
+    #[test]
+    fn a_unit_with_power_commands_is_switched_off_and_on_by_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = |name: &str| format!("touch '{}'", folder.path().join(name).display());
+        let found = |name: &str| folder.path().join(name).exists();
+        let mut cycled = hands(Some(note("cycled")), note("off"));
+        assert_eq!(
+            (cycled.restarts(), cycled.writes(), cycled.look(true).is_none()),
+            (vec![Restart::Cycle], false, true)
+        );
+        cycled.restart(Restart::Cycle).unwrap();
+        assert_eq!((found("cycled"), found("off")), (true, false));
+        hands(None, note("off")).restart(Restart::Cycle).unwrap();
+        assert!(found("off"));
+        let error = hands(Some("exit 7".into()), note("off")).restart(Restart::Cycle).unwrap_err().to_string();
+        assert!(error.contains("exit 7") && error.contains('7'), "{error}");
+        let error = cycled.restart(Restart::Reset).unwrap_err().to_string();
+        assert_eq!(error, "there is nothing to reset the unit by its debug probe with");
+    }
+}
