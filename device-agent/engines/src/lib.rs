@@ -16,8 +16,8 @@ mod tensor;
 mod tract;
 
 pub use engine::{
-    Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts,
-    engine_names, open_engine,
+    Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage,
+    TensorFacts, engine_names, open_engine,
 };
 #[cfg(feature = "micro")]
 pub use micro::MicroEngine;

@@ -30,9 +30,7 @@ pub fn opinion(evidence: Evidence<'_>, cell: &Cell) -> Result<Opinion, EvidenceE
     };
     let engines = format!("{} and {}", reference.engine, second.engine);
     Ok(match agreement(&first, &other) {
-        Ok(db) if db >= AGREE_DB => {
-            Opinion::Same(format!("{engines} agree on the float model, {}", in_words(db)))
-        }
+        Ok(db) if db >= AGREE_DB => Opinion::Same(format!("{engines} agree on the float model, {}", in_words(db))),
         Ok(db) => Opinion::Another(format!(
             "{engines} do not agree on the float model: its answers differ by {}, float rounding leaves {AGREE_DB} dB or more",
             in_words(db)

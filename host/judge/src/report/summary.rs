@@ -4,12 +4,13 @@ use super::amount;
 use crate::compare::dialect::Dialect;
 use crate::compare::latency::{Latencies, LatencySummary};
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options};
+use crate::compare::operators::{OperatorLine, integer_share, lines};
 use crate::compare::statistics::Confidence;
 use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError, Tensor};
 use crate::gate::{JUDGEMENT_VERSION, LOOSER, answers, fit, of_cell, samples_of, slice_samples};
 use boardproof_record::dialect::Dialect as Firmware;
-use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Operator, Outcome, Shipped};
+use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Outcome, Shipped};
 use boardproof_record::plan::{Cell, Pass, Task};
 use boardproof_record::verdict::{Judgement, RuleResult, Verdict};
 use boardproof_record::{CellId, VariantName};
@@ -74,6 +75,13 @@ pub struct CellSummary {
     pub unit: String,
     /// Target.
     pub target: String,
+    /// Engine.
+    pub engine: String,
+    /// Name and version as the engine told them.
+    pub engine_said: Option<String>,
+    /// The same variant was judged on the same unit by another engine as well.
+    #[serde(skip)]
+    pub by_many: bool,
     /// The target was proved by somebody.
     pub proved: bool,
     /// Timings are an emulator's.
@@ -118,7 +126,9 @@ pub struct CellSummary {
     /// Vendors' figures by their own names, of the same output.
     pub dialects: Vec<Figure>,
     /// Operators that ran.
-    pub operators: Vec<Operator>,
+    pub operators: Vec<OperatorLine>,
+    /// Share of the multiply-accumulates that were done on integers, 0 to 1.
+    pub integer_ops_share: Option<f64>,
     /// Environment before the first pass.
     pub environment: Facts,
     /// Who answered.
@@ -147,9 +157,15 @@ impl CellSummary {
         (!self.proved).then(|| format!("target {} is not proved by anybody yet", self.target))
     }
 
+    /// The unit, with the engine where several ran there.
+    pub fn place(&self) -> String {
+        let engine = if self.by_many { format!(" by {}", self.engine) } else { String::new() };
+        format!("{}{engine}", self.unit)
+    }
+
     /// Name for people.
     pub fn title(&self) -> String {
-        format!("{} {} on {}", self.model, self.variant, self.unit)
+        format!("{} {} on {}", self.model, self.variant, self.place())
     }
 }
 
@@ -305,6 +321,17 @@ pub fn measured(evidence: Evidence<'_>) -> Result<Summary, EvidenceError> {
     summarize(evidence, &judgement)
 }
 
+/// Every pass tells its engine; the first will do.
+fn engine_said(seen: &Observation) -> Option<String> {
+    seen.passes.iter().find_map(|pass| pass.facts.texts.get("engine").cloned())
+}
+
+/// The same variant on the same unit by another engine, judged as well.
+fn is_beside(other: &Cell, cell: &Cell) -> bool {
+    let same = other.model == cell.model && other.variant == cell.variant && other.unit == cell.unit;
+    same && other.judged && other.engine != cell.engine
+}
+
 fn summarize_cell(
     evidence: Evidence<'_>,
     judgement: &Judgement,
@@ -323,12 +350,16 @@ fn summarize_cell(
         None => Vec::new(),
     };
     let compared = Compared::of(evidence, cell, nonfinite)?;
+    let operators = seen.and_then(|s| s.pass(Pass::Inspect)).map(lines).unwrap_or_default();
     Ok(CellSummary {
         cell: cell.id.clone(),
         model: cell.model.to_string(),
         variant: cell.variant.to_string(),
         unit: cell.unit.to_string(),
         target: cell.target.to_string(),
+        engine: cell.engine.to_string(),
+        engine_said: seen.and_then(engine_said),
+        by_many: evidence.record.plan.cells.iter().any(|other| is_beside(other, cell)),
         proved: target.proved,
         emulated: target.emulated,
         quantization: variant.quantization.clone(),
@@ -353,7 +384,8 @@ fn summarize_cell(
         errors: compared.errors,
         metrics: compared.metrics,
         dialects: compared.dialects,
-        operators: seen.and_then(|s| s.pass(Pass::Inspect)).map(|p| p.operators.clone()).unwrap_or_default(),
+        integer_ops_share: integer_share(&operators),
+        operators,
         environment: seen.map(|s| s.environment_before.clone()).unwrap_or_default(),
         device: seen.map(|s| s.device.clone()),
         shipped: shipped(&evidence.record.outcomes[&cell.id]),

@@ -4,7 +4,8 @@ pub mod plot;
 
 use super::summary::{CellSummary, ErrorBin, Figure, Summary};
 use super::text::word;
-use super::{amount, bytes, date, duration_ns, instructions, middle};
+use super::{amount, bytes, date, duration_ns, engines, instructions, middle};
+use crate::compare::operators::OperatorLine;
 use boardproof_record::observation::Shipped;
 use boardproof_record::verdict::{RuleResult, Verdict};
 use plot::{Bar, Marker};
@@ -38,6 +39,7 @@ pub fn render(summary: &Summary) -> String {
         page += "<p class=\"notice\">Instructions are counted by an emulator: they are no cycles and no time. The same model and sample take as many in every run.</p>\n";
     }
     page += &overview(summary);
+    page += &beside(&summary.cells);
     summary.cells.iter().enumerate().for_each(|(i, cell)| page += &section(i, cell));
     page += &builds(summary);
     page + "</main>\n</body>\n</html>\n"
@@ -69,7 +71,7 @@ fn overview(summary: &Summary) -> String {
             verdict_cell(cell.verdict),
             escape(&cell.model),
             escape(&cell.variant),
-            escape(&cell.unit),
+            escape(&cell.place()),
             escape(&cell.reason)
         );
     }
@@ -359,21 +361,44 @@ fn operators(cell: &CellSummary) -> String {
     if cell.operators.is_empty() {
         return String::new();
     }
-    let row = |op: &boardproof_record::observation::Operator| {
+    let known = |value: Option<u64>| value.map_or_else(|| "-".into(), |value| value.to_string());
+    let row = |line: &OperatorLine| {
+        let op = &line.operator;
+        let share = line.time_share.map_or_else(|| "-".into(), |share| format!("{:.1} %", share * 100.0));
         format!(
-            "<tr><td class=\"n\">{}</td><td>{}</td><td><code>{}</code></td><td><code>{}</code></td><td><code>{}</code></td></tr>\n",
+            "<tr><td class=\"n\">{}</td><td>{}</td><td><code>{}</code></td><td><code>{}</code></td><td><code>{}</code></td><td class=\"n\">{share}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
             op.index,
             escape(&op.op),
             escape(&op.name),
             escape(&op.dtypes),
-            escape(&op.kernel)
+            escape(&op.kernel),
+            known(line.macs),
+            known(line.output_bytes)
         )
     };
     let rows: String = cell.operators.iter().map(row).collect();
+    let integers = cell.integer_ops_share.map_or_else(String::new, |share| {
+        format!(", {} of the multiply-accumulates on integers", amount(share, "share"))
+    });
     format!(
-        "<details><summary>What ran: {} operators</summary><div class=\"scroll\"><table>\n<tr><th class=\"n\">#</th><th>operator</th><th>node</th><th>element types</th><th>kernel</th></tr>\n{rows}</table></div></details>\n",
+        "<details><summary>What ran: {} operators{integers}</summary><p class=\"soft\">Time was taken with a clock around each operator, in inferences of their own: its shares mean something, their sum is not the latency.</p><div class=\"scroll\"><table>\n<tr><th class=\"n\">#</th><th>operator</th><th>node</th><th>element types</th><th>kernel</th><th class=\"n\">time</th><th class=\"n\">multiply-accumulates</th><th class=\"n\">output bytes</th></tr>\n{rows}</table></div></details>\n",
         cell.operators.len()
     )
+}
+
+/// The same variant by several engines.
+fn beside(cells: &[CellSummary]) -> String {
+    let rows = engines::rows(cells);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let line = |tag: &str, row: &[String]| {
+        let cells: String = row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let rows: String = rows.iter().map(|row| line("td", row)).collect();
+    let heading = line("th", &engines::HEADING.map(str::to_owned));
+    format!("<h2>Engines side by side</h2>\n<div class=\"scroll\"><table>\n{heading}{rows}</table></div>\n")
 }
 
 fn environment(cell: &CellSummary) -> String {
