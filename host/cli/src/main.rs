@@ -9,6 +9,7 @@ mod exit;
 mod hands;
 mod list;
 mod out;
+mod power;
 mod probe;
 mod progress;
 mod project;
@@ -17,7 +18,7 @@ mod run;
 mod table;
 mod verdict;
 
-use crate::args::{AgentCommand, Cli, Command};
+use crate::args::{AgentCommand, Cli, Command, PlanCommand};
 use crate::exit::Exit;
 use anyhow::Result;
 use clap::Parser;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Exit> {
     match command {
         Command::Check(args) => run::check(&args),
+        Command::Plan { command: PlanCommand::Power(args) } => power::power(&args),
         Command::Init(args) => list::init(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Targets(args) => list::targets(&args),
