@@ -30,6 +30,12 @@ pub enum Command {
     Report(ReportArgs),
     /// Show what differs between two records
     Compare(CompareArgs),
+    /// Plan before anything is measured
+    Plan {
+        /// What.
+        #[command(subcommand)]
+        command: PlanCommand,
+    },
     /// Write a commented project file that works
     Init(InitArgs),
     /// Say what a target needs: found or not, version, how to get it
@@ -277,6 +283,48 @@ pub struct DoctorArgs {
 /// Arguments of lists.
 #[derive(Debug, Args)]
 pub struct ListArgs {
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to plan.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Say how many samples show that no more than a margin of accuracy is lost
+    ///
+    /// Exact for the gate's own rule (task.drop of accuracy, decide = "shown"): the probability that it passes, over all outcomes that the
+    /// samples can have. Beside it what two separate evalsets would take, which is what pairing saves.
+    Power(PowerArgs),
+}
+
+/// Arguments of `plan power`.
+#[derive(Debug, Args)]
+pub struct PowerArgs {
+    /// Largest loss that may pass, as a share: the limit of the rule
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    pub margin: f64,
+    /// Share of the samples on which variant and reference part, one right and one wrong
+    #[arg(long, value_name = "SHARE", default_value_t = 0.03)]
+    pub discordant: f64,
+    /// True loss that is expected, as a share; negative for a gain
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub drop: f64,
+    /// Probability with which the rule is to pass
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    pub power: f64,
+    /// Confidence of the rule
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    pub confidence: f64,
+    /// Accuracy of the reference, for the count without pairs
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    pub accuracy: f64,
+    /// Model whose evalset is held against it, by name or by the path of its folder
+    #[arg(long, short = 'm', value_name = "MODEL")]
+    pub model: Option<String>,
     /// Where things are.
     #[command(flatten)]
     pub places: Places,

@@ -10,6 +10,7 @@ mod exit;
 mod hands;
 mod list;
 mod out;
+mod power;
 mod probe;
 mod progress;
 mod project;
@@ -18,7 +19,7 @@ mod run;
 mod table;
 mod verdict;
 
-use crate::args::{AgentCommand, Cli, Command, EngineCommand};
+use crate::args::{AgentCommand, Cli, Command, EngineCommand, PlanCommand};
 use crate::engine::Origin;
 use crate::exit::Exit;
 use anyhow::Result;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Exit> {
     match command {
         Command::Check(args) => run::check(&args),
+        Command::Plan { command: PlanCommand::Power(args) } => power::power(&args),
         Command::Init(args) => list::init(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Targets(args) => list::targets(&args),

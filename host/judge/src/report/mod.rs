@@ -8,6 +8,8 @@ pub mod markdown;
 pub mod summary;
 pub mod text;
 
+use crate::compare::latency::course::Movement;
+
 /// A number with its unit, as people write it.
 pub fn amount(value: f64, unit: &str) -> String {
     match unit {
@@ -61,6 +63,11 @@ pub fn duration_ns(value: f64) -> String {
         v if v >= 1e3 => format!("{:.1} µs", v / 1e3),
         v => format!("{v:.0} ns"),
     }
+}
+
+/// What a latency pass that left its level is called, in every sentence about it.
+pub fn not_stationary(movement: &Movement) -> String {
+    format!("not stationary: {movement}")
 }
 
 /// Name of a metric in sentences.

@@ -1,6 +1,6 @@
 //! What every form of report shows, gathered once: so that all of them show the same.
 
-use super::amount;
+use super::{amount, not_stationary};
 use crate::compare::dialect::Dialect;
 use crate::compare::latency::{Latencies, LatencySummary};
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options};
@@ -343,11 +343,10 @@ fn summarize_cell(
     let target = &evidence.record.plan.targets[&cell.target];
     let judged = of_cell(judgement, &cell.id);
     let seen = evidence.observation(&cell.id);
-    let latency_ns = sorted(evidence.latencies_ns(&cell.id)?);
-    let on_unit = evidence.reference_on_unit(cell);
-    let reference_ns = match on_unit {
-        Some(other) => sorted(evidence.latencies_ns(&other.id)?),
-        None => Vec::new(),
+    let own = latencies(evidence, cell)?;
+    let reference = match evidence.reference_on_unit(cell) {
+        Some(other) => latencies(evidence, other)?,
+        None => None,
     };
     let compared = Compared::of(evidence, cell, nonfinite)?;
     let operators = seen.and_then(|s| s.pass(Pass::Inspect)).map(lines).unwrap_or_default();
@@ -370,16 +369,21 @@ fn summarize_cell(
         samples_all: model.evalset.samples,
         notes: notes(evidence, cell, judged.map_or(&[], |j| j.rules.as_slice()))
             .into_iter()
+            .chain(
+                own.as_ref()
+                    .and_then(Latencies::movement)
+                    .map(|moved| format!("the latency pass was {}", not_stationary(moved))),
+            )
             .chain(compared.note)
             .collect(),
         rules: judged.map(|j| j.rules.clone()).unwrap_or_default(),
         drift: compared.split,
         task: task_rows(evidence, cell)?,
         task_unit: if matches!(model.task, Task::Regression) { String::new() } else { "share".into() },
-        latency: latency_summary(&latency_ns),
+        latency: own.as_ref().map(|own| own.summary(Confidence::P95)),
         instructions: Counts::of(&sorted(evidence.instructions(&cell.id)?)),
-        latency_ns,
-        latency_reference: latency_summary(&reference_ns),
+        latency_ns: own.as_ref().map(|own| own.sorted_ns().to_vec()).unwrap_or_default(),
+        latency_reference: reference.as_ref().map(|other| other.summary(Confidence::P95)),
         memory: seen.map(memory).unwrap_or_default(),
         errors: compared.errors,
         metrics: compared.metrics,
@@ -472,8 +476,9 @@ fn sorted(values: Option<Vec<f64>>) -> Vec<f64> {
     values
 }
 
-fn latency_summary(ns: &[f64]) -> Option<LatencySummary> {
-    Latencies::from_ns(ns.to_vec()).ok().map(|l| l.summary(Confidence::P95))
+/// Latencies of a cell in the order in which they were measured.
+fn latencies(evidence: Evidence<'_>, cell: &Cell) -> Result<Option<Latencies>, EvidenceError> {
+    Ok(evidence.latencies_ns(&cell.id)?.and_then(|ns| Latencies::from_ns(ns).ok()))
 }
 
 fn memory(seen: &Observation) -> Vec<(String, f64)> {

@@ -4,7 +4,8 @@ pub mod plot;
 
 use super::summary::{CellSummary, ErrorBin, Figure, Summary};
 use super::text::word;
-use super::{amount, bytes, date, duration_ns, engines, instructions, middle};
+use super::{amount, bytes, date, duration_ns, engines, instructions, middle, not_stationary};
+use crate::compare::latency::LatencySummary;
 use crate::compare::operators::OperatorLine;
 use boardproof_record::observation::Shipped;
 use boardproof_record::verdict::{RuleResult, Verdict};
@@ -280,7 +281,7 @@ fn latency(cell: &CellSummary) -> String {
     for (i, q) in own.quantiles.iter().enumerate() {
         let bounds = match (q.lower_ns, q.upper_ns) {
             (Some(l), Some(u)) => format!("{} to {}", duration_ns(l), duration_ns(u)),
-            _ => format!("needs {} inferences", q.samples_needed),
+            _ => format!("needs {} independent inferences", q.samples_needed),
         };
         let reference =
             cell.latency_reference.as_ref().map_or_else(|| "-".into(), |r| duration_ns(r.quantiles[i].value_ns));
@@ -294,13 +295,21 @@ fn latency(cell: &CellSummary) -> String {
     let rate = own.throughput_per_s.map_or_else(|| "-".into(), |r| format!("{r:.0} per second"));
     let _ = writeln!(
         text,
-        "<tr><td>max</td><td class=\"n\">{}</td><td class=\"n\">-</td><td class=\"n\">{}</td></tr>\n</table></div><p class=\"soft\">{} inferences, mean {}, {rate} one after the other.</p></details>",
+        "<tr><td>max</td><td class=\"n\">{}</td><td class=\"n\">-</td><td class=\"n\">{}</td></tr>\n</table></div><p class=\"soft\">{}, mean {}, {rate} one after the other.</p></details>",
         duration_ns(own.max_ns),
         cell.latency_reference.as_ref().map_or_else(|| "-".into(), |r| duration_ns(r.max_ns)),
-        own.samples,
+        inferences(own),
         duration_ns(own.mean_ns)
     );
     text
+}
+
+/// How many there were, and what they are worth where they hang together or moved.
+fn inferences(own: &LatencySummary) -> String {
+    let worth = own.quantiles[0].samples_effective;
+    let together = (worth < own.samples).then(|| format!(", worth {worth} independent ones at the median"));
+    let moved = own.movement.map(|movement| format!(", {}", escape(&not_stationary(&movement))));
+    format!("{} inferences{}{}", own.samples, together.unwrap_or_default(), moved.unwrap_or_default())
 }
 
 /// Instructions per inference, where an emulator counts them in the place of time.
