@@ -5,6 +5,7 @@ mod args;
 mod board;
 mod compare;
 mod doctor;
+mod evalset;
 mod exit;
 mod hands;
 mod list;
@@ -17,7 +18,7 @@ mod run;
 mod table;
 mod verdict;
 
-use crate::args::{AgentCommand, Cli, Command};
+use crate::args::{AgentCommand, Cli, Command, DataCommand};
 use crate::exit::Exit;
 use anyhow::Result;
 use clap::Parser;
@@ -44,6 +45,9 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Check(args) => run::check(&args),
         Command::Init(args) => list::init(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Data { command: DataCommand::Check(args) } => evalset::check(&args),
+        Command::Data { command: DataCommand::Snapshot(args) } => evalset::snapshot(&args),
+        Command::Data { command: DataCommand::Diff(args) } => evalset::diff(&args),
         Command::Targets(args) => list::targets(&args),
         Command::Models(args) => list::models(&args),
         Command::Agent { command: AgentCommand::Build { target, builder, places, json } } => {
@@ -77,6 +81,7 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
         let hint = cause
             .downcast_ref::<boardproof_plan::PlanError>()
             .and_then(boardproof_plan::PlanError::hint)
+            .or_else(|| cause.downcast_ref::<evalset::Unfit>().map(evalset::Unfit::hint))
             .or_else(|| cause.downcast_ref::<boardproof_lab::build::BuildError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_judge::gate::GateError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_lab::power::QemuError>().and_then(|e| e.hint()))

@@ -35,6 +35,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     let (world, plan) = planned(args)?;
     verdict::before_check(&plan, args)?;
     check_inputs(&plan)?;
+    crate::evalset::before_check(&world.manifests, &plan, args.quiet)?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map(|t| t.as_secs()).unwrap_or(0);
     let folder = RecordFolder::create(&out_folder(args, &world, started))?;
     let mut run = Run {
