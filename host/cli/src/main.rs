@@ -15,6 +15,7 @@ mod progress;
 mod project;
 mod rtt;
 mod run;
+mod shown;
 mod table;
 mod verdict;
 
