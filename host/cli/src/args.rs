@@ -36,6 +36,12 @@ pub enum Command {
         #[command(subcommand)]
         command: PlanCommand,
     },
+    /// Look at an evalset before anything is run on it
+    Data {
+        /// How.
+        #[command(subcommand)]
+        command: DataCommand,
+    },
     /// Write a commented project file that works
     Init(InitArgs),
     /// Say what a target needs: found or not, version, how to get it
@@ -253,6 +259,76 @@ pub struct CompareArgs {
     /// Print as JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to do about an evalset.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Find what makes an evalset unfit to judge on: exit code 1 where there is an error
+    Check(DataCheckArgs),
+    /// Keep an evalset's distributions, to hold a later one against
+    Snapshot(DataSnapshotArgs),
+    /// Show how two evalsets, or snapshots of them, differ
+    Diff(DataDiffArgs),
+}
+
+/// Form of the findings about an evalset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DataFormat {
+    /// Lines for a terminal
+    Text,
+    /// Everything, for a machine
+    Json,
+}
+
+/// Arguments of `data check`.
+#[derive(Debug, Args)]
+pub struct DataCheckArgs {
+    /// Model whose evalset to look at, by name or by the path of its folder
+    pub model: String,
+    /// Snapshot of an earlier evalset that this one is held against
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Warnings fail, too
+    #[arg(long)]
+    pub strict: bool,
+    /// Form of the findings
+    #[arg(long, short = 'f', value_enum, default_value = "text")]
+    pub format: DataFormat,
+    /// The same as `--format json`
+    #[arg(long)]
+    pub json: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Arguments of `data snapshot`.
+#[derive(Debug, Args)]
+pub struct DataSnapshotArgs {
+    /// Model whose evalset to keep, by name or by the path of its folder
+    pub model: String,
+    /// File to write [default: stdout]
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Arguments of `data diff`.
+#[derive(Debug, Args)]
+pub struct DataDiffArgs {
+    /// The earlier one: a model, or the file of a snapshot
+    pub before: String,
+    /// The later one
+    pub after: String,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
 }
 
 /// Arguments of `init`.

@@ -36,6 +36,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     let (world, plan) = planned(args)?;
     verdict::before_check(&plan, args)?;
     check_inputs(&plan)?;
+    crate::evalset::before_check(&world.manifests, &plan, args.quiet)?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map(|t| t.as_secs()).unwrap_or(0);
     let folder = RecordFolder::create(&out_folder(args, &world, started))?;
     let mut run = Run {
@@ -52,6 +53,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     run.measure_all()?;
     run.record.ended = if interrupted() { RunEnded::Interrupted } else { RunEnded::Finished };
     run.save()?;
+    run.keep_shown()?;
     run.progress.finish();
     let exit = verdict::after_check(run.folder.path(), args)?;
     Ok(if interrupted() { Exit::Interrupted } else { exit })
@@ -218,6 +220,14 @@ impl Run<'_> {
             self.record.evalsets.insert(model.evalset.digest, file);
         }
         Ok(())
+    }
+
+    /// Samples whose answers flipped go into the record, too. Without them a report has no pictures and everything else.
+    fn keep_shown(&mut self) -> Result<()> {
+        if let Err(error) = crate::shown::keep(&self.folder, &mut self.record) {
+            self.progress.warn(&format!("warning: no samples are kept for the report: {error:#}"));
+        }
+        self.save()
     }
 
     fn measure_all(&mut self) -> Result<()> {

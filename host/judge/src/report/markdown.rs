@@ -90,10 +90,22 @@ fn broken(cell: &CellSummary) -> String {
             escape(&rule.limit_reason)
         );
     }
+    text += &flips(cell);
     if let Some(fault) = &cell.fault {
         let _ = writeln!(text, "- {}: {}", escape(&fault.action), escape(&fault.causes.join(": ")));
         fault.hints.iter().for_each(|hint| text += &format!("- hint: {}\n", escape(hint)));
     }
+    text
+}
+
+/// Samples that are told one by one.
+const FLIPS_SHOWN: usize = 10;
+
+fn flips(cell: &CellSummary) -> String {
+    let Some(flips) = cell.flips.as_ref().filter(|flips| flips.count() > 0) else { return String::new() };
+    let mut text =
+        format!("\n{}; the first of them, the surest of the reference first:\n\n", escape(&flips.sentence()));
+    flips.told.iter().take(FLIPS_SHOWN).for_each(|flip| text += &format!("- {}\n", escape(&super::text::told(flip))));
     text
 }
 

@@ -1,5 +1,6 @@
 //! What every form of report shows, gathered once: so that all of them show the same.
 
+use super::shown::Shown;
 use super::{amount, not_stationary};
 use crate::compare::dialect::Dialect;
 use crate::compare::latency::{Latencies, LatencySummary};
@@ -8,6 +9,7 @@ use crate::compare::operators::{OperatorLine, integer_share, lines};
 use crate::compare::statistics::Confidence;
 use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError, Tensor};
+use crate::flips::Flips;
 use crate::gate::{JUDGEMENT_VERSION, LOOSER, answers, fit, of_cell, samples_of, slice_samples};
 use boardproof_record::dialect::Dialect as Firmware;
 use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Outcome, Shipped};
@@ -106,6 +108,11 @@ pub struct CellSummary {
     pub drift: Option<DriftSplit>,
     /// Task metric, whole and by slice.
     pub task: Vec<TaskRow>,
+    /// Samples whose answer is another than the reference's.
+    pub flips: Option<Flips>,
+    /// Inputs of some of them, by number; for pictures.
+    #[serde(skip)]
+    pub shown: Shown,
     /// Unit of the task metric: `share`, or empty where it is the model's own.
     pub task_unit: String,
     /// Latency of the cell.
@@ -379,6 +386,8 @@ fn summarize_cell(
         rules: judged.map(|j| j.rules.clone()).unwrap_or_default(),
         drift: compared.split,
         task: task_rows(evidence, cell)?,
+        flips: crate::flips::flips(evidence, cell)?,
+        shown: Shown::of(evidence, model)?,
         task_unit: if matches!(model.task, Task::Regression) { String::new() } else { "share".into() },
         latency: own.as_ref().map(|own| own.summary(Confidence::P95)),
         instructions: Counts::of(&sorted(evidence.instructions(&cell.id)?)),

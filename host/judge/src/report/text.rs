@@ -3,6 +3,7 @@
 use super::summary::{CellSummary, Counts, Summary};
 use super::{amount, bytes, date, duration_ns, engines};
 use crate::compare::operators::OperatorLine;
+use crate::flips::Flip;
 use boardproof_record::verdict::{RuleResult, Verdict};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -97,6 +98,7 @@ fn details(cell: &CellSummary) -> String {
     if let Some(ran) = ran(cell) {
         let _ = writeln!(text, "  ran     {ran}");
     }
+    text += &flips(cell);
     if let Some(l) = &cell.latency {
         let q: Vec<String> =
             l.quantiles.iter().map(|q| format!("p{} {}", q.p * 100.0, duration_ns(q.value_ns))).collect();
@@ -158,6 +160,31 @@ fn slowest(operators: &[OperatorLine]) -> Vec<(&str, f64)> {
     let mut shares: Vec<_> = shares.into_iter().filter(|(_, share)| *share > 0.0).collect();
     shares.sort_by(|a, b| b.1.total_cmp(&a.1));
     shares
+}
+
+/// Samples that are told one by one; the HTML report has more, the JSON all that are kept.
+const FLIPS_SHOWN: usize = 3;
+
+/// The samples whose answer flipped: how many, and the first.
+fn flips(cell: &CellSummary) -> String {
+    let Some(flips) = cell.flips.as_ref().filter(|flips| flips.count() > 0) else { return String::new() };
+    let mut text = format!("  flips   {}\n", flips.sentence());
+    for flip in flips.told.iter().take(FLIPS_SHOWN) {
+        let _ = writeln!(text, "          {}", told(flip));
+    }
+    text
+}
+
+/// A flip in a line.
+pub(super) fn told(flip: &Flip) -> String {
+    let id = flip.id.map_or_else(String::new, |id| format!(" (id {id})"));
+    let margin = flip.margin.map_or_else(String::new, |margin| format!(" by {margin:.4}"));
+    let second = flip.second.as_ref().map_or_else(String::new, |second| format!(" over {second}"));
+    let slices: Vec<String> = flip.slices.iter().map(|(column, value)| format!("{column}={value}")).collect();
+    let slices = if slices.is_empty() { String::new() } else { format!(", {}", slices.join(" ")) };
+    let Flip { sample, turn, label, reference, candidate, .. } = flip;
+    let turn = turn.word();
+    format!("sample {sample}{id} is {label}: reference {reference}{margin}{second}, here {candidate}, {turn}{slices}")
 }
 
 fn rules_table(rules: &[RuleResult]) -> String {

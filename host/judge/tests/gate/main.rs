@@ -12,6 +12,6 @@ mod latency;
 mod microcontroller;
 mod moved;
 mod reports;
-mod second;
 #[path = "../../examples/honesty/rules.rs"]
 mod rules;
+mod second;

@@ -1,6 +1,9 @@
 //! The report as one HTML page: no script, no font, no picture from elsewhere. Opens anywhere, reads on a phone and in the dark.
 
+mod flips;
 pub mod plot;
+mod png;
+mod sample;
 
 use super::summary::{CellSummary, ErrorBin, Figure, Summary};
 use super::text::word;
@@ -103,6 +106,7 @@ fn section(number: usize, cell: &CellSummary) -> String {
     text += &fault(cell);
     text += &rules(&cell.rules);
     text += &plots(cell);
+    text += &flips::section(cell);
     text += &groups(cell);
     text += &latency(cell);
     text += &counts(cell);
@@ -356,7 +360,7 @@ fn metrics(cell: &CellSummary) -> String {
     )
 }
 
-fn plain(value: f64) -> String {
+pub(super) fn plain(value: f64) -> String {
     if value == 0.0 || (1e-3..1e6).contains(&value.abs()) {
         format!("{value:.4}")
     } else if value.is_infinite() {
