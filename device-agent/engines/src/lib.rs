@@ -16,10 +16,10 @@ pub use engine::{
     Dim, Engine, LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts, engine_by_name,
     engine_names,
 };
-#[cfg(feature = "micro")]
-pub use micro::MicroEngine;
 #[cfg(feature = "micro-values")]
 pub use micro::values;
+#[cfg(feature = "micro")]
+pub use micro::{Edge, Inside, MicroEngine};
 pub use preprocess::Preprocess;
 pub use self_check::{Parting, SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};
 pub use tensor::{DType, Tensor, TensorError, TensorView};
