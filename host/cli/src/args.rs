@@ -50,6 +50,8 @@ pub enum Command {
     Targets(ListArgs),
     /// List models and their variants
     Models(ListArgs),
+    /// Play a firmware with a model inside, for another runner to score or for `check` to try
+    Simulate(SimulateArgs),
     /// Build the programs for a board, or remove them from one
     Agent {
         /// Which.
@@ -407,6 +409,57 @@ pub struct PowerArgs {
     /// Print as JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// A protocol that a simulated firmware speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Speech {
+    /// The text protocol of MLPerf Tiny and EEMBC, performance and accuracy mode
+    MlperfTiny,
+    /// The packets of ST's validation firmware, version 3.1
+    #[value(name = "stm32msg")]
+    Stm32msg,
+}
+
+/// Nobody proves who comes to a socket: it must be of this machine alone.
+fn own_address(text: &str) -> Result<std::net::SocketAddr, String> {
+    let address: std::net::SocketAddr = text.parse().map_err(|error| format!("{error}"))?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(format!("expected an address of this machine alone (127.0.0.1 or ::1), got {}", address.ip())),
+    }
+}
+
+/// Arguments of `simulate`.
+///
+/// The model runs on this machine, compiled and inferred as on a microcontroller. A sample's bytes are those of the model's own inputs:
+/// 8-bit values for an integer model. Ends with Ctrl-C.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// Model that is inside, by name or by the path of its folder
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Its variant; an integer one, as `docs/micro.md` says
+    #[arg(long, short = 'v', value_name = "VARIANT")]
+    pub variant: String,
+    /// What is spoken
+    #[arg(long, value_enum)]
+    pub speaks: Speech,
+    /// What the firmware calls its model [default: the model's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// TCP port of this machine to listen on; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", conflicts_with = "pty", value_parser = own_address)]
+    pub listen: std::net::SocketAddr,
+    /// Open a pseudo terminal instead, for a runner that wants a serial port
+    #[arg(long)]
+    pub pty: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
 }
 
 /// What to do about agents.

@@ -18,6 +18,7 @@ mod project;
 mod rtt;
 mod run;
 mod shown;
+mod simulate;
 mod table;
 mod verdict;
 
@@ -65,6 +66,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Completions { shell } => Ok(list::completions(shell)),
         Command::Man { folder } => list::man(&folder),
         Command::Agent { command: AgentCommand::Clean { target, places } } => agent::clean(&target, &places),
+        Command::Simulate(args) => simulate::simulate(&args),
         Command::Gate(args) => verdict::gate(&args),
         Command::Report(args) => verdict::report(&args),
         Command::Compare(args) => compare::compare(&args),
