@@ -55,7 +55,8 @@ pub trait Loaded {
     /// Every operator that really runs, in order of execution: the optimized plan, not the model file.
     fn operators(&self) -> &[OperatorFacts];
 
-    /// Converts inputs to what the model reads (datatype, preprocessing) and keeps them for the runs that follow.
+    /// Converts inputs to what the model reads (datatype, preprocessing) and keeps them for the runs that follow. Forgets the answers
+    /// before: memory that answers are written to again is filled with what no answer is, so that one that nobody writes shows.
     ///
     /// # Errors
     /// `RunFailure::Input` names the input and what does not fit.
@@ -262,6 +263,8 @@ pub fn engine_names() -> &'static [&'static str] {
     &[
         #[cfg(feature = "tract")]
         "tract",
+        #[cfg(feature = "candle")]
+        "candle",
         #[cfg(feature = "micro")]
         "micro",
     ]
@@ -273,6 +276,8 @@ pub fn engine_by_name(name: &str) -> Option<Box<dyn Engine>> {
     match name {
         #[cfg(feature = "tract")]
         "tract" => Some(Box::new(crate::tract::TractEngine)),
+        #[cfg(feature = "candle")]
+        "candle" => Some(Box::new(crate::candle::CandleEngine)),
         #[cfg(feature = "micro")]
         "micro" => Some(Box::new(crate::micro::MicroEngine)),
         _ => None,

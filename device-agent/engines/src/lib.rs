@@ -3,6 +3,8 @@
 //! Owns: loading a model from bytes, turning evalset tensors into what the model reads, running it, naming what really ran, and
 //! comparing an engine with itself. Refuses to: open files, read clocks for a measurement, print, or decide whether a number is good.
 
+#[cfg(feature = "candle")]
+mod candle;
 mod engine;
 #[cfg(feature = "micro-values")]
 mod micro;
@@ -12,6 +14,8 @@ mod tensor;
 #[cfg(feature = "tract")]
 mod tract;
 
+#[cfg(feature = "candle")]
+pub use candle::CandleEngine;
 pub use engine::{
     Dim, Engine, LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts, engine_by_name,
     engine_names,

@@ -6,6 +6,7 @@
 mod clock;
 mod counters;
 mod evalset;
+mod freshness;
 mod memory;
 mod options;
 mod pass;
