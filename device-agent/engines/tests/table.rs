@@ -1,14 +1,14 @@
 //! Which variant of the workspace's models runs on which engine: the tables of docs/engines.md, for the engines of this build.
 //!
 //! `BOARDPROOF_BLESS=1 cargo test --release --package boardproof-engines --features ENGINES --test table` writes them anew. The reason in
-//! a table is the error that a user gets.
+//! a table is the error that a user gets. `BOARDPROOF_ONNXRUNTIME` names the library of that engine, where the dynamic loader finds none.
 
 mod recorded;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use boardproof_engines::{LoadOptions, Loaded, RunFailure, Tensor, engine_by_name, engine_names, parting};
+use boardproof_engines::{LoadOptions, Loaded, RunFailure, Tensor, engine_names, open_engine, parting};
 use recorded::{FOLDERS, case, model, models, rows};
 
 /// As far apart as two right evaluations may be: floats summed in another order, halves rounded elsewhere, 8-bit values on an edge.
@@ -106,7 +106,7 @@ fn variants() -> Vec<String> {
 }
 
 fn outcome(engine: &str, folder: &str, variant: &str) -> Outcome {
-    let engine = engine_by_name(engine).expect("an engine of this build");
+    let engine = open_engine(engine, library().as_deref()).expect("an engine of this build, and its library");
     let bytes = model(&format!("{folder}/{variant}.onnx"));
     let mut loaded = match engine.load(&bytes, &LoadOptions { batch: Some(1), ..LoadOptions::default() }) {
         Ok(loaded) => loaded,
@@ -124,6 +124,11 @@ fn outcome(engine: &str, folder: &str, variant: &str) -> Outcome {
             if apart <= tolerance(variant) { Outcome::Agrees } else { Outcome::Differs }
         }
     }
+}
+
+/// The library of an engine that is one.
+fn library() -> Option<PathBuf> {
+    std::env::var_os("BOARDPROOF_ONNXRUNTIME").map(PathBuf::from)
 }
 
 fn answer(loaded: &mut dyn Loaded, row: &Tensor) -> Result<Vec<Tensor>, RunFailure> {

@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use super::source::Source;
 use super::value::{Value, Width};
-use crate::engine::{LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, TensorFacts};
+use crate::engine::{LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, TensorFacts};
 use crate::preprocess::Preprocess;
 use crate::tensor::{Tensor, TensorView};
 
@@ -89,5 +89,10 @@ impl Loaded for CandleModel {
             value.to_plain().map_err(refuse)
         };
         answers.iter().zip(&self.outputs).map(plain).collect()
+    }
+
+    fn profile(&mut self, inferences: u32) -> Result<Vec<OperatorCost>, RunFailure> {
+        let inputs = self.prepared.as_ref().ok_or(RunFailure::NotPrepared)?;
+        self.plan.profile(inputs, inferences)
     }
 }

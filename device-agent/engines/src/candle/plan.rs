@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use candle_core::{DType as Held, Tensor as CandleTensor};
 
 use super::operators::{Inputs, Known, Run, adds_products, find};
 use super::source::{Node, Source, concrete_shape, plain_refusal};
 use super::value::{Value, Width, carrier};
-use crate::engine::{Dim, LoadOptions, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts};
+use crate::engine::{LoadOptions, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts};
 
 /// A node that runs with every inference.
 pub(super) struct Step {
@@ -16,14 +17,14 @@ pub(super) struct Step {
     /// Places of the inputs; none where an optional one is left out.
     inputs: Vec<Option<usize>>,
     /// Places of the outputs; none where nobody wants one.
-    pub(super) outputs: Vec<Option<usize>>,
+    outputs: Vec<Option<usize>>,
     /// Places that nothing needs after this step.
     last_uses: Vec<usize>,
 }
 
 /// Everything that runs, in order.
 pub(super) struct Plan {
-    pub(super) steps: Vec<Step>,
+    steps: Vec<Step>,
     /// What stands at each place: constants always, the rest while it is needed.
     places: Vec<Option<Value>>,
     pub(super) inputs: Vec<(usize, TensorFacts)>,
@@ -70,7 +71,26 @@ impl Plan {
         self.outputs.iter().map(|(place, _)| self.places[*place].clone().ok_or_else(missing)).collect()
     }
 
-    /// Puts garbage where answers of an earlier run may still stand.
+    /// Runs all steps so many times and times each: nanoseconds and bytes of output by step.
+    pub(super) fn profile(&mut self, inputs: &[Value], inferences: u32) -> Result<Vec<OperatorCost>, RunFailure> {
+        let (mut nanoseconds, mut bytes) = (vec![0_u64; self.steps.len()], vec![0_u64; self.steps.len()]);
+        for _ in 0..inferences {
+            let mut before = Instant::now();
+            self.run(inputs, |index, made| {
+                let now = Instant::now();
+                nanoseconds[index] += now.duration_since(before).as_nanos() as u64;
+                bytes[index] = made.iter().map(|value| (value.held.elem_count() * value.element.size_bytes()) as u64).sum();
+                before = Instant::now();
+            })?;
+        }
+        let mean = |total: u64| total.checked_div(u64::from(inferences));
+        let costs = nanoseconds.into_iter().zip(bytes).enumerate();
+        Ok(costs
+            .map(|(index, (total, bytes))| OperatorCost { index, time_ns: mean(total), output_bytes: Some(bytes) })
+            .collect())
+    }
+
+    /// Forgets what an earlier run left behind.
     pub(super) fn forget(&mut self) {
         for step in &self.steps {
             for place in step.outputs.iter().flatten() {
