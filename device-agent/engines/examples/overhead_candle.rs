@@ -119,9 +119,7 @@ fn layer(node: &NodeProto, tensors: &BTreeMap<String, CandleTensor>) -> Outcome<
             let summand = (tensor(2)? - (tensor(3)? * &factor)?)?;
             Layer::Norm { factor: factor.unsqueeze(0)?, summand: summand.unsqueeze(0)? }
         }
-        "ReduceMean" => {
-            Layer::Mean(ints("axes").unwrap_or_default().into_iter().map(|axis| axis as usize).collect())
-        }
+        "ReduceMean" => Layer::Mean(ints("axes").unwrap_or_default().into_iter().map(|axis| axis as usize).collect()),
         "Conv" => {
             let kernel = tensor(1)?.clone();
             let groups = node.attribute.iter().find(|found| found.name == "group").map_or(1, |found| found.i) as usize;

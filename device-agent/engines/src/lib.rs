@@ -19,8 +19,8 @@ mod tract;
 #[cfg(feature = "candle")]
 pub use candle::CandleEngine;
 pub use engine::{
-    Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts,
-    engine_names, open_engine,
+    Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage,
+    TensorFacts, engine_names, open_engine,
 };
 #[cfg(feature = "micro")]
 pub use micro::MicroEngine;

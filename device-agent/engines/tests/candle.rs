@@ -106,7 +106,10 @@ fn answers_belong_to_the_prepared_inputs() {
 #[test]
 fn facts_say_what_runs() {
     let float = loaded("mnist_dscnn/f32.onnx", 4);
-    assert_eq!((float.inputs()[0].shape.as_slice(), float.outputs()[0].shape.as_slice()), (&[4, 1, 28, 28][..], &[4, 10][..]));
+    assert_eq!(
+        (float.inputs()[0].shape.as_slice(), float.outputs()[0].shape.as_slice()),
+        (&[4, 1, 28, 28][..], &[4, 10][..])
+    );
     let sums: Vec<_> = float.operators().iter().filter(|facts| facts.accumulator.is_some()).collect();
     assert!(sums.iter().all(|facts| facts.accumulator.as_deref() == Some("f32") && facts.kernel.is_some()), "{sums:?}");
     assert_eq!(sums.iter().filter(|facts| facts.op == "Conv").count(), 9);
@@ -172,8 +175,7 @@ fn every_operator_answers_as_onnxruntime_does() {
 
 fn operator(tensors: &SafeTensors<'_>, name: &str) -> Result<(), String> {
     let bytes = tensors.tensor(&format!("{name}.model")).map_err(|error| error.to_string())?;
-    let mut loaded =
-        CandleEngine.load(bytes.data(), &LoadOptions::default()).map_err(|refusal| refusal.to_string())?;
+    let mut loaded = CandleEngine.load(bytes.data(), &LoadOptions::default()).map_err(|refusal| refusal.to_string())?;
     let inputs: Vec<Tensor> =
         loaded.inputs().iter().map(|facts| plain(tensors, &format!("{name}.in.{}", facts.name))).collect();
     let expected: Vec<Tensor> =

@@ -4,4 +4,5 @@ pub mod compare;
 mod each;
 pub mod evidence;
 pub mod gate;
+pub mod opinions;
 pub mod report;

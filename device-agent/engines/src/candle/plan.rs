@@ -79,7 +79,8 @@ impl Plan {
             self.run(inputs, |index, made| {
                 let now = Instant::now();
                 nanoseconds[index] += now.duration_since(before).as_nanos() as u64;
-                bytes[index] = made.iter().map(|value| (value.held.elem_count() * value.element.size_bytes()) as u64).sum();
+                bytes[index] =
+                    made.iter().map(|value| (value.held.elem_count() * value.element.size_bytes()) as u64).sum();
                 before = Instant::now();
             })?;
         }
@@ -148,7 +149,8 @@ impl<'a> Building<'a> {
     }
 
     fn add(&mut self, node: &'a Node) -> Result<(), Refusal> {
-        let places: Vec<Option<usize>> = node.inputs.iter().map(|name| self.named.get(name.as_str()).copied()).collect();
+        let places: Vec<Option<usize>> =
+            node.inputs.iter().map(|name| self.named.get(name.as_str()).copied()).collect();
         let constant = |place: &Option<usize>| place.filter(|p| self.is_constant[*p]).map(|p| self.values[p].clone());
         let constants: Vec<Option<Value>> = places.iter().map(constant).collect();
         let known = Known { node, opset: self.source.opset, width: self.width, constants };
@@ -204,7 +206,8 @@ impl<'a> Building<'a> {
 }
 
 fn operator_facts(index: usize, node: &Node, inputs: &Inputs<'_>, made: &[Value]) -> OperatorFacts {
-    let names = |values: &mut dyn Iterator<Item = &Value>| values.map(|value| value.element.name().to_owned()).collect();
+    let names =
+        |values: &mut dyn Iterator<Item = &Value>| values.map(|value| value.element.name().to_owned()).collect();
     OperatorFacts {
         index,
         name: node.name.clone(),

@@ -87,7 +87,8 @@ mod tests {
     use crate::engine::Engine;
     use crate::self_check::SelfCheckLimits;
     use boardproof_compile::onnx::{
-        DimProto, GraphProto, ModelProto, NodeProto, OperatorSetProto, ShapeProto, TensorType, TypeProto, ValueInfoProto,
+        DimProto, GraphProto, ModelProto, NodeProto, OperatorSetProto, ShapeProto, TensorType, TypeProto,
+        ValueInfoProto,
     };
     use half::f16;
     use prost::Message;

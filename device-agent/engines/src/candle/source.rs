@@ -139,8 +139,7 @@ impl Source {
     /// Refuses operators that are not here, all of them by name.
     fn refuse_unknown(&self) -> Result<(), Refusal> {
         let unknown = self.nodes.iter().filter(|node| operators::find(&node.operator).is_none());
-        let missing: Vec<(String, String)> =
-            unknown.map(|node| (node.operator.clone(), node.name.clone())).collect();
+        let missing: Vec<(String, String)> = unknown.map(|node| (node.operator.clone(), node.name.clone())).collect();
         let Some((operator, node)) = missing.first().cloned() else { return Ok(()) };
         Err(Refusal {
             stage: Stage::Operator,
@@ -202,18 +201,17 @@ fn declared_shape(info: &ValueInfoProto) -> Vec<Dim> {
 pub(super) fn concrete_shape(input: &Input, options: &LoadOptions) -> Result<Vec<usize>, Refusal> {
     let fix = |(axis, dim): (usize, &Dim)| match dim {
         Dim::Fixed(extent) => Ok(*extent),
-        Dim::Symbol(symbol) => options
-            .dims
-            .get(symbol)
-            .copied()
-            .or_else(|| (axis == 0).then(|| options.batch.unwrap_or(1)))
-            .ok_or_else(|| {
-                let name = &input.name;
-                plain_refusal(
-                    Stage::Type,
-                    format!("input {name}: axis {axis} is open ({symbol:?}) and no extent was given"),
-                )
-            }),
+        Dim::Symbol(symbol) => {
+            options.dims.get(symbol).copied().or_else(|| (axis == 0).then(|| options.batch.unwrap_or(1))).ok_or_else(
+                || {
+                    let name = &input.name;
+                    plain_refusal(
+                        Stage::Type,
+                        format!("input {name}: axis {axis} is open ({symbol:?}) and no extent was given"),
+                    )
+                },
+            )
+        }
     };
     input.declared.iter().enumerate().map(fix).collect()
 }

@@ -117,8 +117,7 @@ pub(super) fn find(operator: &str) -> Option<Build> {
 
 /// Whether the operator adds up products: what an accumulator is told of.
 pub(super) fn adds_products(operator: &str) -> bool {
-    let names =
-        ["Conv", "ConvInteger", "Gemm", "MatMul", "MatMulInteger", "QLinearConv", "QLinearMatMul"];
+    let names = ["Conv", "ConvInteger", "Gemm", "MatMul", "MatMulInteger", "QLinearConv", "QLinearMatMul"];
     names.contains(&operator)
 }
 

@@ -110,7 +110,8 @@ pub(super) struct Axis {
 impl Window {
     pub(super) fn read(known: &Known<'_>) -> Result<Self, String> {
         let list = |name: &str| -> Result<Option<Vec<usize>>, String> {
-            let read = |list: &[i64]| list.iter().map(|number| usize::try_from(*number).ok()).collect::<Option<Vec<_>>>();
+            let read =
+                |list: &[i64]| list.iter().map(|number| usize::try_from(*number).ok()).collect::<Option<Vec<_>>>();
             match known.node.ints(name).map(read) {
                 Some(None) => Err(format!("expected {name} of at least 0, got a negative number")),
                 Some(list) => Ok(list),
@@ -135,7 +136,10 @@ impl Window {
     pub(super) fn axes(&self, extents: &[usize], kernel: &[usize]) -> candle_core::Result<Vec<Axis>> {
         let rank = extents.len();
         let fits = |list: &Option<Vec<usize>>, count: usize| list.as_ref().is_none_or(|list| list.len() == count);
-        if kernel.len() != rank || !fits(&self.strides, rank) || !fits(&self.dilations, rank) || !fits(&self.pads, 2 * rank)
+        if kernel.len() != rank
+            || !fits(&self.strides, rank)
+            || !fits(&self.dilations, rank)
+            || !fits(&self.pads, 2 * rank)
         {
             bail!("expected a window over {rank} spatial axes, got kernel {kernel:?} and {self:?}");
         }

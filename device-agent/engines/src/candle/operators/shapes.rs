@@ -65,7 +65,9 @@ fn cast(known: &Known<'_>) -> Result<Run, String> {
             (_, DType::Bool) => x.held.ne(0.0)?,
             (_, to) if to.is_float() => x.held.clone(),
             (from, DType::I32 | DType::I64) if from.is_float() => x.held.to_dtype(Held::I64)?,
-            (DType::Bool | DType::U8, _) | (DType::I8 | DType::I16 | DType::U16, DType::I32 | DType::I64) => x.held.clone(),
+            (DType::Bool | DType::U8, _) | (DType::I8 | DType::I16 | DType::U16, DType::I32 | DType::I64) => {
+                x.held.clone()
+            }
             (DType::I32 | DType::U32, DType::I64) => x.held.clone(),
             (from, to) => bail!("from {from} to {to} is not implemented: it does not keep every value"),
         };
