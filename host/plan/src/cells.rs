@@ -713,6 +713,76 @@ mod tests {
         assert!(error.contains("one/f32@bench/foreign, one/int8@bench/foreign"), "{error}");
     }
 
+    /// Id, role and passes of each cell, one letter a pass.
+    fn cells(plan: &Plan) -> Vec<String> {
+        let letter = |pass: &PassPlan| match pass.pass {
+            Pass::Inspect => 'i',
+            Pass::Accuracy => 'a',
+            Pass::Latency => 'l',
+            Pass::Memory => 'm',
+        };
+        let line = |c: &Cell| {
+            let passes: String = c.passes.iter().map(letter).collect();
+            format!("{} {:?} {passes}{}", c.id, c.role, if c.judged { " judged" } else { "" })
+        };
+        plan.cells.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_reference_by_another_engine_has_a_second_opinion() {
+        let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
+        let policy = || Policy {
+            reference: boardproof_record::policy::Reference { engine: EngineName::new("candle").unwrap() },
+            ..parse_policy("default", builtin::POLICY).unwrap()
+        };
+        let planned = |places: &str| {
+            let wanted = wanted("one", "int8", places);
+            cells(&plan(&wanted, &manifests, &targets(), &BTreeMap::new(), policy()).unwrap())
+        };
+        assert_eq!(
+            planned("host"),
+            [
+                "one/f32@host/candle Reference ia",
+                "one/f32@host/tract DeviceReference ialm",
+                "one/int8@host/tract Device ialm judged",
+            ]
+        );
+        assert_eq!(
+            planned("qemu-aarch64"),
+            [
+                "one/f32@host/candle Reference ia",
+                "one/f32@host/tract HostVariant ia",
+                "one/int8@host/tract HostVariant ia",
+                "one/f32@qemu-aarch64/tract DeviceReference lm",
+                "one/int8@qemu-aarch64/tract Device ialm judged",
+            ]
+        );
+    }
+
+    #[test]
+    fn engines_that_are_asked_for_run_everywhere_side_by_side() {
+        let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
+        let engines = ["tract", "onnxruntime"].map(|name| EngineName::new(name).unwrap()).to_vec();
+        let both = |places: &str| planned(&Wanted { engines: engines.clone(), ..wanted("one", "int8", places) }, &manifests);
+        assert_eq!(
+            cells(&both("qemu-aarch64").unwrap()),
+            [
+                "one/f32@host/tract Reference ia",
+                "one/f32@host/onnxruntime HostVariant ia",
+                "one/int8@host/tract HostVariant ia",
+                "one/int8@host/onnxruntime HostVariant ia",
+                "one/f32@qemu-aarch64/tract DeviceReference lm",
+                "one/f32@qemu-aarch64/onnxruntime DeviceReference lm",
+                "one/int8@qemu-aarch64/tract Device ialm judged",
+                "one/int8@qemu-aarch64/onnxruntime Device ialm judged",
+            ]
+        );
+        for (places, said) in [("mps2-an386", "has its engine inside"), ("sim", "without a library")] {
+            let error = both(places).unwrap_err().to_string();
+            assert!(error.contains(said), "{places}: {error}");
+        }
+    }
+
     #[test]
     fn a_batch_that_the_file_fixes_is_that_of_every_pass() {
         let models = known([manifest("one", &[("f32", "'N'"), ("b4", "4")])]);
