@@ -13,6 +13,7 @@ mod out;
 mod probe;
 mod progress;
 mod project;
+mod reference;
 mod rtt;
 mod run;
 mod table;
@@ -61,6 +62,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Gate(args) => verdict::gate(&args),
         Command::Report(args) => verdict::report(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Reference(args) => reference::reference(&args),
     }
 }
 
