@@ -7,6 +7,7 @@
 mod clock;
 mod counters;
 mod evalset;
+mod freshness;
 #[cfg(feature = "micro")]
 mod inside;
 mod memory;

@@ -42,6 +42,8 @@ pub enum Command {
         #[command(subcommand)]
         command: DataCommand,
     },
+    /// Run the float model by several engines and refuse it as a reference where they do not agree
+    Reference(Box<ReferenceArgs>),
     /// Write a commented project file that works
     Init(InitArgs),
     /// Say what a target needs: found or not, version, how to get it
@@ -194,6 +196,42 @@ pub struct CheckArgs {
     #[arg(long)]
     pub no_reference_cache: bool,
     /// Print the verdict as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
+/// Arguments of `reference`.
+#[derive(Debug, Args)]
+pub struct ReferenceArgs {
+    /// Models, by name, or by the path of their folder or of one that holds several [default: all of the project]
+    #[arg(value_name = "MODEL")]
+    pub model: Vec<String>,
+    /// Variant to run in place of the float model
+    #[arg(long = "variant", short = 'v', value_name = "VARIANT")]
+    pub variant: Option<String>,
+    /// Engines to run it with, two or more: tract, candle, onnxruntime; the others are held against the first [default: the policy's own
+    /// for references, and one that shares no code with it]
+    #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
+    pub engine: Vec<String>,
+    /// Samples to compare, the first of the evalset [default: the whole evalset]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: Option<u64>,
+    /// Policy file, or `default`
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
+    /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Tool that builds agent and runner, whatever the targets say
+    #[arg(long, value_enum, value_name = "BUILDER")]
+    pub builder: Option<BuilderName>,
+    /// Print as JSON on stdout
     #[arg(long)]
     pub json: bool,
     /// Only errors on stderr

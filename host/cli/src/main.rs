@@ -15,6 +15,7 @@ mod power;
 mod probe;
 mod progress;
 mod project;
+mod reference;
 mod rtt;
 mod run;
 mod shown;
@@ -70,6 +71,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Gate(args) => verdict::gate(&args),
         Command::Report(args) => verdict::report(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Reference(args) => reference::reference(&args),
     }
 }
 

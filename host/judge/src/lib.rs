@@ -5,4 +5,5 @@ mod each;
 pub mod evidence;
 pub mod flips;
 pub mod gate;
+pub mod opinions;
 pub mod report;
