@@ -70,7 +70,8 @@ fn counterpart(name: &str, constant: &Constant, variant: &Graph, open: &[&String
 fn compare(reference: &Graph, name: &str, variant: &Graph, seen_as: &str, layer: usize) -> Weights {
     let (float, held) = (&reference.constants[name], &variant.constants[seen_as]);
     let steps = steps_of(variant, seen_as).filter(|_| held.ends().is_some());
-    let turned = float.dims != held.dims;
+    let axis = channel_axis(reference, name, float.dims.len());
+    let turned = float.dims.len() == 2 && axis.zip(channel_axis(variant, seen_as, 2)).is_some_and(|(r, v)| r != v);
     let mut facts = Weights {
         tensor: name.into(),
         seen_as: seen_as.into(),
@@ -92,16 +93,13 @@ fn compare(reference: &Graph, name: &str, variant: &Graph, seen_as: &str, layer:
     };
     let numbers = Numbers::of(held, steps.as_ref());
     let numbers = if turned { numbers.and_then(Numbers::transposed) } else { numbers };
-    let Some(numbers) = numbers.filter(|n| n.values.len() == float.values.len()) else {
-        facts.unlike = Some((float.dims.clone(), held.dims.clone()));
-        return facts;
-    };
-    if turned && !held.dims.iter().rev().eq(float.dims.iter()) {
-        facts.unlike = Some((float.dims.clone(), held.dims.clone()));
-        return facts;
+    match numbers.filter(|numbers| numbers.dims == float.dims) {
+        Some(numbers) => {
+            let axis = axis.filter(|_| facts.is_matrix);
+            fill(&mut facts, float, &numbers, axis);
+        }
+        None => facts.unlike = Some((float.dims.clone(), held.dims.clone())),
     }
-    let axis = if facts.is_matrix { channel_axis(reference, name, float.dims.len()) } else { None };
-    fill(&mut facts, float, &numbers, axis);
     facts
 }
 
@@ -114,13 +112,15 @@ struct Numbers {
     /// Smallest and largest number that can be stood for; `None` for floats.
     ends: Option<Vec<(f64, f64)>>,
     per_channel: bool,
+    /// Of 8 bits.
+    is_narrow: bool,
 }
 
 impl Numbers {
     fn of(held: &Constant, steps: Option<&Steps>) -> Option<Self> {
         let dims = held.dims.clone();
         let (Some(steps), Some((least, most))) = (steps, held.ends()) else {
-            return Some(Self { dims, values: held.values.clone(), tolerance: Vec::new(), ends: None, per_channel: false });
+            return Some(Self { dims, values: held.values.clone(), tolerance: Vec::new(), ends: None, per_channel: false, is_narrow: false });
         };
         let inner: usize = dims.iter().skip(steps.axis + 1).product();
         let count = steps.scales.len();
@@ -137,6 +137,7 @@ impl Numbers {
             tolerance: all.clone().map(|i| scale(i).abs() * 1.001).collect(),
             ends: Some(all.map(|i| (number(i, least), number(i, most))).collect()),
             per_channel: count > 1,
+            is_narrow: held.element != I32,
             dims,
         })
     }
@@ -149,8 +150,8 @@ impl Numbers {
             dims: vec![columns, rows],
             values: pick(&self.values),
             tolerance: pick(&self.tolerance),
-            ends: self.ends.map(|ends| order.iter().map(|i| ends[*i]).collect()),
-            per_channel: self.per_channel,
+            ends: self.ends.as_ref().map(|ends| order.iter().map(|i| ends[*i]).collect()),
+            ..self
         })
     }
 }
@@ -159,9 +160,10 @@ impl Numbers {
 fn channel_axis(graph: &Graph, name: &str, rank: usize) -> Option<usize> {
     let reader = graph.readers(name).next()?;
     match reader.op_type.as_str() {
-        "Conv" => Some(0),
-        "Gemm" => Some(usize::from(attribute(reader, "transB").is_none_or(|a| a.i == 0))),
-        "MatMul" => rank.checked_sub(1),
+        "Conv" | "QLinearConv" | "ConvInteger" => Some(0),
+        "Gemm" | "QGemm" => Some(usize::from(attribute(reader, "transB").is_none_or(|a| a.i == 0))),
+        "MatMul" | "QLinearMatMul" | "MatMulInteger" => rank.checked_sub(1),
+        "DequantizeLinear" | "Cast" => channel_axis(graph, &reader.output[0], rank),
         _ => None,
     }
 }
@@ -217,7 +219,7 @@ fn fill(facts: &mut Weights, float: &Constant, numbers: &Numbers, axis: Option<u
 
 /// Smallest share of the range that a scale's elements use. All of a scale that is zero uses none of it, and needs none.
 fn range_used_min(f: &[f64], numbers: &Numbers, places: &[Vec<usize>]) -> f64 {
-    let Some(ends) = &numbers.ends else { return 1.0 };
+    let Some(ends) = numbers.ends.as_ref().filter(|_| numbers.is_narrow) else { return 1.0 };
     let used = |places: &[usize]| {
         let shares = places.iter().map(|i| if f[*i] >= 0.0 { f[*i] / ends[*i].1 } else { f[*i] / ends[*i].0 });
         shares.filter(|share| share.is_finite()).fold(0.0_f64, f64::max)
@@ -243,6 +245,9 @@ fn resemblance(f: &[f64], v: &[f64], others: impl Iterator<Item = (bool, Vec<f64
         let noise = of.iter().zip(v).map(|(f, v)| (v - map(*f)).powi(2)).sum();
         energy(of) > 0.0 && decibel(energy(of), noise).is_none_or(|db| db >= SAME_DB)
     };
+    if is_near(f, &|x| x) {
+        return None;
+    }
     for (is_itself, other) in others.filter(|(_, other)| other.len() == v.len()) {
         if (!is_itself && is_near(&other, &|x| x)) || is_near(&other, &|x| -x) {
             return Some(Resemblance::Exchanged);
