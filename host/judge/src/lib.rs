@@ -3,5 +3,6 @@
 pub mod compare;
 mod each;
 pub mod evidence;
+pub mod explain;
 pub mod gate;
 pub mod report;

@@ -1,5 +1,6 @@
 //! What two forms of one model have in common inside: layers, how each is quantized, and how far their weights are apart.
 
+use crate::{CellId, ModelName, VariantName};
 use serde::{Deserialize, Serialize};
 
 /// A variant taken apart beside its reference.
@@ -110,4 +111,41 @@ pub struct Weights {
     pub channels_exchanged: usize,
     /// NaN or infinite in the variant.
     pub non_finite: usize,
+}
+
+/// What an explaining run measures: which cells of its record show what. Written beside the record as `explain.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inquiry {
+    /// Version of this form.
+    pub schema: u32,
+    /// The model.
+    pub model: ModelName,
+    /// The variant that is explained.
+    pub variant: VariantName,
+    /// The reference.
+    pub reference: VariantName,
+    /// The two taken apart.
+    pub layers: Layers,
+    /// Least signal-to-quantization-noise ratio of the answers, in dB; a layer below it breaks the budget.
+    pub budget_db: f64,
+    /// Cell of the reference with its layers for outputs.
+    pub reference_shown: CellId,
+    /// Where the variant was run: the host first, then the unit when it is another.
+    pub sites: Vec<Site>,
+}
+
+/// Version of [`Inquiry`] that is written here.
+pub const INQUIRY: u32 = 1;
+
+/// The cells of a variant on one unit by one engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// Unit and engine, for people.
+    pub name: String,
+    /// The variant as it ships.
+    pub whole: CellId,
+    /// The variant with its layers for outputs.
+    pub shown: CellId,
+    /// Each of its layers behind the reference's.
+    pub alone: Option<CellId>,
 }
