@@ -6,6 +6,8 @@
 mod engine;
 #[cfg(feature = "micro-values")]
 mod micro;
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime;
 mod preprocess;
 mod self_check;
 mod tensor;
@@ -13,13 +15,15 @@ mod tensor;
 mod tract;
 
 pub use engine::{
-    Dim, Engine, LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts, engine_by_name,
-    engine_names,
+    Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts,
+    engine_names, open_engine,
 };
 #[cfg(feature = "micro")]
 pub use micro::MicroEngine;
 #[cfg(feature = "micro-values")]
 pub use micro::values;
+#[cfg(feature = "onnxruntime")]
+pub use onnxruntime::OnnxruntimeEngine;
 pub use preprocess::Preprocess;
 pub use self_check::{Parting, SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};
 pub use tensor::{DType, Tensor, TensorError, TensorView};
