@@ -2,6 +2,7 @@
 
 use boardproof_judge::gate::GateError;
 use boardproof_lab::store::StoreError;
+use boardproof_layers::LayersError;
 use boardproof_plan::PlanError;
 use boardproof_record::verdict::Verdict;
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         let wrong_use = |cause: &(dyn std::error::Error + 'static)| {
             cause.is::<PlanError>()
+                || cause.is::<LayersError>()
                 || matches!(cause.downcast_ref(), Some(StoreError::NotEmpty { .. }))
                 || cause.downcast_ref().is_some_and(GateError::is_of_the_policy)
         };

@@ -7,6 +7,7 @@ mod compare;
 mod doctor;
 mod engine;
 mod exit;
+mod explain;
 mod hands;
 mod list;
 mod out;
@@ -60,6 +61,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Agent { command: AgentCommand::Clean { target, places } } => agent::clean(&target, &places),
         Command::Gate(args) => verdict::gate(&args),
         Command::Report(args) => verdict::report(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Compare(args) => compare::compare(&args),
     }
 }

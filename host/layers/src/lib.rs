@@ -7,6 +7,7 @@
 
 mod align;
 mod constant;
+mod excerpt;
 mod graph;
 mod models;
 mod onnx;
@@ -14,12 +15,14 @@ mod quantized;
 mod walk;
 mod weights;
 
+pub use excerpt::{Excerpt, Given};
 pub use models::{shape_of, shown};
 
 use align::{Alignment, align, quantizer};
 use boardproof_record::layers::{Layer, Layers};
 use graph::Graph;
 use models::{Both, Tap, tapped};
+use std::collections::{BTreeMap, BTreeSet};
 use walk::{Stretch, back_from, operators_to_input};
 
 /// A model that cannot be taken apart.
@@ -133,6 +136,19 @@ impl Apart {
     pub fn each_alone(&self) -> Option<Vec<u8>> {
         let all: Vec<usize> = (0..self.alignment.pairs.len()).collect();
         self.layers.not_alone.is_none().then(|| self.both().alone(&all))
+    }
+
+    /// A layer as a model of its own, in both forms. `shapes` says of each tensor that the layer reads the shape behind the sample.
+    ///
+    /// `None` where [`Layers::not_alone`] says why not, where a shape is missing, or of an input, which no layer makes.
+    pub fn excerpt(&self, layer: usize, shapes: &BTreeMap<String, Vec<u64>>) -> Option<Excerpt> {
+        let found = self.layers.layers.get(layer).filter(|found| found.operator != "Input")?;
+        let reads: BTreeSet<&String> = found.reads.iter().chain(&found.reads_reference).collect();
+        let given = |tensor: &&String| Some(Given { tensor: (*tensor).clone(), shape: shapes.get(*tensor)?.clone() });
+        let given: Vec<Given> = reads.iter().map(given).collect::<Option<_>>()?;
+        let is_shared = |tensor: &str| self.alignment.pairs.iter().any(|other| other.tensor == tensor);
+        let of_reference = back_from(&self.reference, &found.tensor, &[], is_shared);
+        self.layers.not_alone.is_none().then(|| excerpt::excerpt(&self.both(), &of_reference, layer, &given))
     }
 
     fn both(&self) -> Both<'_> {

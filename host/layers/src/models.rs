@@ -145,6 +145,32 @@ impl Both<'_> {
     }
 
     fn add_layer(&self, graph: &mut GraphProto, layer: usize, given: &mut Vec<String>) {
+        let (v, pair) = (self.variant, &self.alignment.pairs[layer]);
+        let shown = self.add_nodes(graph, layer, given, None);
+        let whole = pair.whole.as_ref().map(|(scale, zero)| (fixed(scale), fixed(zero)));
+        let element = whole.as_ref().map_or_else(|| v.element(&pair.seen_as), |_| F32);
+        show(graph, layer, &shown, element, whole.as_ref());
+    }
+
+    /// The variant's nodes of a layer, and nothing that shows it: what it makes has the reference's name.
+    pub fn add_bare_layer(&self, graph: &mut GraphProto, layer: usize) {
+        let pair = &self.alignment.pairs[layer];
+        let end = match pair.whole {
+            Some(_) => "whole".to_owned(),
+            None => pair.tensor.clone(),
+        };
+        let made = self.add_nodes(graph, layer, &mut Vec::new(), Some(&end));
+        if let Some((scale, zero)) = &pair.whole {
+            let steps = (fixed(scale), fixed(zero));
+            graph.node.push(node("DequantizeLinear", &[&made, &steps.0, &steps.1], &pair.tensor, Vec::new()));
+        } else if made != pair.tensor {
+            graph.node.push(node("Identity", &[&made], &pair.tensor, Vec::new()));
+        }
+    }
+
+    /// Adds the nodes of a layer, behind what the reference gives it; returns the name of what they make, which is `end` where one is
+    /// given and a node makes it.
+    fn add_nodes(&self, graph: &mut GraphProto, layer: usize, given: &mut Vec<String>, end: Option<&str>) -> String {
         let (v, pair, stretch) = (self.variant, &self.alignment.pairs[layer], &self.stretches[layer]);
         let prefix = format!("alone.{layer}/");
         let reads: Vec<(&String, String)> =
@@ -152,14 +178,15 @@ impl Both<'_> {
         let name = |tensor: &str| match reads.iter().find(|(read, _)| *read == tensor) {
             Some((_, instead)) => instead.clone(),
             None if v.is_fixed(tensor) => fixed(tensor),
-            None => format!("{prefix}{tensor}"),
+            None => match end {
+                Some(end) if tensor == pair.seen_as => end.to_owned(),
+                _ => format!("{prefix}{tensor}"),
+            },
         };
         for at in stretch.nodes.iter().filter(|at| !v.is_fixed(&v.proto.node[**at].output[0])) {
             graph.node.push(with_names(&v.proto.node[*at], &prefix, name));
         }
-        let whole = pair.whole.as_ref().map(|(scale, zero)| (fixed(scale), fixed(zero)));
-        let element = whole.as_ref().map_or_else(|| v.element(&pair.seen_as), |_| F32);
-        show(graph, layer, &name(&pair.seen_as), element, whole.as_ref());
+        name(&pair.seen_as)
     }
 
     /// The reference's tensor in the form in which the variant reads it; made once.
@@ -198,11 +225,11 @@ fn steps(pair: &Pair) -> Option<StepNames> {
 }
 
 /// A name of the variant among those of the reference.
-fn fixed(name: &str) -> String {
+pub fn fixed(name: &str) -> String {
     format!("variant/{name}")
 }
 
-fn with_names(node: &NodeProto, prefix: &str, name: impl Fn(&str) -> String) -> NodeProto {
+pub fn with_names(node: &NodeProto, prefix: &str, name: impl Fn(&str) -> String) -> NodeProto {
     let new = |old: &String| if old.is_empty() { String::new() } else { name(old) };
     NodeProto {
         input: node.input.iter().map(new).collect(),

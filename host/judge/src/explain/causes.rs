@@ -1,6 +1,6 @@
 //! From numbers to causes. Every threshold stands here, with its reason.
 
-use super::sides::{Fit, Row, Seen};
+use super::sides::{Difference, Fit, Row, Seen};
 use super::{SAME_DB, SiteSummary};
 use boardproof_record::layers::{Inquiry, Weights};
 use boardproof_record::observation::SelfCheck;
@@ -284,37 +284,49 @@ impl Case<'_> {
         wrong.map(made).collect()
     }
 
-    /// The second site against the first, behind the same numbers where that was seen.
+    /// The second site against the first, behind the same numbers where that was seen. Behind other numbers every later layer differs
+    /// too, and says nothing.
     fn between_sites(&self) -> Vec<Cause> {
-        let Some(site) = self.sites.get(1) else { return Vec::new() };
-        let mut rounded: Option<Cause> = None;
+        let mut rounded = None;
         for row in self.rows {
-            let Some(steps) = row.between_sites else { continue };
-            let (max, seen) = match steps.alone {
-                Some(seen) => (steps.alone_max, seen),
-                None => (steps.accumulated_max, steps.accumulated.unwrap_or(Seen { sqnr_db: None, max_abs: 0.0, non_finite: 0 })),
-            };
-            let layer = self.layer(row);
-            let differs = |what: &str| format!("'{}' on {} is {what} from {}", row.tensor, site.name, self.sites[0].name);
-            match max {
-                Some(max) if max > 1.0 => {
-                    return vec![cause(Label::KernelError, layer, differs(&format!("up to {max} steps")))];
-                }
-                None if seen.is_below(FLOAT_DB) => {
-                    return vec![cause(Label::KernelError, layer, differs(&db(seen.sqnr_db)))];
-                }
-                Some(max) if max == 1.0 && rounded.is_none() => {
-                    let share = steps.alone_share.map_or(String::new(), |s| format!(", in {:.2} % of its elements", s * 100.0));
-                    rounded = Some(cause(Label::KernelRounding, layer, differs(&format!("one step{share}"))));
-                }
-                _ => {}
+            let Some(apart) = row.between_sites else { continue };
+            let Some(difference) = apart.alone.or(apart.accumulated) else { continue };
+            let found = self.difference(row, &difference);
+            match found {
+                Some(found) if found.label != Label::KernelRounding => return vec![found],
+                found => rounded = rounded.or(found),
             }
-            // Behind other numbers every later layer differs too, and says nothing.
-            if steps.alone.is_none() && max.is_some_and(|max| max > 0.0) {
+            if apart.alone.is_none() && difference.share > 0.0 {
                 break;
             }
         }
         rounded.into_iter().collect()
+    }
+
+    /// What a layer's difference between the first two sites is.
+    fn difference(&self, row: &Row, difference: &Difference) -> Option<Cause> {
+        let [first, second, ..] = self.sites else { return None };
+        let layer = self.layer(row);
+        let differs = |what: String| format!("'{}' on {} is {what} from {}", row.tensor, second.name, first.name);
+        match difference.steps {
+            Some(steps) if steps.is_other_scale() => {
+                let what = format!("up to {} steps away, times {:.3} and {:+.1} steps,", steps.max, steps.gain, steps.offset);
+                Some(cause(Label::WrongScaleOrZeroPoint, layer, differs(what)))
+            }
+            Some(steps) if steps.max > 1.0 => {
+                let what = format!("up to {} steps away ({})", steps.max, db(difference.seen.sqnr_db));
+                Some(cause(Label::KernelError, layer, differs(what)))
+            }
+            Some(steps) if steps.max == 1.0 => {
+                let what = format!("one step away in {:.2} % of its elements", difference.share * 100.0);
+                Some(cause(Label::KernelRounding, layer, differs(what)))
+            }
+            Some(_) => None,
+            None if difference.seen.is_below(FLOAT_DB) => {
+                Some(cause(Label::KernelError, layer, differs(db(difference.seen.sqnr_db))))
+            }
+            None => None,
+        }
     }
 
     /// What is left when nothing else was found: what every quantized model has, or something unknown.

@@ -6,10 +6,12 @@
 
 mod causes;
 mod sides;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use causes::{Cause, Label};
-pub use sides::{Fit, Row, Seen, Side, Steps};
+pub use sides::{Apart, Difference, Fit, Row, Seen, Side, Steps};
 pub use text::render;
 
 use crate::evidence::{Evidence, EvidenceError, Tensor};
@@ -193,4 +195,37 @@ fn general_notes(inquiry: &Inquiry, sites: &[SiteSummary]) -> Vec<String> {
 fn by_layer<'t, 'a>(tensors: &'t [Tensor<'a>]) -> BTreeMap<usize, &'t Tensor<'a>> {
     let layer = |tensor: &'t Tensor<'a>| Some((tensor.name.strip_prefix("layer.")?.parse().ok()?, tensor));
     tensors.iter().filter_map(layer).collect()
+}
+
+/// The reference's numbers of a layer and of what it reads, to reproduce the layer alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Numbers {
+    /// Shape of one sample.
+    pub shape: Vec<u64>,
+    /// All samples, one after the other.
+    pub values: Vec<f32>,
+}
+
+/// The reference's tensors by name, with the shapes that the reference told of itself.
+///
+/// # Errors
+/// A file of the record does not hold what it says.
+pub fn reference_numbers(
+    evidence: Evidence<'_>,
+    inquiry: &Inquiry,
+) -> Result<BTreeMap<String, Numbers>, EvidenceError> {
+    let outputs = evidence.outputs(&inquiry.reference_shown)?.unwrap_or_default();
+    let layers = by_layer(&outputs);
+    let mut found = BTreeMap::new();
+    for (at, layer) in inquiry.layers.layers.iter().enumerate() {
+        let shape = outputs.iter().find(|tensor| tensor.name == format!("shape.{at}"));
+        let (Some(tensor), Some(shape)) = (layers.get(&at), shape) else { continue };
+        let values: Vec<f32> = tensor.to_f64().into_iter().map(|value| value as f32).collect();
+        let dims: Vec<u64> = shape.to_f64().into_iter().take(shape.row_elements()).map(|d| d as u64).collect();
+        // The first dimension must be the sample's, or a line of samples cannot be made of it.
+        if let [1, sample @ ..] = dims.as_slice() {
+            found.insert(layer.tensor.clone(), Numbers { shape: sample.to_vec(), values });
+        }
+    }
+    Ok(found)
 }

@@ -21,7 +21,7 @@ pub struct Row {
     /// By site.
     pub sides: Vec<Side>,
     /// The second site against the first, where there are two.
-    pub between_sites: Option<Steps>,
+    pub between_sites: Option<Apart>,
 }
 
 /// A layer on one site.
@@ -130,19 +130,75 @@ impl Fit {
     }
 }
 
-/// The same layer on two sites, in steps of its quantizer, or in the terms of its floats.
+/// The same layer on two sites.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Apart {
+    /// Behind each site's own layers.
+    pub accumulated: Option<Difference>,
+    /// Behind the same numbers, the reference's.
+    pub alone: Option<Difference>,
+}
+
+/// Two tensors that should be the same.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Difference {
+    /// As numbers.
+    pub seen: Seen,
+    /// Share of elements that differ.
+    pub share: f64,
+    /// In steps of the quantizer, where the tensor is quantized.
+    pub steps: Option<Steps>,
+}
+
+/// A difference in steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Steps {
-    /// Largest difference in steps behind the same numbers (layer alone), where it is quantized.
-    pub alone_max: Option<f64>,
-    /// Largest difference in steps behind each site's own layers, where it is quantized.
-    pub accumulated_max: Option<f64>,
-    /// Share of elements that differ behind the same numbers.
-    pub alone_share: Option<f64>,
-    /// One site against the other behind the same numbers.
-    pub alone: Option<Seen>,
-    /// One site against the other.
-    pub accumulated: Option<Seen>,
+    /// Largest, in steps.
+    pub max: f64,
+    /// The second is nearest to the first times this,
+    pub gain: f64,
+    /// plus so many steps (least squares over elements within the ends of the type),
+    pub offset: f64,
+    /// with this much left at most, in steps.
+    pub left_max: f64,
+}
+
+impl Difference {
+    fn of(a: &[f64], b: &[f64], quantizer: Option<&Quantizer>) -> Self {
+        let differ = a.iter().zip(b).filter(|(a, b)| a != b).count();
+        Self {
+            seen: Seen::between(a, b),
+            share: differ as f64 / a.len().max(1) as f64,
+            steps: quantizer.map(|quantizer| Steps::of(a, b, quantizer)),
+        }
+    }
+}
+
+impl Steps {
+    fn of(a: &[f64], b: &[f64], quantizer: &Quantizer) -> Self {
+        let steps = |values: &[f64]| values.iter().map(|v| (v / quantizer.scale).round()).collect::<Vec<f64>>();
+        let (a, b) = (steps(a), steps(b));
+        let (low, high) = (quantizer.least - quantizer.zero, quantizer.most - quantizer.zero);
+        let within: Vec<(f64, f64)> = a.iter().copied().zip(b.iter().copied()).filter(|(a, b)| a.max(*b) < high && a.min(*b) > low).collect();
+        let n = within.len().max(1) as f64;
+        let mean = |of: &dyn Fn(&(f64, f64)) -> f64| within.iter().map(of).sum::<f64>() / n;
+        let (mean_a, mean_b) = (mean(&|p| p.0), mean(&|p| p.1));
+        let variance = mean(&|p| (p.0 - mean_a).powi(2));
+        let gain = if variance > 0.0 { mean(&|p| (p.0 - mean_a) * (p.1 - mean_b)) / variance } else { 1.0 };
+        let offset = mean_b - gain * mean_a;
+        let left = within.iter().map(|(a, b)| (b - gain * a - offset).abs());
+        Self {
+            max: a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max),
+            gain,
+            offset,
+            left_max: left.fold(0.0, f64::max),
+        }
+    }
+
+    /// The second is the first by another scale or zero point: what is left is rounding.
+    pub fn is_other_scale(&self) -> bool {
+        self.max > 1.0 && self.left_max <= 1.5 && ((self.gain - 1.0).abs() > 0.01 || self.offset.abs() >= 1.0)
+    }
 }
 
 /// A line per layer, where the reference was seen.
@@ -156,26 +212,45 @@ pub(super) fn rows(layers: &[Layer], reference: &[Tensor<'_>], found: &[Found<'_
     for (at, layer) in layers.iter().enumerate() {
         let Some(float) = reference.get(&at).map(|tensor| tensor.to_f64()) else { continue };
         let values = |tensor: Option<&&Tensor<'_>>| tensor.map(|t| t.to_f64()).filter(|v| v.len() == float.len());
-        let shown: Vec<_> = sites.iter().map(|(shown, alone)| (values(shown.get(&at)), values(alone.get(&at)))).collect();
-        let side = |(accumulated, alone): &(Option<Vec<f64>>, Option<Vec<f64>>)| Side {
-            accumulated: accumulated.as_ref().map(|v| Seen::between(&float, v)),
-            alone: alone.as_ref().map(|v| Seen::between(&float, v)),
-            at_ends_share: accumulated.as_ref().zip(layer.quantizer.as_ref()).map(|(v, q)| at_ends_share(v, q)),
-        };
-        rows.push(Row {
-            tensor: layer.tensor.clone(),
-            operator: layer.operator.clone(),
-            node: layer.node.clone(),
-            reference_rms: (float.iter().map(|r| r * r).sum::<f64>() / float.len().max(1) as f64).sqrt(),
-            fit: layer.quantizer.as_ref().map(|quantizer| Fit::of(quantizer, &float)),
-            sides: shown.iter().map(side).collect(),
-            between_sites: match shown.as_slice() {
-                [first, second, ..] => Some(between(first, second, layer.quantizer.as_ref())),
-                _ => None,
-            },
+        let shown = sites.iter().map(|(shown, alone)| Shown {
+            accumulated: values(shown.get(&at)),
+            alone: values(alone.get(&at)),
         });
+        rows.push(row(layer, &float, &shown.collect::<Vec<_>>()));
     }
     rows
+}
+
+/// A layer's numbers on one site.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shown {
+    /// Behind the variant's own layers.
+    pub accumulated: Option<Vec<f64>>,
+    /// Behind the reference's.
+    pub alone: Option<Vec<f64>>,
+}
+
+/// The line of a layer: the reference's numbers, and those of each site.
+pub(super) fn row(layer: &Layer, float: &[f64], shown: &[Shown]) -> Row {
+    let seen = |values: &Option<Vec<f64>>| values.as_ref().map(|v| Seen::between(float, v));
+    let quantizer = layer.quantizer.as_ref();
+    let side = |shown: &Shown| Side {
+        accumulated: seen(&shown.accumulated),
+        alone: seen(&shown.alone),
+        at_ends_share: shown.accumulated.as_ref().zip(quantizer).map(|(v, q)| at_ends_share(v, q)),
+    };
+    Row {
+        tensor: layer.tensor.clone(),
+        operator: layer.operator.clone(),
+        node: layer.node.clone(),
+        reference_rms: (float.iter().map(|r| r * r).sum::<f64>() / float.len().max(1) as f64).sqrt(),
+        fit: quantizer.map(|quantizer| Fit::of(quantizer, float)),
+        sides: shown.iter().map(side).collect(),
+        between_sites: match shown {
+            [first, second, ..] => Some(between(first, second, quantizer)),
+            _ => None,
+        },
+    }
 }
 
 fn at_ends_share(values: &[f64], quantizer: &Quantizer) -> f64 {
@@ -184,23 +259,13 @@ fn at_ends_share(values: &[f64], quantizer: &Quantizer) -> f64 {
     values.iter().filter(at_end).count() as f64 / values.len().max(1) as f64
 }
 
-type Both = (Option<Vec<f64>>, Option<Vec<f64>>);
-
-fn between(first: &Both, second: &Both, quantizer: Option<&Quantizer>) -> Steps {
-    let accumulated = first.0.as_ref().zip(second.0.as_ref());
-    let alone = first.1.as_ref().zip(second.1.as_ref());
-    let steps = |a: &Vec<f64>, b: &Vec<f64>| {
-        let scale = quantizer?.scale;
-        Some(a.iter().zip(b).map(|(a, b)| ((a - b) / scale).round().abs()).fold(0.0, f64::max))
+fn between(first: &Shown, second: &Shown, quantizer: Option<&Quantizer>) -> Apart {
+    let pair = |a: &Option<Vec<f64>>, b: &Option<Vec<f64>>| {
+        let (a, b) = (a.as_ref()?, b.as_ref()?);
+        Some(Difference::of(a, b, quantizer))
     };
-    let share = |a: &Vec<f64>, b: &Vec<f64>| {
-        a.iter().zip(b).filter(|(a, b)| a != b).count() as f64 / a.len().max(1) as f64
-    };
-    Steps {
-        alone_max: alone.and_then(|(a, b)| steps(a, b)),
-        accumulated_max: accumulated.and_then(|(a, b)| steps(a, b)),
-        alone_share: alone.map(|(a, b)| share(a, b)),
-        alone: alone.map(|(a, b)| Seen::between(a, b)),
-        accumulated: accumulated.map(|(a, b)| Seen::between(a, b)),
+    Apart {
+        accumulated: pair(&first.accumulated, &second.accumulated),
+        alone: pair(&first.alone, &second.alone),
     }
 }

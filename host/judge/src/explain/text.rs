@@ -61,8 +61,8 @@ fn table(text: &mut String, explanation: &Explanation) {
     columns.push(("ROUNDED dB".into(), Box::new(|row| row.fit.map_or_else(dash, |fit| number(fit.rounding_db)))));
     if explanation.sites.len() > 1 {
         columns.push(("STEPS APART".into(), Box::new(|row| {
-            let steps = row.between_sites.and_then(|steps| steps.alone_max.or(steps.accumulated_max));
-            steps.map_or_else(dash, |steps| format!("{steps:.0}"))
+            let steps = row.between_sites.and_then(|apart| apart.alone.or(apart.accumulated)).and_then(|d| d.steps);
+            steps.map_or_else(dash, |steps| format!("{:.0}", steps.max))
         })));
     }
     let heading: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
