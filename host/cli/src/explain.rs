@@ -16,7 +16,7 @@ use boardproof_lab::store::{RecordFolder, open};
 use boardproof_layers::{Apart, take_apart};
 use boardproof_plan::{Counts, Manifest, Wanted};
 use boardproof_record::layers::{INQUIRY, Inquiry, Site};
-use boardproof_record::plan::{Cell, HOST, Model, Pass, Plan, Variant};
+use boardproof_record::plan::{Cell, HOST, MICRO, Model, Pass, Plan, Variant};
 use boardproof_record::{CellId, Digest, VariantName};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -81,8 +81,8 @@ fn one(subject: &Subject, args: &ExplainArgs) -> Result<Explanation> {
         .with_context(|| format!("could not take {}/{} apart", model.name, subject.variant))?;
     let folder = RecordFolder::create(&subject.out)?;
     let names = Names::of(model, &subject.variant)?;
-    let with_shapes = args.measuring.reproduce.is_some();
-    let shown = shown_model(model, variant, &apart, &names, &folder, with_shapes)?;
+    let showing = Showing { with_shapes: args.measuring.reproduce.is_some(), in_steps: subject.is_micro()? };
+    let shown = shown_model(model, variant, &apart, &names, &folder, showing)?;
     let plan = planned(subject, shown, &names, &args.measuring)?;
     check_inputs(&plan)?;
     let inquiry = inquiry(subject, &plan, &names, &apart);
@@ -107,6 +107,8 @@ struct Names {
     reference_shown: VariantName,
     whole: VariantName,
     shown: VariantName,
+    /// For engines of whole numbers.
+    in_steps: VariantName,
     alone: VariantName,
 }
 
@@ -119,13 +121,23 @@ impl Names {
             reference_shown: new(&model.reference, "reference-layers")?,
             whole: variant.clone(),
             shown: new(variant, "layers")?,
+            in_steps: new(variant, "steps")?,
             alone: new(variant, "alone")?,
         };
-        let taken = [&names.reference_shown, &names.shown, &names.alone];
+        let taken = [&names.reference_shown, &names.shown, &names.in_steps, &names.alone];
         let taken = taken.into_iter().find(|name| model.variants.contains_key(*name));
         anyhow::ensure!(taken.is_none(), "model '{}' has a variant of the name '{}'", model.name, taken.map_or("", VariantName::as_str));
         Ok(names)
     }
+}
+
+/// What else is to be shown.
+#[derive(Clone, Copy)]
+struct Showing {
+    /// The shapes of the reference's tensors.
+    with_shapes: bool,
+    /// The layers for an engine of whole numbers.
+    in_steps: bool,
 }
 
 /// The model with its variant as it is, and with what shows the inside of both.
@@ -135,7 +147,7 @@ fn shown_model(
     apart: &Apart,
     names: &Names,
     folder: &RecordFolder,
-    with_shapes: bool,
+    Showing { with_shapes, in_steps }: Showing,
 ) -> Result<Model> {
     let reference = &model.variants[&model.reference];
     let mut variants = BTreeMap::from([(variant.name.clone(), variant.clone())]);
@@ -156,6 +168,9 @@ fn shown_model(
     };
     add(&names.reference_shown, reference, &apart.reference_shown(with_shapes))?;
     add(&names.shown, variant, &apart.variant_shown())?;
+    if let Some(bytes) = apart.variant_shown_in_steps().filter(|_| in_steps) {
+        add(&names.in_steps, variant, &bytes)?;
+    }
     if let Some(bytes) = apart.each_alone() {
         add(&names.alone, reference, &bytes)?;
     }
@@ -164,7 +179,7 @@ fn shown_model(
 
 /// Only answers are wanted, and the engine's check of itself.
 fn planned(subject: &Subject, model: Model, names: &Names, measuring: &ExplainMeasuring) -> Result<Plan> {
-    let variants = [&names.whole, &names.shown, &names.alone];
+    let variants = [&names.whole, &names.shown, &names.in_steps, &names.alone];
     let variants = variants.iter().filter(|name| model.variants.contains_key(**name)).map(ToString::to_string);
     let wanted = Wanted {
         models: vec![model.name.to_string()],
@@ -181,9 +196,19 @@ fn planned(subject: &Subject, model: Model, names: &Names, measuring: &ExplainMe
         let whole = cell.variant == names.whole;
         cell.passes.retain(|pass| pass.pass == Pass::Accuracy || (whole && pass.pass == Pass::Inspect));
     }
-    plan.cells.retain(|cell| !cell.passes.is_empty() && (cell.variant != names.reference_shown || is_reference(cell)));
+    plan.cells.retain(|cell| !cell.passes.is_empty() && is_wanted(cell, names));
     plan.check().context("could not plan what shows the inside of the model")?;
     Ok(plan)
+}
+
+/// A microcontroller has no room for what is inside of a model, and its engine no floats; on this machine the same engine shows it.
+fn is_wanted(cell: &Cell, names: &Names) -> bool {
+    let micro = cell.engine.as_str() == MICRO;
+    let on_host = cell.unit.as_str() == HOST;
+    if cell.variant == names.reference_shown {
+        return is_reference(cell);
+    }
+    cell.variant == names.whole || if micro { on_host && cell.variant == names.in_steps } else { cell.variant != names.in_steps }
 }
 
 fn is_reference(cell: &Cell) -> bool {
@@ -199,10 +224,11 @@ fn inquiry(subject: &Subject, plan: &Plan, names: &Names, apart: &Apart) -> Inqu
     // This machine runs the variant by the unit's engine too, and what another engine does to it here is nobody's question.
     let of_units = |cell: &&&Cell| whole.iter().any(|other| other.unit.as_str() != HOST && other.engine == cell.engine);
     let only_host = whole.iter().all(|cell| cell.unit.as_str() == HOST);
+    let shown = |cell: &Cell| [&names.shown, &names.in_steps].into_iter().map(|name| id(cell, name)).find(&is_planned);
     let sites = whole.iter().filter(|cell| only_host || of_units(cell)).map(|cell| Site {
         name: format!("{}/{}", cell.unit, cell.engine),
         whole: cell.id.clone(),
-        shown: id(cell, &names.shown),
+        shown: shown(cell),
         alone: Some(id(cell, &names.alone)).filter(is_planned),
     });
     Inquiry {

@@ -132,6 +132,17 @@ impl Apart {
         tapped(&self.variant, &taps.collect::<Vec<_>>(), false)
     }
 
+    /// The variant with those layers for outputs that it quantizes and makes numbers of again: what an engine of whole numbers can show.
+    /// `None` where there is none.
+    pub fn variant_shown_in_steps(&self) -> Option<Vec<u8>> {
+        let is_end = |tensor: &str| self.variant.maker(tensor).is_some_and(|node| node.op_type == "DequantizeLinear");
+        let pairs = self.alignment.pairs.iter().enumerate();
+        let made = pairs.filter(|(_, pair)| !self.reference.is_input(&pair.tensor));
+        let ends: Vec<(usize, &str)> =
+            made.map(|(at, pair)| (at, pair.seen_as.as_str())).filter(|(_, tensor)| is_end(tensor)).collect();
+        (!ends.is_empty()).then(|| models::tapped_ends(&self.variant, &ends))
+    }
+
     /// The reference with every layer of the variant behind it, each by itself; `None` where [`Layers::not_alone`] says why not.
     pub fn each_alone(&self) -> Option<Vec<u8>> {
         let all: Vec<usize> = (0..self.alignment.pairs.len()).collect();

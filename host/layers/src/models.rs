@@ -41,6 +41,20 @@ pub fn tapped(graph: &Graph, taps: &[Tap<'_>], with_shapes: bool) -> Vec<u8> {
     ModelProto { graph: Some(proto), ..graph.model.clone() }.encode_to_vec()
 }
 
+/// The model with what is quantized and back for its outputs, under the names of layers and in its own shape: for engines of whole numbers,
+/// which know neither casts nor lines. `ends` are the tensors by layer.
+pub fn tapped_ends(graph: &Graph, ends: &[(usize, &str)]) -> Vec<u8> {
+    let mut proto = graph.proto.clone();
+    let name = |tensor: &str| match ends.iter().find(|(_, end)| *end == tensor) {
+        Some((layer, _)) => shown(*layer),
+        None => tensor.to_owned(),
+    };
+    proto.node = proto.node.iter().map(|node| with_names(node, "", name)).collect();
+    proto.output = ends.iter().map(|(layer, _)| ValueInfoProto::float(&shown(*layer))).collect();
+    proto.value_info.clear();
+    ModelProto { graph: Some(proto), ..graph.model.clone() }.encode_to_vec()
+}
+
 /// Adds an output that shows a tensor of this element type.
 fn show(graph: &mut GraphProto, layer: usize, tensor: &str, element: i32, whole: Option<&StepNames>) {
     let own = |step: &str| format!("boardproof/{layer}/{step}");

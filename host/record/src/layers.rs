@@ -144,8 +144,8 @@ pub struct Site {
     pub name: String,
     /// The variant as it ships.
     pub whole: CellId,
-    /// The variant with its layers for outputs.
-    pub shown: CellId,
+    /// The variant with its layers for outputs; `None` where only its answers can be seen.
+    pub shown: Option<CellId>,
     /// Each of its layers behind the reference's.
     pub alone: Option<CellId>,
 }

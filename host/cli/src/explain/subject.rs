@@ -8,7 +8,7 @@ use boardproof_judge::evidence::Evidence;
 use boardproof_judge::gate;
 use boardproof_lab::store::open;
 use boardproof_plan::{Manifest, PlanError, Purpose, nearest, runner_engine};
-use boardproof_record::plan::{Cell, HOST, Model, RUNNER_ENGINES, Target, Unit};
+use boardproof_record::plan::{Cell, HOST, MICRO, Model, RUNNER_ENGINES, Target, Unit};
 use boardproof_record::policy::Policy;
 use boardproof_record::verdict::Verdict;
 use boardproof_record::{CellId, EngineName, TargetName, UnitName, VariantName};
@@ -38,6 +38,15 @@ pub struct Subject {
     pub budget_db: f64,
     /// Folder for what is measured.
     pub out: PathBuf,
+}
+
+impl Subject {
+    /// Is one of the places a microcontroller with our engine?
+    pub fn is_micro(&self) -> Result<bool, PlanError> {
+        let located = |place: &String| boardproof_plan::locate(place, &self.targets, &self.units);
+        let targets = self.places.iter().map(located).collect::<Result<Vec<_>, _>>()?;
+        Ok(targets.iter().any(|(_, target)| target.engine.as_str() == MICRO))
+    }
 }
 
 /// Everything that was asked for.

@@ -72,7 +72,7 @@ pub fn explain(evidence: Evidence<'_>, inquiry: &Inquiry) -> Result<Explanation,
     let reference = outputs(evidence, &inquiry.reference_shown, "the reference", &mut notes)?;
     let mut found = Vec::new();
     for site in &inquiry.sites {
-        found.push(look(evidence, site, &mut notes)?);
+        found.push(look(evidence, site, inquiry.layers.layers.len(), &mut notes)?);
     }
     let rows = match &reference {
         Some(reference) => sides::rows(&inquiry.layers.layers, reference, &found),
@@ -87,20 +87,32 @@ pub fn explain(evidence: Evidence<'_>, inquiry: &Inquiry) -> Result<Explanation,
     Ok(Explanation { subject, samples, budget_db: inquiry.budget_db, sites, rows, causes, notes })
 }
 
+/// The answers of a unit that shows nothing else, as the last of the layers.
+fn as_last_layer(mut answers: Vec<Tensor<'_>>, layers: usize) -> Vec<Tensor<'_>> {
+    answers.truncate(1);
+    answers.iter_mut().for_each(|answer| answer.name = format!("layer.{}", layers.saturating_sub(1)));
+    answers
+}
+
 fn look<'a>(
     evidence: Evidence<'a>,
     site: &'a Site,
+    layers: usize,
     notes: &mut Vec<String>,
 ) -> Result<Found<'a>, EvidenceError> {
     let of = |what: &str| format!("{what} on {}", site.name);
     let whole = outputs(evidence, &site.whole, &of("the variant"), notes)?;
-    let shown = outputs(evidence, &site.shown, &of("the variant with its layers shown"), notes)?;
+    let shown = match &site.shown {
+        Some(cell) => outputs(evidence, cell, &of("the variant with its layers shown"), notes)?,
+        None => whole.clone().map(|answers| as_last_layer(answers, layers)),
+    };
     let alone = match &site.alone {
         Some(cell) => outputs(evidence, cell, &of("the variant's layers, each alone,"), notes)?,
         None => None,
     };
     let self_check = evidence.completed(&site.whole, Pass::Inspect).and_then(|pass| pass.self_check.as_ref());
-    let shown_is_whole = whole.as_ref().zip(shown.as_ref()).and_then(|(whole, shown)| is_same(whole, shown));
+    let both = whole.as_ref().zip(shown.as_ref()).filter(|_| site.shown.is_some());
+    let shown_is_whole = both.and_then(|(whole, shown)| is_same(whole, shown));
     Ok(Found { site, shown, alone, self_check, shown_is_whole })
 }
 
