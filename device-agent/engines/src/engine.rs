@@ -176,6 +176,8 @@ pub struct OperatorCost {
     pub time_ns: Option<u64>,
     /// Size of its outputs, in bytes; `None` where the engine does not tell.
     pub output_bytes: Option<u64>,
+    /// Multiply-accumulates of one run; `None` for an operator that does none, or whose are not known.
+    pub macs: Option<u64>,
 }
 
 /// Where on the way from bytes to a plan a model was refused.

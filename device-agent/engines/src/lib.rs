@@ -1,7 +1,8 @@
 //! Inference engines behind one trait.
 //!
 //! Owns: loading a model from bytes, turning evalset tensors into what the model reads, running it, naming what really ran, and
-//! comparing an engine with itself. Refuses to: open files, read clocks for a measurement, print, or decide whether a number is good.
+//! comparing an engine with itself, and sharing out the time of an inference among operators. Refuses to: open files, measure the latency
+//! of an inference, print, or decide whether a number is good.
 
 mod engine;
 #[cfg(feature = "micro-values")]
@@ -15,8 +16,8 @@ mod tensor;
 mod tract;
 
 pub use engine::{
-    Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts,
-    engine_names, open_engine,
+    Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage,
+    TensorFacts, engine_names, open_engine,
 };
 #[cfg(feature = "micro")]
 pub use micro::MicroEngine;

@@ -270,7 +270,34 @@ impl Job<'_> {
             }))?;
         }
         self.first_inference(wire, loaded.as_mut(), batch)?;
+        self.costs(wire, loaded.as_mut())?;
         self.self_check(wire, loaded.as_mut(), batch)
+    }
+
+    /// What each operator costs, over inferences of their own. An engine that cannot tell does not fail for it.
+    fn costs(&self, wire: &mut Wire, loaded: &mut dyn Loaded) -> Step<()> {
+        const INFERENCES: u32 = 10;
+        let costs = match loaded.profile(INFERENCES) {
+            Ok(costs) => costs,
+            Err(failure) => {
+                let reason = failure.to_string();
+                wire.send(&Event::Missing { key: Key::OperatorNs, reason: clip(&reason) })?;
+                return Ok(());
+            }
+        };
+        for cost in costs {
+            let Ok(index) = u16::try_from(cost.index) else { break };
+            for (key, value) in [
+                (Key::OperatorNs, cost.time_ns),
+                (Key::OperatorOutBytes, cost.output_bytes),
+                (Key::OperatorMacs, cost.macs),
+            ] {
+                if let Some(value) = value {
+                    wire.send(&Event::Number { key, index, value })?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// On the samples that were asked for, one after the other; a model with a fixed batch takes as many at a time.

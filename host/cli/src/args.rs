@@ -32,6 +32,18 @@ pub enum Command {
     Explain(Box<ExplainArgs>),
     /// Show what differs between two records
     Compare(CompareArgs),
+    /// Plan before anything is measured
+    Plan {
+        /// What.
+        #[command(subcommand)]
+        command: PlanCommand,
+    },
+    /// Look at an evalset before anything is run on it
+    Data {
+        /// How.
+        #[command(subcommand)]
+        command: DataCommand,
+    },
     /// Write a commented project file that works
     Init(InitArgs),
     /// Say what a target needs: found or not, version, how to get it
@@ -312,6 +324,76 @@ pub struct CompareArgs {
     pub json: bool,
 }
 
+/// What to do about an evalset.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Find what makes an evalset unfit to judge on: exit code 1 where there is an error
+    Check(DataCheckArgs),
+    /// Keep an evalset's distributions, to hold a later one against
+    Snapshot(DataSnapshotArgs),
+    /// Show how two evalsets, or snapshots of them, differ
+    Diff(DataDiffArgs),
+}
+
+/// Form of the findings about an evalset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DataFormat {
+    /// Lines for a terminal
+    Text,
+    /// Everything, for a machine
+    Json,
+}
+
+/// Arguments of `data check`.
+#[derive(Debug, Args)]
+pub struct DataCheckArgs {
+    /// Model whose evalset to look at, by name or by the path of its folder
+    pub model: String,
+    /// Snapshot of an earlier evalset that this one is held against
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Warnings fail, too
+    #[arg(long)]
+    pub strict: bool,
+    /// Form of the findings
+    #[arg(long, short = 'f', value_enum, default_value = "text")]
+    pub format: DataFormat,
+    /// The same as `--format json`
+    #[arg(long)]
+    pub json: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Arguments of `data snapshot`.
+#[derive(Debug, Args)]
+pub struct DataSnapshotArgs {
+    /// Model whose evalset to keep, by name or by the path of its folder
+    pub model: String,
+    /// File to write [default: stdout]
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Arguments of `data diff`.
+#[derive(Debug, Args)]
+pub struct DataDiffArgs {
+    /// The earlier one: a model, or the file of a snapshot
+    pub before: String,
+    /// The later one
+    pub after: String,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
@@ -340,6 +422,48 @@ pub struct DoctorArgs {
 /// Arguments of lists.
 #[derive(Debug, Args)]
 pub struct ListArgs {
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to plan.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Say how many samples show that no more than a margin of accuracy is lost
+    ///
+    /// Exact for the gate's own rule (task.drop of accuracy, decide = "shown"): the probability that it passes, over all outcomes that the
+    /// samples can have. Beside it what two separate evalsets would take, which is what pairing saves.
+    Power(PowerArgs),
+}
+
+/// Arguments of `plan power`.
+#[derive(Debug, Args)]
+pub struct PowerArgs {
+    /// Largest loss that may pass, as a share: the limit of the rule
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    pub margin: f64,
+    /// Share of the samples on which variant and reference part, one right and one wrong
+    #[arg(long, value_name = "SHARE", default_value_t = 0.03)]
+    pub discordant: f64,
+    /// True loss that is expected, as a share; negative for a gain
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub drop: f64,
+    /// Probability with which the rule is to pass
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    pub power: f64,
+    /// Confidence of the rule
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    pub confidence: f64,
+    /// Accuracy of the reference, for the count without pairs
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    pub accuracy: f64,
+    /// Model whose evalset is held against it, by name or by the path of its folder
+    #[arg(long, short = 'm', value_name = "MODEL")]
+    pub model: Option<String>,
     /// Where things are.
     #[command(flatten)]
     pub places: Places,

@@ -1,5 +1,7 @@
 //! Exit codes: one exhaustive match each way. Documented in `boardproof --help`.
 
+use crate::evalset::Unfit;
+use boardproof_judge::compare::statistics::PowerError;
 use boardproof_judge::gate::GateError;
 use boardproof_lab::store::StoreError;
 use boardproof_layers::LayersError;
@@ -67,6 +69,8 @@ impl Exit {
         let wrong_use = |cause: &(dyn std::error::Error + 'static)| {
             cause.is::<PlanError>()
                 || cause.is::<LayersError>()
+                || cause.is::<PowerError>()
+                || cause.is::<Unfit>()
                 || matches!(cause.downcast_ref(), Some(StoreError::NotEmpty { .. }))
                 || cause.downcast_ref().is_some_and(GateError::is_of_the_policy)
         };

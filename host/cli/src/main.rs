@@ -6,20 +6,23 @@ mod board;
 mod compare;
 mod doctor;
 mod engine;
+mod evalset;
 mod exit;
 mod explain;
 mod hands;
 mod list;
 mod out;
+mod power;
 mod probe;
 mod progress;
 mod project;
 mod rtt;
 mod run;
+mod shown;
 mod table;
 mod verdict;
 
-use crate::args::{AgentCommand, Cli, Command, EngineCommand};
+use crate::args::{AgentCommand, Cli, Command, DataCommand, EngineCommand, PlanCommand};
 use crate::engine::Origin;
 use crate::exit::Exit;
 use anyhow::Result;
@@ -45,8 +48,12 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Exit> {
     match command {
         Command::Check(args) => run::check(&args),
+        Command::Plan { command: PlanCommand::Power(args) } => power::power(&args),
         Command::Init(args) => list::init(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Data { command: DataCommand::Check(args) } => evalset::check(&args),
+        Command::Data { command: DataCommand::Snapshot(args) } => evalset::snapshot(&args),
+        Command::Data { command: DataCommand::Diff(args) } => evalset::diff(&args),
         Command::Targets(args) => list::targets(&args),
         Command::Models(args) => list::models(&args),
         Command::Agent { command: AgentCommand::Build { target, builder, places, json } } => {
@@ -85,6 +92,7 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
         let hint = cause
             .downcast_ref::<boardproof_plan::PlanError>()
             .and_then(boardproof_plan::PlanError::hint)
+            .or_else(|| cause.downcast_ref::<evalset::Unfit>().map(evalset::Unfit::hint))
             .or_else(|| cause.downcast_ref::<boardproof_lab::build::BuildError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_lab::library::LibraryError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_judge::gate::GateError>().and_then(|e| e.hint()))

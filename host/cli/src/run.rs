@@ -36,14 +36,23 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     let (world, plan) = planned(args)?;
     verdict::before_check(&plan, args)?;
     check_inputs(&plan)?;
+    crate::evalset::before_check(&world.manifests, &plan, args.quiet)?;
     let folder = RecordFolder::create(&out_folder(args, &world))?;
-    let folder = measured(plan, args, folder)?;
-    let exit = verdict::after_check(folder.path(), args)?;
+    let mut run = run_through(plan, args, folder)?;
+    run.keep_shown()?;
+    run.progress.finish();
+    let exit = verdict::after_check(run.folder.path(), args)?;
     Ok(if interrupted() { Exit::Interrupted } else { exit })
 }
 
 /// Measures a plan into a folder. Of the arguments only those count that are not in the plan.
 pub fn measured(plan: Plan, args: &CheckArgs, folder: RecordFolder) -> Result<RecordFolder> {
+    let mut run = run_through(plan, args, folder)?;
+    run.progress.finish();
+    Ok(run.folder)
+}
+
+fn run_through(plan: Plan, args: &CheckArgs, folder: RecordFolder) -> Result<Run<'_>> {
     let mut run = Run {
         record: Record::new(plan, env!("CARGO_PKG_VERSION").into(), now_s()),
         folder,
@@ -58,8 +67,7 @@ pub fn measured(plan: Plan, args: &CheckArgs, folder: RecordFolder) -> Result<Re
     run.measure_all()?;
     run.record.ended = if interrupted() { RunEnded::Interrupted } else { RunEnded::Finished };
     run.save()?;
-    run.progress.finish();
-    Ok(run.folder)
+    Ok(run)
 }
 
 /// Seconds since 1970.
@@ -228,6 +236,14 @@ impl Run<'_> {
             self.record.evalsets.insert(model.evalset.digest, file);
         }
         Ok(())
+    }
+
+    /// Samples whose answers flipped go into the record, too. Without them a report has no pictures and everything else.
+    fn keep_shown(&mut self) -> Result<()> {
+        if let Err(error) = crate::shown::keep(&self.folder, &mut self.record) {
+            self.progress.warn(&format!("warning: no samples are kept for the report: {error:#}"));
+        }
+        self.save()
     }
 
     fn measure_all(&mut self) -> Result<()> {

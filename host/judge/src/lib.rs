@@ -4,5 +4,6 @@ pub mod compare;
 mod each;
 pub mod evidence;
 pub mod explain;
+pub mod flips;
 pub mod gate;
 pub mod report;

@@ -1,7 +1,7 @@
 //! The record on disk: written whole or not at all, file by file, so that a killed host leaves a readable record.
 
 use boardproof_record::observation::FileRef;
-use boardproof_record::record::{FILE, ReadError, Record};
+use boardproof_record::record::{FILE, ReadError, Record, SHOWN_INPUT, SHOWN_SAMPLES};
 use boardproof_record::{CellId, Digest};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -201,7 +201,39 @@ fn file_refs(record: &Record) -> Vec<FileRef> {
         Outcome::NotRun | Outcome::Skipped { .. } => &[],
     });
     let of_passes = passes.flat_map(|pass| [&pass.outputs, &pass.ticks]).flatten().cloned();
-    record.evalsets.values().cloned().chain(of_passes).collect()
+    record.evalsets.values().chain(record.shown.values()).cloned().chain(of_passes).collect()
+}
+
+/// Most bytes of inputs that a record keeps of one evalset, to show them.
+const SHOWN_BYTES_MAX: usize = 2 << 20;
+
+/// The part of an evalset that shows some of its samples: their numbers, and their values of one input. As many of the first as there is
+/// room for; `None` where there is room for none.
+pub fn shown_part(
+    evalset: &[u8],
+    input: &str,
+    samples: &[u64],
+) -> Result<Option<Vec<u8>>, safetensors::SafeTensorError> {
+    use safetensors::tensor::TensorView;
+    let file = safetensors::SafeTensors::deserialize(evalset)?;
+    let whole = file.tensor(input)?;
+    let row = whole.data().len() / whole.shape().first().copied().unwrap_or(1).max(1);
+    let rows = samples.iter().filter_map(|sample| {
+        let start = usize::try_from(*sample).ok()?.checked_mul(row)?;
+        Some((*sample, whole.data().get(start..start + row)?))
+    });
+    let rows: Vec<(u64, &[u8])> = rows.take(SHOWN_BYTES_MAX.checked_div(row).unwrap_or(0)).collect();
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let numbers: Vec<u8> = rows.iter().flat_map(|(sample, _)| sample.to_le_bytes()).collect();
+    let bytes: Vec<u8> = rows.iter().flat_map(|(_, row)| row.iter().copied()).collect();
+    let shape = std::iter::once(rows.len()).chain(whole.shape().iter().skip(1).copied()).collect();
+    let views = [
+        (SHOWN_SAMPLES, TensorView::new(safetensors::Dtype::I64, vec![rows.len()], &numbers)?),
+        (SHOWN_INPUT, TensorView::new(whole.dtype(), shape, &bytes)?),
+    ];
+    safetensors::serialize(views, None).map(Some)
 }
 
 /// The part of an evalset that judging needs: labels, ids, slices, and the inputs only where `with_inputs` says so.

@@ -3,7 +3,8 @@
 use crate::error::{PlanError, nearest};
 use crate::model::{Manifest, Purpose};
 use boardproof_record::plan::{
-    Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit, Variant,
+    Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit,
+    Variant,
 };
 use boardproof_record::policy::Policy;
 use boardproof_record::{CellId, EngineName, ModelName, TargetName, UnitName, VariantName};
@@ -171,7 +172,12 @@ fn check_engines(wanted: &Wanted, places: &[(Unit, Target)]) -> Result<(), PlanE
         let simulated = matches!(target.link, LinkSpec::Sim { .. });
         if simulated && engines_of(wanted, target).iter().any(|engine| engine.as_str() == ONNXRUNTIME) {
             let what = format!("engine of unit '{}'", unit.name);
-            return Err(PlanError::value("command line", what, "an engine without a library on a simulated device", ONNXRUNTIME));
+            return Err(PlanError::value(
+                "command line",
+                what,
+                "an engine without a library on a simulated device",
+                ONNXRUNTIME,
+            ));
         }
     }
     Ok(())
@@ -711,6 +717,77 @@ mod tests {
         let error = planned_on_bench(&wanted("one", "f32 int8", "bench"), dialect).unwrap_err().to_string();
         assert!(error.contains("unit 'bench'") && error.contains("--variant"), "{error}");
         assert!(error.contains("one/f32@bench/foreign, one/int8@bench/foreign"), "{error}");
+    }
+
+    /// Id, role and passes of each cell, one letter a pass.
+    fn cells(plan: &Plan) -> Vec<String> {
+        let letter = |pass: &PassPlan| match pass.pass {
+            Pass::Inspect => 'i',
+            Pass::Accuracy => 'a',
+            Pass::Latency => 'l',
+            Pass::Memory => 'm',
+        };
+        let line = |c: &Cell| {
+            let passes: String = c.passes.iter().map(letter).collect();
+            format!("{} {:?} {passes}{}", c.id, c.role, if c.judged { " judged" } else { "" })
+        };
+        plan.cells.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_reference_by_another_engine_has_a_second_opinion() {
+        let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
+        let policy = || Policy {
+            reference: boardproof_record::policy::Reference { engine: EngineName::new("candle").unwrap() },
+            ..parse_policy("default", builtin::POLICY).unwrap()
+        };
+        let planned = |places: &str| {
+            let wanted = wanted("one", "int8", places);
+            cells(&plan(&wanted, &manifests, &targets(), &BTreeMap::new(), policy()).unwrap())
+        };
+        assert_eq!(
+            planned("host"),
+            [
+                "one/f32@host/candle Reference ia",
+                "one/f32@host/tract DeviceReference ialm",
+                "one/int8@host/tract Device ialm judged",
+            ]
+        );
+        assert_eq!(
+            planned("qemu-aarch64"),
+            [
+                "one/f32@host/candle Reference ia",
+                "one/f32@host/tract HostVariant ia",
+                "one/int8@host/tract HostVariant ia",
+                "one/f32@qemu-aarch64/tract DeviceReference lm",
+                "one/int8@qemu-aarch64/tract Device ialm judged",
+            ]
+        );
+    }
+
+    #[test]
+    fn engines_that_are_asked_for_run_everywhere_side_by_side() {
+        let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
+        let engines = ["tract", "onnxruntime"].map(|name| EngineName::new(name).unwrap()).to_vec();
+        let both =
+            |places: &str| planned(&Wanted { engines: engines.clone(), ..wanted("one", "int8", places) }, &manifests);
+        assert_eq!(
+            cells(&both("qemu-aarch64").unwrap()),
+            [
+                "one/f32@host/tract Reference ia",
+                "one/f32@host/onnxruntime HostVariant ia",
+                "one/int8@host/tract HostVariant ia",
+                "one/int8@host/onnxruntime HostVariant ia",
+                "one/f32@qemu-aarch64/tract DeviceReference lm",
+                "one/f32@qemu-aarch64/onnxruntime DeviceReference lm",
+                "one/int8@qemu-aarch64/tract Device ialm judged",
+                "one/int8@qemu-aarch64/onnxruntime Device ialm judged",
+            ]
+        );
+        for (places, said) in [("mps2-an386", "has its engine inside"), ("sim", "without a library")] {
+            let error = both(places).unwrap_err().to_string();
+            assert!(error.contains(said), "{places}: {error}");
+        }
     }
 
     #[test]

@@ -64,6 +64,13 @@ impl Event {
         names.map(|name| dtype(name)).collect()
     }
 
+    /// Shapes of the same.
+    fn shapes(&self, key: &str) -> Vec<Vec<u64>> {
+        let all = self.args.get(key).and_then(Value::as_array);
+        let shapes = all.into_iter().flatten().filter_map(|one| one.as_object()?.values().next()?.as_array());
+        shapes.map(|shape| shape.iter().filter_map(Value::as_u64).collect()).collect()
+    }
+
     fn first(&self, name: &str, index: usize) -> Ran {
         let provider = self.words("provider");
         let dtypes_in = self.dtypes("input_type_shape");
@@ -80,7 +87,12 @@ impl Event {
             kernel: Some(provider.trim_end_matches("ExecutionProvider").to_owned()).filter(|name| !name.is_empty()),
             accumulator,
         };
-        let cost = OperatorCost { index, time_ns: None, output_bytes: self.words("output_size").parse().ok() };
+        let cost = OperatorCost {
+            index,
+            time_ns: None,
+            output_bytes: self.words("output_size").parse().ok(),
+            macs: macs(&facts.op, &self.shapes("input_type_shape"), &self.shapes("output_type_shape")),
+        };
         Ran { facts, cost }
     }
 }
@@ -105,8 +117,15 @@ fn dtype(name: &str) -> String {
 }
 
 /// Operators whose kernels multiply 8-bit integers and sum them in 32 bits, by their definition in the operator's specification.
-const INTEGER: [&str; 7] =
-    ["QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"];
+const INTEGER: [&str; 7] = [
+    "QLinearConv",
+    "QLinearMatMul",
+    "QGemm",
+    "ConvInteger",
+    "MatMulInteger",
+    "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
+];
 /// Operators that multiply and sum in the datatype of their inputs.
 const MULTIPLY: [&str; 6] = ["Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"];
 
@@ -115,6 +134,19 @@ fn accumulator(op: &str, dtypes_in: &[String]) -> Option<String> {
         return Some(DType::I32.name().to_owned());
     }
     dtypes_in.first().filter(|_| MULTIPLY.contains(&op)).cloned()
+}
+
+/// Multiply-accumulates from shapes: each element of the output is a sum over one output channel's weights, or over the inner extent.
+fn macs(op: &str, inputs: &[Vec<u64>], outputs: &[Vec<u64>]) -> Option<u64> {
+    let elements = outputs.first()?.iter().product::<u64>();
+    // Quantized operators have scale and zero point between data and weights.
+    let weights = inputs.get(if op.starts_with("QLinear") || op == "QGemm" { 3 } else { 1 })?;
+    let each = match op {
+        "Conv" | "FusedConv" | "QLinearConv" | "ConvInteger" => weights.iter().skip(1).product(),
+        _ if INTEGER.contains(&op) || MULTIPLY.contains(&op) => *inputs.first()?.last()?,
+        _ => return None,
+    };
+    Some(elements * each)
 }
 
 #[cfg(test)]
