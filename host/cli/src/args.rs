@@ -28,6 +28,8 @@ pub enum Command {
     Gate(GateArgs),
     /// Render a record again, offline
     Report(ReportArgs),
+    /// Say layer by layer where a variant parts from its reference, and why
+    Explain(Box<ExplainArgs>),
     /// Show what differs between two records
     Compare(CompareArgs),
     /// Plan before anything is measured
@@ -253,6 +255,67 @@ pub struct GateArgs {
     /// Print the verdict as JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Model, by name or by the path of its folder, or the folder of a record
+    #[arg(value_name = "MODEL|RECORD")]
+    pub subject: String,
+    /// Cell of the record [default: every cell of it that fails]
+    #[arg(value_name = "CELL")]
+    pub cell: Option<String>,
+    /// What is to be measured, and how.
+    #[command(flatten)]
+    pub measuring: ExplainMeasuring,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
+/// What `explain` measures.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainMeasuring {
+    /// Variant to explain; may be given again [default: those meant for release]
+    #[arg(long = "variant", short = 'v', value_name = "VARIANT")]
+    pub variant: Vec<String>,
+    /// Target to run it on besides this machine
+    #[arg(long = "target", short = 't', value_name = "TARGET")]
+    pub target: Option<String>,
+    /// Unit of the inventory to run it on besides this machine
+    #[arg(long = "unit", short = 'u', value_name = "UNIT", conflicts_with = "target")]
+    pub unit: Option<String>,
+    /// Engines to run it with: tract, candle, onnxruntime [default: the target's own]
+    #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
+    pub engine: Vec<String>,
+    /// Samples to compare, the first of the evalset
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: u64,
+    /// Least signal-to-quantization-noise ratio of the answers, in dB [default: the policy's rule for sqnr_db, else 15]
+    #[arg(long, value_name = "DB")]
+    pub budget: Option<f64>,
+    /// Policy file, or `default`
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
+    /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Folder for a model of the first bad layer alone, with its input and what the reference answers; must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    pub reproduce: Option<PathBuf>,
+    /// Tool that builds agent and runner, whatever the targets say
+    #[arg(long, value_enum, value_name = "BUILDER")]
+    pub builder: Option<BuilderName>,
+    /// How long to wait for a unit that somebody else holds, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub wait: u64,
 }
 
 /// Form of a report.

@@ -8,6 +8,7 @@ mod doctor;
 mod engine;
 mod evalset;
 mod exit;
+mod explain;
 mod hands;
 mod list;
 mod out;
@@ -70,6 +71,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Gate(args) => verdict::gate(&args),
         Command::Report(args) => verdict::report(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Reference(args) => reference::reference(&args),
     }

@@ -17,7 +17,7 @@ use boardproof_plan::{Counts, Manifest, PlanError, Wanted, nearest, runner_engin
 use boardproof_record::observation::Outcome;
 use boardproof_record::plan::{Cell, HOST, Model, Pass, Plan, Variant};
 use boardproof_record::policy::{Policy, Reference};
-use boardproof_record::{Digest, EngineName, VariantName};
+use boardproof_record::{EngineName, VariantName};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;

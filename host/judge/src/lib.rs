@@ -3,6 +3,7 @@
 pub mod compare;
 mod each;
 pub mod evidence;
+pub mod explain;
 pub mod flips;
 pub mod gate;
 pub mod opinions;
