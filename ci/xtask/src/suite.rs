@@ -2,7 +2,7 @@
 
 use crate::check::{DEVICE_FOLDER, OTHER_ENGINES};
 use crate::firmware;
-use crate::programs::{build_agents, build_tool, host_triple};
+use crate::programs::{add_libraries, build_agents, build_tool, host_triple};
 use crate::setup::{self, USUAL, every_target};
 use crate::step::{Steps, cargo, run};
 use anyhow::Result;
@@ -28,6 +28,7 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
     setup::for_targets(root, &targets)?;
     build_tool()?;
     build_agents(root, &targets)?;
+    add_libraries(root)?;
     let mut tests = Steps::default();
     tests.run("tests of the host's crates", || cargo_test(&[], &arguments.rest, &targets));
     tests.run("tests of the engines", || {
