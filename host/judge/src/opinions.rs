@@ -38,13 +38,8 @@ pub fn side_by_side(first: &[Tensor<'_>], other: &[Tensor<'_>]) -> Result<Vec<Be
 }
 
 fn beside(first: &Tensor<'_>, other: &Tensor<'_>) -> Beside {
-    let without = |why: String| Beside {
-        tensor: first.name.clone(),
-        sqnr_db: None,
-        max_abs: None,
-        parts: true,
-        why: Some(why),
-    };
+    let without =
+        |why: String| Beside { tensor: first.name.clone(), sqnr_db: None, max_abs: None, parts: true, why: Some(why) };
     let summary = match numerics::compare(&first.view(), &other.view(), Options::default()) {
         Ok(summary) => summary,
         Err(why) => return without(why.to_string()),

@@ -2,9 +2,9 @@
 //! numbers, and what they are compared with can be trusted. A reference that is broken must never let anything pass, so the same is asked
 //! of it as of the cell that is judged.
 
-use super::second::Opinion;
 use super::answers::{Answers, answers};
 use super::clock;
+use super::second::Opinion;
 use super::sense::sense;
 use crate::evidence::{Evidence, EvidenceError, Truth};
 use boardproof_record::observation::{Ended, Observation, Outcome, PassObservation};
