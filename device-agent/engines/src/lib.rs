@@ -23,10 +23,10 @@ pub use engine::{
     Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage,
     TensorFacts, engine_names, open_engine,
 };
-#[cfg(feature = "micro")]
-pub use micro::MicroEngine;
 #[cfg(feature = "micro-values")]
 pub use micro::values;
+#[cfg(feature = "micro")]
+pub use micro::{Edge, Inside, MicroEngine};
 #[cfg(feature = "onnxruntime")]
 pub use onnxruntime::OnnxruntimeEngine;
 pub use preprocess::Preprocess;

@@ -151,9 +151,16 @@ fn events_for_microcontrollers() -> Vec<(&'static str, Event<'static>)> {
 
 /// What version 4 added: what operators cost.
 fn events_of_operators() -> Vec<(&'static str, Event<'static>)> {
-    [Key::OperatorNs, Key::OperatorOutBytes, Key::OperatorMacs, Key::PeakF32MacPerS, Key::PeakI8MacPerS, Key::PeakReadBytesPerS]
-        .map(|key| ("OperatorCosts", Event::Number { key, index: 3, value: 300 }))
-        .into()
+    [
+        Key::OperatorNs,
+        Key::OperatorOutBytes,
+        Key::OperatorMacs,
+        Key::PeakF32MacPerS,
+        Key::PeakI8MacPerS,
+        Key::PeakReadBytesPerS,
+    ]
+    .map(|key| ("OperatorCosts", Event::Number { key, index: 3, value: 300 }))
+    .into()
 }
 
 fn version_1() -> String {
@@ -219,7 +226,12 @@ fn every_message_comes_back_as_it_went() {
     let (new_requests, new_replies) = (requests_for_microcontrollers(), replies_for_microcontrollers());
     requests().iter().chain(&added_requests()).chain(&new_requests).for_each(|(_, m)| check(m, &mut [0; 512]));
     replies().iter().chain(&new_replies).for_each(|(_, m)| check(m, &mut [0; 512]));
-    events().iter().chain(&added()).chain(&events_for_microcontrollers()).chain(&events_of_operators()).for_each(|(_, m)| check(m, &mut [0; 512]));
+    events()
+        .iter()
+        .chain(&added())
+        .chain(&events_for_microcontrollers())
+        .chain(&events_of_operators())
+        .for_each(|(_, m)| check(m, &mut [0; 512]));
 }
 
 /// A body as a payload: a header and a checksum that fits.
@@ -287,7 +299,9 @@ fn messages_are_coded_as_postcard_codes_them() {
             |body| whole(postcard::take_from_bytes::<Reply<'_>>(body)),
         );
     }
-    for (_, message) in events().iter().chain(&added()).chain(&events_for_microcontrollers()).chain(&events_of_operators()) {
+    for (_, message) in
+        events().iter().chain(&added()).chain(&events_for_microcontrollers()).chain(&events_of_operators())
+    {
         let decode = |bytes: &[u8]| frame::decode_event(bytes).map(|message| format!("{message:?}"));
         check_coding(
             message,

@@ -46,9 +46,7 @@ pub fn add(engine: &str, names: &[String], origin: &Origin, places: &Places, jso
 fn target<'w>(world: &'w World, name: &str) -> Result<&'w Target> {
     let known = || world.targets.keys().map(|target| target.as_str());
     let found = world.targets.values().find(|target| target.name.as_str() == name);
-    found.ok_or_else(|| {
-        PlanError::Unknown { kind: "target", found: name.into(), known: nearest(name, known()) }.into()
-    })
+    found.ok_or_else(|| PlanError::Unknown { kind: "target", found: name.into(), known: nearest(name, known()) }.into())
 }
 
 fn print(kept: &[Library], json: bool) -> Result<Exit> {

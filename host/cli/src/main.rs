@@ -6,20 +6,25 @@ mod board;
 mod compare;
 mod doctor;
 mod engine;
+mod evalset;
 mod exit;
+mod explain;
 mod hands;
 mod list;
 mod out;
+mod power;
 mod probe;
 mod progress;
 mod project;
 mod reference;
 mod rtt;
 mod run;
+mod shown;
+mod simulate;
 mod table;
 mod verdict;
 
-use crate::args::{AgentCommand, Cli, Command, EngineCommand};
+use crate::args::{AgentCommand, Cli, Command, DataCommand, EngineCommand, PlanCommand};
 use crate::engine::Origin;
 use crate::exit::Exit;
 use anyhow::Result;
@@ -45,8 +50,12 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Exit> {
     match command {
         Command::Check(args) => run::check(&args),
+        Command::Plan { command: PlanCommand::Power(args) } => power::power(&args),
         Command::Init(args) => list::init(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Data { command: DataCommand::Check(args) } => evalset::check(&args),
+        Command::Data { command: DataCommand::Snapshot(args) } => evalset::snapshot(&args),
+        Command::Data { command: DataCommand::Diff(args) } => evalset::diff(&args),
         Command::Targets(args) => list::targets(&args),
         Command::Models(args) => list::models(&args),
         Command::Agent { command: AgentCommand::Build { target, builder, places, json } } => {
@@ -59,8 +68,10 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Completions { shell } => Ok(list::completions(shell)),
         Command::Man { folder } => list::man(&folder),
         Command::Agent { command: AgentCommand::Clean { target, places } } => agent::clean(&target, &places),
+        Command::Simulate(args) => simulate::simulate(&args),
         Command::Gate(args) => verdict::gate(&args),
         Command::Report(args) => verdict::report(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Reference(args) => reference::reference(&args),
     }
@@ -85,6 +96,7 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
         let hint = cause
             .downcast_ref::<boardproof_plan::PlanError>()
             .and_then(boardproof_plan::PlanError::hint)
+            .or_else(|| cause.downcast_ref::<evalset::Unfit>().map(evalset::Unfit::hint))
             .or_else(|| cause.downcast_ref::<boardproof_lab::build::BuildError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_lab::library::LibraryError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_judge::gate::GateError>().and_then(|e| e.hint()))

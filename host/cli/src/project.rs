@@ -78,6 +78,27 @@ impl World {
         model_folders(folder)?.iter().map(name).collect()
     }
 
+    /// Reads one model, by its name or by the path of its folder.
+    pub fn read_model(places: &Places, model: &str) -> Result<Manifest> {
+        let path = Path::new(model);
+        let is_path = model.contains('/') || path.join("model.toml").is_file();
+        let paths = if is_path { vec![path.to_path_buf()] } else { Vec::new() };
+        let mut world = Self::read(places, &paths, is_path)?;
+        let names: Vec<String> = match is_path {
+            true => world.models_in(path)?.iter().map(ToString::to_string).collect(),
+            false => vec![model.to_owned()],
+        };
+        let [name] = names.as_slice() else {
+            bail!("expected the folder of one model, {} holds {}: {}", path.display(), names.len(), names.join(", "));
+        };
+        let known: Vec<String> = world.manifests.keys().map(ToString::to_string).collect();
+        let found = ModelName::new(name.clone()).ok().and_then(|name| world.manifests.remove(&name));
+        found.ok_or_else(|| {
+            let known = boardproof_plan::nearest(name, known.iter().map(String::as_str));
+            PlanError::Unknown { kind: "model", found: name.clone(), known }.into()
+        })
+    }
+
     /// Reads project file, targets and inventory, for what needs no models: a project may have none yet.
     pub fn read_lab(places: &Places) -> Result<Self> {
         let (root, project) = project(places)?;

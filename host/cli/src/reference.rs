@@ -17,7 +17,7 @@ use boardproof_plan::{Counts, Manifest, PlanError, Wanted, nearest, runner_engin
 use boardproof_record::observation::Outcome;
 use boardproof_record::plan::{Cell, HOST, Model, Pass, Plan, Variant};
 use boardproof_record::policy::{Policy, Reference};
-use boardproof_record::{Digest, EngineName, VariantName};
+use boardproof_record::{EngineName, VariantName};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -86,7 +86,9 @@ pub fn reference(args: &ReferenceArgs) -> Result<Exit> {
         put(findings.iter().map(Finding::in_words).collect::<Vec<_>>().join("\n"));
     }
     let exits = findings.iter().map(Finding::exit);
-    Ok(exits.max_by_key(|exit| [Exit::Pass, Exit::Incomplete, Exit::Fail].iter().position(|e| e == exit)).unwrap_or(Exit::Pass))
+    Ok(exits
+        .max_by_key(|exit| [Exit::Pass, Exit::Incomplete, Exit::Fail].iter().position(|e| e == exit))
+        .unwrap_or(Exit::Pass))
 }
 
 /// The engines that were asked for; without any the policy's own and one that shares no code with it.
@@ -138,7 +140,14 @@ impl Asking<'_> {
             (None, false) => "agreed",
         };
         let samples = cells[0].passes.iter().find(|pass| pass.pass == Pass::Accuracy).map_or(0, |pass| pass.samples);
-        Ok(Finding { model: model.name.to_string(), variant: variant.name.to_string(), samples, engines, parting, verdict })
+        Ok(Finding {
+            model: model.name.to_string(),
+            variant: variant.name.to_string(),
+            samples,
+            engines,
+            parting,
+            verdict,
+        })
     }
 
     fn variant(&self) -> Result<&Variant> {
@@ -180,12 +189,14 @@ impl Asking<'_> {
 
     /// Looks at every tensor by the first engine and by the one that parts from it.
     fn parting(&self, variant: &Variant, at: usize, folder: &Path) -> Result<Option<Parting>> {
-        let bytes = std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))?;
+        let bytes =
+            std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))?;
         let apart = take_apart(&bytes, &bytes).with_context(|| format!("could not take {} apart", variant.name))?;
         let kept = RecordFolder::create(&folder.join("inside"))?;
         let shown = kept.keep("inside.onnx", &apart.reference_shown(false))?;
         let path = kept.path().join(&shown.path);
-        let name = VariantName::new(format!("{}.inside", variant.name)).context("could not name what shows the inside")?;
+        let name =
+            VariantName::new(format!("{}.inside", variant.name)).context("could not name what shows the inside")?;
         let file = path.display().to_string();
         // Each output is a line per sample, whatever the shape of what it shows.
         let shown = Variant { name, file, digest: shown.digest, bytes: shown.bytes, batch: Some(1), ..variant.clone() };
@@ -268,7 +279,9 @@ impl Finding {
             let worst = heard.answers.iter().min_by(|a, b| sort_key(a).total_cmp(&sort_key(b)));
             let answers = match (&heard.silent, worst) {
                 (Some(why), _) => format!("none: {why}"),
-                (None, Some(worst)) if worst.parts => format!("PARTS at output '{}': {}", worst.tensor, worst.in_words()),
+                (None, Some(worst)) if worst.parts => {
+                    format!("PARTS at output '{}': {}", worst.tensor, worst.in_words())
+                }
                 (None, Some(worst)) => format!("agrees: {}", worst.in_words()),
                 (None, None) if at == 0 => "what the others are held against".into(),
                 (None, None) => "not compared".into(),

@@ -21,7 +21,7 @@ use boardproof_lab::ship::{Blob, prepare};
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, PlanError, Wanted};
 use boardproof_record::observation::{Fault, Outcome, Shipped};
-use boardproof_record::plan::{Cell, LinkSpec, PowerSpec, Target, Task, Unit};
+use boardproof_record::plan::{Cell, LinkSpec, PowerSpec, Target, Task, Unit, Variant};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::{Digest, EngineName, UnitName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,10 +36,25 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     let (world, plan) = planned(args)?;
     verdict::before_check(&plan, args)?;
     check_inputs(&plan)?;
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).map(|t| t.as_secs()).unwrap_or(0);
-    let folder = RecordFolder::create(&out_folder(args, &world, started))?;
+    crate::evalset::before_check(&world.manifests, &plan, args.quiet)?;
+    let folder = RecordFolder::create(&out_folder(args, &world))?;
+    let mut run = run_through(plan, args, folder)?;
+    run.keep_shown()?;
+    run.progress.finish();
+    let exit = verdict::after_check(run.folder.path(), args)?;
+    Ok(if interrupted() { Exit::Interrupted } else { exit })
+}
+
+/// Measures a plan into a folder. Of the arguments only those count that are not in the plan.
+pub fn measured(plan: Plan, args: &CheckArgs, folder: RecordFolder) -> Result<RecordFolder> {
+    let mut run = run_through(plan, args, folder)?;
+    run.progress.finish();
+    Ok(run.folder)
+}
+
+fn run_through(plan: Plan, args: &CheckArgs, folder: RecordFolder) -> Result<Run<'_>> {
     let mut run = Run {
-        record: Record::new(plan, env!("CARGO_PKG_VERSION").into(), started),
+        record: Record::new(plan, env!("CARGO_PKG_VERSION").into(), now_s()),
         folder,
         progress: Progress::new(args.quiet),
         start: Instant::now(),
@@ -52,22 +67,25 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     run.measure_all()?;
     run.record.ended = if interrupted() { RunEnded::Interrupted } else { RunEnded::Finished };
     run.save()?;
-    run.progress.finish();
-    let exit = verdict::after_check(run.folder.path(), args)?;
-    Ok(if interrupted() { Exit::Interrupted } else { exit })
+    Ok(run)
+}
+
+/// Seconds since 1970.
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|t| t.as_secs()).unwrap_or(0)
 }
 
 /// Models as the command line names them.
 #[derive(Default)]
-struct Named {
+pub struct Named {
     /// By name, or by the path of their own folder.
-    alone: Vec<String>,
+    pub alone: Vec<String>,
     /// By the path of a folder that holds them.
-    in_folders: Vec<String>,
+    pub in_folders: Vec<String>,
 }
 
 /// Reads the world with the models that are named, and finds out which those are. A path stands for every model in it.
-fn read_world(args: &CheckArgs) -> Result<(World, Named)> {
+pub fn read_world(args: &CheckArgs) -> Result<(World, Named)> {
     let is_model = |path: &Path| path.join("model.toml").is_file();
     let is_path = |model: &&String| model.contains('/') || is_model(Path::new(model));
     let paths: Vec<PathBuf> = args.model.iter().filter(is_path).map(PathBuf::from).collect();
@@ -114,34 +132,37 @@ fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
 }
 
 /// Nothing is trusted: every file is read and checked before anything is built or shipped.
-fn check_inputs(plan: &Plan) -> Result<()> {
+pub fn check_inputs(plan: &Plan) -> Result<()> {
     for model in plan.models.values() {
         let bytes = std::fs::read(&model.evalset.file)
             .with_context(|| format!("could not read evalset {}", model.evalset.file))?;
         boardproof_plan::evalset::check_evalset(model, &bytes)?;
-        for variant in model.variants.values() {
-            let bytes =
-                std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))?;
-            let found = Digest::of(&bytes);
-            if found != variant.digest {
-                return Err(PlanError::Value {
-                    file: format!("model file {}", variant.file),
-                    what: "it is not what model.toml says".into(),
-                    expected: format!("sha256 {} of {} bytes", variant.digest, variant.bytes),
-                    found: format!("{found} of {}", bytes.len()),
-                }
-                .into());
-            }
-        }
+        model.variants.values().try_for_each(check_variant)?;
     }
     Ok(())
 }
 
-fn out_folder(args: &CheckArgs, world: &World, started: u64) -> PathBuf {
+/// A variant's file must be what its manifest says.
+pub fn check_variant(variant: &Variant) -> Result<()> {
+    let bytes = std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))?;
+    let found = Digest::of(&bytes);
+    if found == variant.digest {
+        return Ok(());
+    }
+    Err(PlanError::Value {
+        file: format!("model file {}", variant.file),
+        what: "it is not what model.toml says".into(),
+        expected: format!("sha256 {} of {} bytes", variant.digest, variant.bytes),
+        found: format!("{found} of {}", bytes.len()),
+    }
+    .into())
+}
+
+pub fn out_folder(args: &CheckArgs, world: &World) -> PathBuf {
     let of_run = || {
         let base = world.project.as_ref().map_or_else(|| PathBuf::from("boardproof-out"), |p| world.root.join(&p.out));
         // The process id keeps two runs of the same second apart.
-        base.join(format!("{started}-{}", std::process::id()))
+        base.join(format!("{}-{}", now_s(), std::process::id()))
     };
     args.out.clone().unwrap_or_else(of_run)
 }
@@ -218,6 +239,14 @@ impl Run<'_> {
             self.record.evalsets.insert(model.evalset.digest, file);
         }
         Ok(())
+    }
+
+    /// Samples whose answers flipped go into the record, too. Without them a report has no pictures and everything else.
+    fn keep_shown(&mut self) -> Result<()> {
+        if let Err(error) = crate::shown::keep(&self.folder, &mut self.record) {
+            self.progress.warn(&format!("warning: no samples are kept for the report: {error:#}"));
+        }
+        self.save()
     }
 
     fn measure_all(&mut self) -> Result<()> {

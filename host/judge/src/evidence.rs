@@ -3,7 +3,7 @@
 use crate::compare::tensor::{DType, TensorError, TensorView};
 use boardproof_record::observation::{Ended, FileRef, Observation, Outcome, PassObservation};
 use boardproof_record::plan::{Cell, Clock, FOREIGN, HOST, Model, Pass, PassPlan, Role, Task};
-use boardproof_record::record::Record;
+use boardproof_record::record::{Record, SHOWN_INPUT as INPUT, SHOWN_SAMPLES as SAMPLES};
 use boardproof_record::{CellId, Digest};
 use safetensors::SafeTensors;
 use std::borrow::Cow;
@@ -73,6 +73,11 @@ impl Tensor<'_> {
         (self.dtype, &self.shape, &self.bytes) == (other.dtype, &other.shape, &other.bytes)
     }
 
+    /// Its elements are bytes without a sign.
+    pub fn is_bytes(&self) -> bool {
+        self.dtype == DType::U8
+    }
+
     /// All elements, widened.
     pub fn to_f64(&self) -> Vec<f64> {
         self.view().to_f64()
@@ -102,6 +107,8 @@ impl Tensor<'_> {
 pub struct Truth<'a> {
     /// One label per sample.
     pub labels: Vec<i64>,
+    /// Id of each sample, where the evalset has ids.
+    pub ids: Option<Vec<i64>>,
     /// Slice codes by column.
     pub slices: BTreeMap<String, Vec<i64>>,
     /// Inputs, where the task needs them.
@@ -291,8 +298,8 @@ impl<'a> Evidence<'a> {
                 &format!("the label of sample {sample} is {label}, which the task does not have"),
             ));
         }
-        if let Some(ids) = &evalset.ids {
-            let ids = column(ids)?;
+        let ids = evalset.ids.as_ref().map(|ids| column(ids)).transpose()?;
+        if let Some(ids) = &ids {
             let distinct: BTreeSet<_> = ids.iter().collect();
             if distinct.len() != ids.len() {
                 return Err(damaged(file, &"a sample is there twice"));
@@ -308,7 +315,25 @@ impl<'a> Evidence<'a> {
             }
         });
         let slices = slices.collect::<Result<_, EvidenceError>>()?;
-        Ok(Truth { labels, slices, inputs: evalset.inputs.iter().filter_map(|n| find(n)).collect() })
+        Ok(Truth { labels, ids, slices, inputs: evalset.inputs.iter().filter_map(|n| find(n)).collect() })
+    }
+
+    /// Inputs of some samples of a model's evalset, by the samples' numbers: those that the record has kept to be shown.
+    pub fn shown(&self, model: &Model) -> Result<BTreeMap<u64, Tensor<'a>>, EvidenceError> {
+        let Some(file) = self.record.shown.get(&model.evalset.digest) else { return Ok(BTreeMap::new()) };
+        let opened = self.open(file)?;
+        let find = |name: &str| opened.iter().find(|t| t.name == name);
+        let (Some(numbers), Some(inputs)) = (find(SAMPLES), find(INPUT)) else {
+            return Err(damaged(file, &format!("no tensors '{SAMPLES}' and '{INPUT}'")));
+        };
+        let error = |source| EvidenceError::Tensor { path: file.path.clone(), tensor: SAMPLES.into(), source };
+        let numbers = numbers.view().to_i64().map_err(error)?;
+        if inputs.shape.first() != Some(&numbers.len()) {
+            let found = inputs.shape.first().copied().unwrap_or(0) as u64;
+            return Err(samples_of(file, INPUT, numbers.len() as u64, found));
+        }
+        let of = |(row, number): (usize, &i64)| Some((u64::try_from(*number).ok()?, inputs.of(&[row])));
+        Ok(numbers.iter().enumerate().filter_map(of).collect())
     }
 
     fn bytes(&self, file: &FileRef) -> Result<&'a [u8], EvidenceError> {

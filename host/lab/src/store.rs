@@ -1,7 +1,7 @@
 //! The record on disk: written whole or not at all, file by file, so that a killed host leaves a readable record.
 
 use boardproof_record::observation::FileRef;
-use boardproof_record::record::{FILE, ReadError, Record};
+use boardproof_record::record::{FILE, ReadError, Record, SHOWN_INPUT, SHOWN_SAMPLES};
 use boardproof_record::{CellId, Digest};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -201,7 +201,39 @@ fn file_refs(record: &Record) -> Vec<FileRef> {
         Outcome::NotRun | Outcome::Skipped { .. } => &[],
     });
     let of_passes = passes.flat_map(|pass| [&pass.outputs, &pass.ticks]).flatten().cloned();
-    record.evalsets.values().cloned().chain(of_passes).collect()
+    record.evalsets.values().chain(record.shown.values()).cloned().chain(of_passes).collect()
+}
+
+/// Most bytes of inputs that a record keeps of one evalset, to show them.
+const SHOWN_BYTES_MAX: usize = 2 << 20;
+
+/// The part of an evalset that shows some of its samples: their numbers, and their values of one input. As many of the first as there is
+/// room for; `None` where there is room for none.
+pub fn shown_part(
+    evalset: &[u8],
+    input: &str,
+    samples: &[u64],
+) -> Result<Option<Vec<u8>>, safetensors::SafeTensorError> {
+    use safetensors::tensor::TensorView;
+    let file = safetensors::SafeTensors::deserialize(evalset)?;
+    let whole = file.tensor(input)?;
+    let row = whole.data().len() / whole.shape().first().copied().unwrap_or(1).max(1);
+    let rows = samples.iter().filter_map(|sample| {
+        let start = usize::try_from(*sample).ok()?.checked_mul(row)?;
+        Some((*sample, whole.data().get(start..start + row)?))
+    });
+    let rows: Vec<(u64, &[u8])> = rows.take(SHOWN_BYTES_MAX.checked_div(row).unwrap_or(0)).collect();
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let numbers: Vec<u8> = rows.iter().flat_map(|(sample, _)| sample.to_le_bytes()).collect();
+    let bytes: Vec<u8> = rows.iter().flat_map(|(_, row)| row.iter().copied()).collect();
+    let shape = std::iter::once(rows.len()).chain(whole.shape().iter().skip(1).copied()).collect();
+    let views = [
+        (SHOWN_SAMPLES, TensorView::new(safetensors::Dtype::I64, vec![rows.len()], &numbers)?),
+        (SHOWN_INPUT, TensorView::new(whole.dtype(), shape, &bytes)?),
+    ];
+    safetensors::serialize(views, None).map(Some)
 }
 
 /// The part of an evalset that judging needs: labels, ids, slices, and the inputs only where `with_inputs` says so.
@@ -215,6 +247,25 @@ pub fn judging_part(
     let mut kept: Vec<_> = file.tensors().into_iter().filter(|(name, _)| wanted(name)).collect();
     kept.sort_by(|a, b| a.0.cmp(&b.0));
     safetensors::serialize(kept, None)
+}
+
+/// An evalset of these tensors (name, shape of one sample, all samples), with labels that say nothing: for what is compared with a
+/// reference and has no truth of its own.
+pub fn evalset_of(tensors: &[(String, Vec<u64>, Vec<f32>)], samples: u64) -> Result<Vec<u8>, StoreError> {
+    let failed = |why: &dyn std::fmt::Display| StoreError::Tensors { what: "samples", why: why.to_string() };
+    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let mut all: Vec<(String, safetensors::Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for (name, shape, values) in tensors {
+        let shape = std::iter::once(samples).chain(shape.iter().copied()).map(|size| size as usize).collect();
+        all.push((name.clone(), safetensors::Dtype::F32, shape, bytes(values)));
+    }
+    all.push(("labels".into(), safetensors::Dtype::I64, vec![samples as usize], vec![0; 8 * samples as usize]));
+    let mut views = Vec::new();
+    for (name, dtype, shape, bytes) in &all {
+        let view = safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| failed(&e))?;
+        views.push((name.as_str(), view));
+    }
+    safetensors::serialize(views, None).map_err(|e| failed(&e))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use crate::error::{PlanError, nearest};
 use crate::model::{Manifest, Purpose};
 use boardproof_record::plan::{
-    Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit, Variant,
+    Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit,
+    Variant,
 };
 use boardproof_record::policy::Policy;
 use boardproof_record::{CellId, EngineName, ModelName, TargetName, UnitName, VariantName};
@@ -171,7 +172,12 @@ fn check_engines(wanted: &Wanted, places: &[(Unit, Target)]) -> Result<(), PlanE
         let simulated = matches!(target.link, LinkSpec::Sim { .. });
         if simulated && engines_of(wanted, target).iter().any(|engine| engine.as_str() == ONNXRUNTIME) {
             let what = format!("engine of unit '{}'", unit.name);
-            return Err(PlanError::value("command line", what, "an engine without a library on a simulated device", ONNXRUNTIME));
+            return Err(PlanError::value(
+                "command line",
+                what,
+                "an engine without a library on a simulated device",
+                ONNXRUNTIME,
+            ));
         }
     }
     Ok(())
@@ -763,7 +769,8 @@ mod tests {
     fn engines_that_are_asked_for_run_everywhere_side_by_side() {
         let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
         let engines = ["tract", "onnxruntime"].map(|name| EngineName::new(name).unwrap()).to_vec();
-        let both = |places: &str| planned(&Wanted { engines: engines.clone(), ..wanted("one", "int8", places) }, &manifests);
+        let both =
+            |places: &str| planned(&Wanted { engines: engines.clone(), ..wanted("one", "int8", places) }, &manifests);
         assert_eq!(
             cells(&both("qemu-aarch64").unwrap()),
             [

@@ -1,7 +1,7 @@
 //! `model.toml`: one model, its variants, its evalset, its tolerances.
 
 use crate::error::{PlanError, check_schema, from_toml};
-use boardproof_record::plan::{Evalset, Model, Preprocess, Task, TensorSpec, Tolerance, Variant};
+use boardproof_record::plan::{Evalset, Model, Preprocess, Shows, Task, TensorSpec, Tolerance, Variant};
 use boardproof_record::{Digest, ModelName, TargetName, VariantName};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,21 @@ pub struct Manifest {
     pub purposes: BTreeMap<VariantName, Purpose>,
     /// Recipe that makes the variants, relative to the manifest.
     pub recipe: Option<String>,
+    /// Data that the variants were calibrated on.
+    pub calibration: Option<Calibration>,
+    /// Findings about the evalset that its owner accepts: kind to reason.
+    pub accepts: BTreeMap<String, String>,
+    /// Great Expectations suite that the evalset is held against, as given.
+    pub suite: Option<String>,
+}
+
+/// Data that variants were calibrated on: a safetensors file with the evalset's tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calibration {
+    /// File, as given.
+    pub file: String,
+    /// Its content.
+    pub digest: Digest,
 }
 
 /// What a variant is for.
@@ -39,9 +54,7 @@ struct RawManifest {
     #[serde(default)]
     output: Vec<RawTensor>,
     evalset: RawEvalset,
-    #[serde(default)]
-    #[expect(dead_code, reason = "named for recipes; the plan does not read calibration data")]
-    calibration: Option<toml::Table>,
+    calibration: Option<RawCalibration>,
     reference: RawReference,
     variant: Vec<RawVariant>,
     #[serde(default)]
@@ -101,6 +114,19 @@ struct RawEvalset {
     ids: Option<String>,
     #[serde(default)]
     slices: BTreeMap<String, Vec<String>>,
+    shows: Option<Shows>,
+    #[serde(default)]
+    columns: Vec<String>,
+    #[serde(default)]
+    accepts: BTreeMap<String, String>,
+    suite: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCalibration {
+    file: String,
+    sha256: Digest,
 }
 
 #[derive(Deserialize)]
@@ -158,7 +184,7 @@ struct RawTolerance {
 
 /// Parses a `model.toml`. `file` names it in errors; `folder` is put before the relative paths in it.
 pub fn parse_model(file: &str, folder: &str, text: &str) -> Result<Manifest, PlanError> {
-    let raw: RawManifest = from_toml(file, text)?;
+    let mut raw: RawManifest = from_toml(file, text)?;
     check_schema(file, raw.schema)?;
     let named = |source| PlanError::Name { file: file.into(), source };
     let name = ModelName::new(raw.model.name.clone()).map_err(named)?;
@@ -168,6 +194,9 @@ pub fn parse_model(file: &str, folder: &str, text: &str) -> Result<Manifest, Pla
         let known = crate::nearest(reference.as_str(), variants.keys().map(VariantName::as_str));
         return Err(PlanError::Unknown { kind: "variant", found: reference.to_string(), known });
     }
+    let accepts = std::mem::take(&mut raw.evalset.accepts);
+    let suite = raw.evalset.suite.take().map(|suite| join(folder, &suite));
+    let calibration = raw.calibration.map(|c| Calibration { file: join(folder, &c.file), digest: c.sha256 });
     let model = Model {
         name,
         task: task(file, &raw.model)?,
@@ -185,7 +214,8 @@ pub fn parse_model(file: &str, folder: &str, text: &str) -> Result<Manifest, Pla
         let (want, got) = (model.inputs.len(), model.evalset.inputs.len());
         return Err(PlanError::value(file, "evalset.inputs", format!("{want} tensors, one per [[input]]"), got));
     }
-    Ok(Manifest { model, purposes, recipe: raw.model.recipe })
+    check_shown(file, &model)?;
+    Ok(Manifest { model, purposes, recipe: raw.model.recipe, calibration, accepts, suite })
 }
 
 fn task(file: &str, raw: &RawModel) -> Result<Task, PlanError> {
@@ -284,7 +314,26 @@ fn evalset(file: &str, folder: &str, raw: RawEvalset) -> Result<Evalset, PlanErr
         labels: raw.labels,
         ids: raw.ids,
         slices: raw.slices,
+        shows: raw.shows,
+        columns: raw.columns,
     })
+}
+
+/// What the samples are said to be must fit their shape: a report would show something else.
+fn check_shown(file: &str, model: &Model) -> Result<(), PlanError> {
+    let (evalset, shape) = (&model.evalset, &model.inputs[0].shape);
+    let columns = shape.first().copied().filter(|_| shape.len() == 1);
+    if !evalset.columns.is_empty() && columns != Some(evalset.columns.len() as u64) {
+        let (expected, found) = (format!("one name per column of shape {shape:?}"), evalset.columns.len());
+        return Err(PlanError::value(file, "evalset.columns", expected, found));
+    }
+    match evalset.shows {
+        Some(shows) if !shows.fits(shape) => {
+            let expected = format!("{} for samples of shape {shape:?}", Shows::fitting(shape));
+            Err(PlanError::value(file, "evalset.shows", expected, shows.name()))
+        }
+        _ => Ok(()),
+    }
 }
 
 type Variants = (BTreeMap<VariantName, Variant>, BTreeMap<VariantName, Purpose>);

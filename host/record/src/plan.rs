@@ -274,6 +274,65 @@ pub struct Evalset {
     pub ids: Option<String>,
     /// Slices: column name to value names; the codes are in the tensor `slice.<column>` (U8).
     pub slices: BTreeMap<String, Vec<String>>,
+    /// What the samples of its first input are, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shows: Option<Shows>,
+    /// Names of the columns of a table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+}
+
+/// What a sample is to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Shows {
+    /// A picture, grey or red, green and blue: `[height, width]`, `[channels, height, width]` or `[height, width, channels]`.
+    Image,
+    /// Series over time: `[time]` or `[channels, time]`.
+    Waveform,
+    /// Values with names: `[columns]`.
+    Row,
+}
+
+impl Shows {
+    /// Name as in `model.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Waveform => "waveform",
+            Self::Row => "row",
+        }
+    }
+
+    /// Can a sample of this shape be that?
+    pub fn fits(self, shape: &[u64]) -> bool {
+        match (self, shape) {
+            (Self::Image, [a, _, b]) => [1, 3].contains(a) || [1, 3].contains(b),
+            (Self::Image, dims) => dims.len() == 2,
+            (Self::Waveform, dims) => matches!(dims.len(), 1 | 2),
+            (Self::Row, dims) => dims.len() == 1,
+        }
+    }
+
+    /// What a sample of this shape can be, for an error.
+    pub fn fitting(shape: &[u64]) -> String {
+        let fits = [Self::Image, Self::Waveform, Self::Row].into_iter().filter(|shows| shows.fits(shape));
+        let names: Vec<&str> = fits.map(Self::name).collect();
+        if names.is_empty() { "nothing".into() } else { names.join(" or ") }
+    }
+
+    /// What samples of this shape most likely are, where nobody has said: three dimensions that fit one are a picture, two a waveform, up to
+    /// a thousand columns a row.
+    pub fn likely(shape: &[u64]) -> Option<Self> {
+        match shape {
+            [_, _, _] if Self::Image.fits(shape) => Some(Self::Image),
+            [_, _] => Some(Self::Waveform),
+            [columns] if *columns <= 1000 => Some(Self::Row),
+            [_] => Some(Self::Waveform),
+            _ => None,
+        }
+    }
 }
 
 /// One form of a model.

@@ -4,6 +4,7 @@
 //! RECORD/
 //!   record.json                     this type; the only file with a fixed name that must exist
 //!   evalsets/<digest>.safetensors   labels, ids, slices (and inputs where the task needs them), one per evalset
+//!   shown/<digest>.safetensors      first input of some samples whose answers flipped: for reports, no rule looks at them
 //!   cells/<cell>/outputs.safetensors, ticks.safetensors
 //!   console/<unit>.log              console of units that have one
 //!   judgement.json, report.*        written after the record, from the record alone
@@ -22,6 +23,10 @@ pub const VERSION: u32 = 1;
 pub const VERSION_MIN: u32 = 1;
 /// Name of the file in the record's folder.
 pub const FILE: &str = "record.json";
+/// Tensor of the samples' numbers in a file of [`Record::shown`].
+pub const SHOWN_SAMPLES: &str = "samples";
+/// Tensor of their inputs.
+pub const SHOWN_INPUT: &str = "input";
 
 /// A run on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +50,9 @@ pub struct Record {
     /// Labels and slices by digest of the evalset.
     #[serde(deserialize_with = "unique")]
     pub evalsets: BTreeMap<Digest, FileRef>,
+    /// Inputs of some samples, by digest of the evalset: tensors `samples` (I64, numbers in the evalset) and `input`. For reports.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique")]
+    pub shown: BTreeMap<Digest, FileRef>,
     /// How each triple's programs were made.
     pub builds: Vec<Build>,
 }
@@ -112,6 +120,7 @@ impl Record {
             plan,
             outcomes,
             evalsets: BTreeMap::new(),
+            shown: BTreeMap::new(),
             builds: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host/record/", &[]),
     ("host/plan/", &["boardproof-record"]),
     ("host/judge/", &["boardproof-record"]),
+    ("host/layers/", &["boardproof-record"]),
     // The simulated device is one more kind of link, and so is the wire, which answers by a session of its own.
     // How samples become inputs, and what a model for microcontrollers is, is said once, on the device's side.
     (
@@ -23,11 +24,21 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("host/probe/", &["boardproof-record", "boardproof-virtual-probe"]),
-    ("host/cli/", &["boardproof-record", "boardproof-plan", "boardproof-lab", "boardproof-judge", "boardproof-probe"]),
+    (
+        "host/cli/",
+        &[
+            "boardproof-record",
+            "boardproof-plan",
+            "boardproof-lab",
+            "boardproof-judge",
+            "boardproof-layers",
+            "boardproof-probe",
+        ],
+    ),
     ("device-agent/compile/", &["boardproof-micro"]),
     ("device-agent/protocol/", &[]),
     ("device-agent/core/", &["boardproof-protocol"]),
-    ("device-agent/sim/", &["boardproof-protocol", "boardproof-core"]),
+    ("device-agent/sim/", &["boardproof-protocol", "boardproof-core", "boardproof-tiny"]),
     ("device-agent/agent/", &["boardproof-protocol", "boardproof-core"]),
     ("device-agent/engines/", &["boardproof-micro", "boardproof-compile"]),
     (

@@ -51,12 +51,13 @@ struct Place {
     all_test: bool,
 }
 
-const PURE: [&str; 3] = ["host/record/", "host/plan/", "host/judge/"];
-const LIBRARIES: [&str; 7] = [
+const PURE: [&str; 4] = ["host/record/", "host/plan/", "host/judge/", "host/layers/"];
+const LIBRARIES: [&str; 8] = [
     "host/record/",
     "host/plan/",
     "host/lab/",
     "host/judge/",
+    "host/layers/",
     "device-agent/protocol/",
     "device-agent/core/",
     "device-agent/engines/",

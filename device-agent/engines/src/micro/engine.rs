@@ -128,11 +128,11 @@ fn operators(model: &Model<'_>) -> Vec<OperatorFacts> {
     model.operators().enumerate().map(facts).collect()
 }
 
-fn bare(stage: Stage, reason: String) -> Refusal {
+pub(super) fn bare(stage: Stage, reason: String) -> Refusal {
     Refusal { stage, operator: None, node: None, reason, unsupported: Vec::new() }
 }
 
-fn refusal(error: &CompileError) -> Refusal {
+pub(super) fn refusal(error: &CompileError) -> Refusal {
     match error {
         CompileError::Malformed(reason) => bare(Stage::Parse, reason.clone()),
         CompileError::Invalid(invalid) => bare(Stage::Plan, invalid.to_string()),

@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn the_version_is_in_the_build_info() {
-        let info = "ORT Build Info: git-branch=rel-1.26.0, git-commit-id=26250ae, build type=Release, cmake cxx flags: /EHsc";
+        let info =
+            "ORT Build Info: git-branch=rel-1.26.0, git-commit-id=26250ae, build type=Release, cmake cxx flags: /EHsc";
         assert_eq!(version_in(info), "1.26.0 (26250ae)");
         assert_eq!(version_in("of somebody's own"), "of somebody's own");
     }

@@ -117,8 +117,15 @@ fn dtype(name: &str) -> String {
 }
 
 /// Operators whose kernels multiply 8-bit integers and sum them in 32 bits, by their definition in the operator's specification.
-const INTEGER: [&str; 7] =
-    ["QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"];
+const INTEGER: [&str; 7] = [
+    "QLinearConv",
+    "QLinearMatMul",
+    "QGemm",
+    "ConvInteger",
+    "MatMulInteger",
+    "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
+];
 /// Operators that multiply and sum in the datatype of their inputs.
 const MULTIPLY: [&str; 6] = ["Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"];
 

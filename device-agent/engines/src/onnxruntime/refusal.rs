@@ -48,7 +48,8 @@ pub(super) fn refusal(stage: Stage, reason: String) -> Refusal {
 fn blamed(reason: &str) -> (Option<String>, Option<String>) {
     let node = reason.split_once("node with name '").and_then(|(_, rest)| rest.split_once('\''));
     let node = node.map(|(name, _)| name.to_owned()).filter(|name| !name.is_empty());
-    let without = |text: &str| text.split('(').next().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    let without =
+        |text: &str| text.split('(').next().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     let missing = reason.split_once("an implementation for ").and_then(|(_, rest)| without(rest));
     let unknown = || {
         let (before, _) = reason.split_once(" is not a registered function/op")?;

@@ -60,7 +60,8 @@ pub(super) fn from_ort(value: &DynValue) -> Result<Tensor, String> {
     /// Shape and bytes of a tensor of one element type.
     macro_rules! of {
         ($element:ty, $to:expr) => {{
-            let (shape, elements) = value.try_extract_tensor::<$element>().map_err(|error| error.message().to_owned())?;
+            let (shape, elements) =
+                value.try_extract_tensor::<$element>().map_err(|error| error.message().to_owned())?;
             (shape.iter().map(|extent| *extent as usize).collect::<Vec<_>>(), bytes(elements, $to))
         }};
     }

@@ -9,13 +9,14 @@ use super::second::{Opinion, opinion};
 use super::slices::Part;
 use super::timed::exact;
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options, Summary, pair_outputs};
+use crate::compare::operators;
 use crate::evidence::{Evidence, Tensor, Truth};
 use boardproof_record::plan::{Cell, Model, Pass, Variant};
 use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
 /// Metrics that are not elementwise.
-const OWN: [&str; 18] = [
+const OWN: [&str; 19] = [
     "task.value",
     "task.drop",
     SLICE_DROP,
@@ -34,6 +35,7 @@ const OWN: [&str; 18] = [
     "instructions_max",
     "flash_bytes",
     "arena_bytes",
+    INTEGER_OPS_SHARE,
 ];
 
 /// The metric that looks at slices without being told which.
@@ -41,6 +43,9 @@ pub const SLICE_DROP: &str = "slice.drop";
 
 /// The one metric that rests on the timings of two cells.
 const LATENCY_RATIO: &str = "latency_ratio_p50";
+
+/// The metric of what ran.
+pub const INTEGER_OPS_SHARE: &str = "integer_ops_share";
 
 /// Metrics that were counted by the unit's clock.
 const TIMINGS: [&str; 8] = [
@@ -310,6 +315,7 @@ impl<'a> Desk<'a> {
             "flash_bytes" => self.fact(Pass::Memory, "flash_bytes", "firmware", "bytes"),
             "arena_bytes" => self.fact(Pass::Memory, "arena_peak_bytes", "arena", "bytes"),
             "memory_ratio" => self.memory_ratio(rule),
+            INTEGER_OPS_SHARE => self.integer_ops_share(),
             LATENCY_RATIO => self.latency_ratio(rule, limit)?,
             "latency_ns_p50" => self.latency(rule, Some(0.5), limit)?,
             "latency_ns_p90" => self.latency(rule, Some(0.9), limit)?,
@@ -318,6 +324,17 @@ impl<'a> Desk<'a> {
             "latency_ns_max" => self.latency(rule, None, limit)?,
             _ => Known::NotApplicable,
         })
+    }
+
+    fn integer_ops_share(&self) -> Known {
+        let Some(inspected) = self.evidence.completed(&self.cell.id, Pass::Inspect) else {
+            return Known::Missing("what ran is not known: there is no whole inspection".into());
+        };
+        let lines = operators::lines(inspected);
+        match operators::integer_share(&lines) {
+            Some(share) => exact(share, "multiply-accumulates on integers", "share"),
+            None => Known::Missing("the engine names no operator that multiplies".into()),
+        }
     }
 
     pub(super) fn task_value(&self, rule: &Rule, limit: f64, part: Option<&Part>) -> Known {

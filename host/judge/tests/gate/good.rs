@@ -301,6 +301,8 @@ fn model() -> Model {
             labels: "labels".into(),
             ids: Some("ids".into()),
             slices: BTreeMap::from([("side".into(), vec!["left".into(), "right".into()])]),
+            shows: None,
+            columns: Vec::new(),
         },
         reference: float.name.clone(),
         variants: [float, int8].into_iter().map(|v| (v.name.clone(), v)).collect(),

@@ -371,7 +371,13 @@ mod tests {
     #[test]
     fn only_a_runner_that_links_glibc_stands_at_a_fixed_address() {
         let cargo = choice(Builder::Cargo);
-        check(Program::Runner(TRACT), "riscv64gc-unknown-linux-gnu", &cargo, "cargo", "-C strip=symbols -C link-arg=-no-pie");
+        check(
+            Program::Runner(TRACT),
+            "riscv64gc-unknown-linux-gnu",
+            &cargo,
+            "cargo",
+            "-C strip=symbols -C link-arg=-no-pie",
+        );
         check(Program::Agent, "armv7-unknown-linux-gnueabihf", &cargo, "cargo", "-C strip=symbols");
         check(Program::Runner(TRACT), "aarch64-unknown-linux-musl", &cargo, "cargo", "-C strip=symbols");
     }
