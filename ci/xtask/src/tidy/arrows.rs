@@ -6,6 +6,7 @@ use super::{File, Finding};
 const ARROWS: &[(&str, &[&str])] = &[
     ("host/record/", &[]),
     ("host/plan/", &["boardproof-record"]),
+    ("host/evalset/", &["boardproof-record"]),
     ("host/judge/", &["boardproof-record"]),
     // The simulated device is one more kind of link, and so is the wire, which answers by a session of its own.
     // How samples become inputs, and what a model for microcontrollers is, is said once, on the device's side.
@@ -23,7 +24,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("host/probe/", &["boardproof-record", "boardproof-virtual-probe"]),
-    ("host/cli/", &["boardproof-record", "boardproof-plan", "boardproof-lab", "boardproof-judge", "boardproof-probe"]),
+    (
+        "host/cli/",
+        &[
+            "boardproof-record",
+            "boardproof-plan",
+            "boardproof-evalset",
+            "boardproof-lab",
+            "boardproof-judge",
+            "boardproof-probe",
+        ],
+    ),
     ("device-agent/compile/", &["boardproof-micro"]),
     ("device-agent/protocol/", &[]),
     ("device-agent/core/", &["boardproof-protocol"]),

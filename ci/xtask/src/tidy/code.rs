@@ -51,10 +51,11 @@ struct Place {
     all_test: bool,
 }
 
-const PURE: [&str; 3] = ["host/record/", "host/plan/", "host/judge/"];
-const LIBRARIES: [&str; 7] = [
+const PURE: [&str; 4] = ["host/record/", "host/plan/", "host/evalset/", "host/judge/"];
+const LIBRARIES: [&str; 8] = [
     "host/record/",
     "host/plan/",
+    "host/evalset/",
     "host/lab/",
     "host/judge/",
     "device-agent/protocol/",
