@@ -7,9 +7,11 @@ use crate::out::{put, put_line};
 use crate::project::World;
 use anyhow::{Context, Result};
 use boardproof_evalset::expectations::{self, Outcome, Suite, Table, ask, validation};
-use boardproof_evalset::{Accepted, Against, Checked, EvalsetFile, Finding, Severity, Snapshot, Survey, survey};
+use boardproof_evalset::{
+    Accepted, Against, Checked, EvalsetFile, Finding, Kind, Severity, Snapshot, Survey, survey,
+};
 use boardproof_plan::{Manifest, Plan, PlanError};
-use boardproof_record::ModelName;
+use boardproof_record::{Digest, ModelName};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -108,20 +110,28 @@ struct Looked {
 fn look(manifest: &Manifest, snapshot: Option<&Snapshot>, suite: Option<&Suite>) -> Result<Looked> {
     let model = &manifest.model;
     let accepted = Accepted::new(&manifest.accepts).map_err(|why| wrong_accepts(manifest, &why))?;
-    let calibration = match &manifest.calibration {
-        Some(calibration) => {
-            let seen = read(manifest, &calibration.file, None).context("could not look at the calibration data")?;
-            Some((seen, calibration.digest))
-        }
-        None => None,
-    };
+    let (calibration, absent) = calibration(manifest)?;
     let seen = read(manifest, &model.evalset.file, calibration.as_ref().map(|(seen, _)| seen))?;
     let calibration = calibration.as_ref().map(|(seen, digest)| (seen, *digest));
     let outcomes = suite.map(|suite| ask_suite(manifest, suite)).transpose()?.unwrap_or_default();
     let mut findings = boardproof_evalset::check(model, &seen, Against { calibration, snapshot });
+    findings.extend(absent);
     findings.extend(expectations::findings(&outcomes));
     accepted.apply(&mut findings);
     Ok(Looked { checked: Checked::new(model.name.clone(), seen.digest, seen.samples, findings), outcomes })
+}
+
+type Calibration = (Option<(Survey, Digest)>, Option<Finding>);
+
+/// The calibration data, where model.toml names some. A run does not need them: that they are not here is told and stops nothing.
+fn calibration(manifest: &Manifest) -> Result<Calibration> {
+    let Some(calibration) = &manifest.calibration else { return Ok((None, None)) };
+    if !Path::new(&calibration.file).exists() {
+        let message = format!("{} is not here: ranges are not compared with the calibration data's", calibration.file);
+        return Ok((None, Some(Finding::new(Severity::Note, Kind::Calibration, "", message))));
+    }
+    let seen = read(manifest, &calibration.file, None).context("could not look at the calibration data")?;
+    Ok((Some((seen, calibration.digest)), None))
 }
 
 fn ask_suite(manifest: &Manifest, suite: &Suite) -> Result<Vec<Outcome>> {

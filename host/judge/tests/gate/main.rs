@@ -2,6 +2,7 @@
 
 mod defects;
 mod errors;
+mod flips;
 mod foreign;
 mod good;
 mod hostile;
