@@ -100,7 +100,8 @@ fn a_board_that_hangs_is_seen_at_it_and_reset_by_its_probe_before_the_next_cell(
     );
     assert!(seen.contains(" in boardproof_firmware_common::"), "{seen}");
     assert!(fault.attempts.iter().any(|a| a.action.starts_with("wait for a unit that says nothing")), "{fault:?}");
-    assert_eq!(attempts[0].action, "reset the unit by its debug probe");
+    assert_eq!(attempts[0].action, Attempt::RESET);
+    assert!(ended.stdout.contains("the unit had to be started anew for this cell: reset"), "{}", ended.stdout);
 }
 
 #[test]
@@ -178,6 +179,7 @@ fn a_unit_that_never_answers_is_started_anew_once_in_each_way_and_tried_no_more(
     let job = Job {
         cell: &cell,
         runner: None,
+        library: None,
         model: blob.clone(),
         evalset: blob,
         sample_bytes: None,

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the figures that the project promises about itself. Each is measured by a module of its own; a miss is shown as one.
 
+mod causes;
 mod figure;
 mod firmware;
 mod gate;
@@ -22,7 +23,7 @@ use std::path::Path;
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Which [default: all but `verdicts`]
+    /// Which [default: all but `verdicts` and `causes`]
     #[arg(value_enum)]
     name: Option<Name>,
     /// Target; may be given again [default: host and virtual-board-aarch64]
@@ -58,11 +59,13 @@ enum Name {
     Firmware,
     /// Every variant of every model against the verdict it must get; writes docs/verdicts.md
     Verdicts,
+    /// Every variant of every model against the cause that it was made with, on this machine; writes docs/causes.md
+    Causes,
 }
 
 impl Name {
     fn has_tables_of_its_own(self) -> bool {
-        matches!(self, Self::GateErrors | Self::Verdicts)
+        matches!(self, Self::GateErrors | Self::Verdicts | Self::Causes)
     }
 }
 
@@ -72,6 +75,7 @@ pub fn bench(root: &Path, arguments: &Arguments) -> Result<()> {
     let models = or_usual(&arguments.model, &verdicts::MODELS);
     match arguments.name {
         Some(Name::Verdicts) => return verdicts::verdicts(root, &models, &targets),
+        Some(Name::Causes) => return causes::causes(root, &models),
         Some(Name::GateErrors) => return gate_errors(),
         _ => {}
     }
@@ -124,7 +128,7 @@ fn measure(root: &Path, name: Name, models: &[String], targets: &[String]) -> Re
         Name::Ship => ship::ship(root),
         Name::Sim => sim::sim(),
         Name::Firmware => firmware::firmware(root),
-        Name::GateErrors | Name::Verdicts => bail!("these are tables, not figures"),
+        Name::GateErrors | Name::Verdicts | Name::Causes => bail!("these are tables, not figures"),
     }
 }
 

@@ -3,12 +3,13 @@
 use crate::clock;
 use crate::counters::Counters;
 use crate::evalset::Samples;
+use crate::freshness::{Asked, Freshness, NotCompared, alike, compare};
 use crate::memory;
 use crate::options::Options;
 use crate::wire::Wire;
 use boardproof_engines::{
-    Engine, LoadOptions, Loaded, Refusal, RunFailure, SelfCheckLimits, SelfCheckOutcome, Tensor, TensorError,
-    engine_by_name, engine_names,
+    Engine, EngineFault, LoadOptions, Loaded, Refusal, RunFailure, SelfCheckLimits, SelfCheckOutcome, Tensor,
+    TensorError, open_engine,
 };
 use boardproof_protocol::{
     CannotRun, Dtype, Event, Key, Output, Pass, Phase, RANK_MAX, Run, SelfCheck, Stage, Stream, TextKey,
@@ -43,8 +44,8 @@ pub enum RunError {
     Worker { worker: usize },
     #[error("options name no inputs")]
     NoInputs,
-    #[error("no engine is called '{found}'; this runner has: {known}")]
-    Engine { found: String, known: String },
+    #[error("could not open the engine")]
+    Engine(#[source] EngineFault),
     #[error("could not read the head of the evalset")]
     Evalset(#[source] serde_json::Error),
     #[error("the evalset has no tensor '{tensor}'")]
@@ -106,6 +107,15 @@ impl From<Refusal> for Stop {
     }
 }
 
+impl From<NotCompared> for Stop {
+    fn from(why: NotCompared) -> Self {
+        match why {
+            NotCompared::Run(failure) => failure.into(),
+            NotCompared::Load(refusal) => refusal.into(),
+        }
+    }
+}
+
 impl From<RunFailure> for Stop {
     fn from(failure: RunFailure) -> Self {
         Self::Refused { stage: Stage::Run, operator: String::new(), node: String::new(), reason: failure.to_string() }
@@ -133,8 +143,8 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
     if run.count == 0 || end > samples.count() as u64 {
         return Err(RunError::Range { first: run.first, end, count: samples.count() });
     }
-    let engine = engine_by_name(run.engine)
-        .ok_or_else(|| RunError::Engine { found: run.engine.into(), known: engine_names().join(", ") })?;
+    let library = options.library.as_deref().map(|digest| beside(model, digest));
+    let engine = open_engine(run.engine, library.as_deref()).map_err(RunError::Engine)?;
     let job = Job { run, options, engine, model, samples };
     let done = match job.run.pass {
         Pass::Inspect => job.inspect(wire),
@@ -159,6 +169,11 @@ fn not_allocated(reason: &str) -> Option<Layout> {
     let (_, size) = reason.split_once("failed to allocate Layout { size: ")?;
     let size = size.split(',').next()?.parse().ok()?;
     Layout::from_size_align(size, 1).ok()
+}
+
+/// Another blob of the store that the model lies in: blobs are called by their digests.
+fn beside(model: &Path, digest: &str) -> PathBuf {
+    model.with_file_name(digest)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RunError> {
@@ -194,13 +209,17 @@ impl Job<'_> {
 
     /// Loads the model and reports how long it took.
     fn load(&self, wire: &mut Wire, batch: usize) -> Step<Box<dyn Loaded>> {
+        self.load_with(wire, &self.load_options(batch))
+    }
+
+    fn load_with(&self, wire: &mut Wire, options: &LoadOptions) -> Step<Box<dyn Loaded>> {
         wire.send(&Event::Phase(Phase::Loading))?;
         let name = format!("{} {}", self.engine.name(), self.engine.version());
         wire.send(&Event::Text { key: TextKey::Engine, index: 0, value: &name })?;
         // Its bytes go when it is loaded: an engine has its own copy of what it needs.
         let model = read(self.model)?;
         let start = clock::now();
-        let loaded = self.engine.load(&model, &self.load_options(batch))?;
+        let loaded = self.engine.load(&model, options)?;
         number(wire, Key::LoadNs, clock::now() - start)?;
         self.check_inputs(loaded.as_ref())?;
         Ok(loaded)
@@ -246,7 +265,7 @@ impl Job<'_> {
 
     fn inspect(&self, wire: &mut Wire) -> Step<()> {
         let batch = self.run.batch.max(1) as usize;
-        let mut loaded = self.load(wire, batch)?;
+        let mut loaded = self.load_with(wire, &LoadOptions { describe: true, ..self.load_options(batch) })?;
         for op in loaded.operators() {
             let kernel =
                 [op.kernel.as_deref(), op.accumulator.as_deref().map(|_| "accumulates in"), op.accumulator.as_deref()];
@@ -261,7 +280,34 @@ impl Job<'_> {
             }))?;
         }
         self.first_inference(wire, loaded.as_mut(), batch)?;
+        self.costs(wire, loaded.as_mut())?;
         self.self_check(wire, loaded.as_mut(), batch)
+    }
+
+    /// What each operator costs, over inferences of their own. An engine that cannot tell does not fail for it.
+    fn costs(&self, wire: &mut Wire, loaded: &mut dyn Loaded) -> Step<()> {
+        const INFERENCES: u32 = 10;
+        let costs = match loaded.profile(INFERENCES) {
+            Ok(costs) => costs,
+            Err(failure) => {
+                let reason = failure.to_string();
+                wire.send(&Event::Missing { key: Key::OperatorNs, reason: clip(&reason) })?;
+                return Ok(());
+            }
+        };
+        for cost in costs {
+            let Ok(index) = u16::try_from(cost.index) else { break };
+            for (key, value) in [
+                (Key::OperatorNs, cost.time_ns),
+                (Key::OperatorOutBytes, cost.output_bytes),
+                (Key::OperatorMacs, cost.macs),
+            ] {
+                if let Some(value) = value {
+                    wire.send(&Event::Number { key, index, value })?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// On the samples that were asked for, one after the other; a model with a fixed batch takes as many at a time.
@@ -306,10 +352,11 @@ impl Job<'_> {
         // Copies of the model would count against a limit that is meant for one.
         let asked = if self.run.memory_limit_bytes > 0 { 1 } else { self.options.accuracy_workers as usize };
         let start = clock::now();
-        std::thread::scope(|scope| {
+        let first = std::thread::scope(|scope| {
             let helpers = self.helpers(scope, asked.min(count.div_ceil(batch)));
             let workers = helpers.len() + 1;
             let mut offsets: Vec<u64> = Vec::new();
+            let mut first = Vec::new();
             for (number, at) in (0..count).step_by(batch).enumerate() {
                 let answers = match number % workers {
                     0 => self.answer(loaded.as_mut(), at, batch)?,
@@ -317,6 +364,7 @@ impl Job<'_> {
                 };
                 if at == 0 {
                     offsets = self.announce(wire, loaded.as_ref(), &answers, batch)?;
+                    first.clone_from(&answers);
                 }
                 let real = batch.min(count - at);
                 for (index, (answer, offset)) in answers.iter().zip(&mut offsets).enumerate() {
@@ -325,9 +373,13 @@ impl Job<'_> {
                 }
                 wire.progress((at + real) as u64, count as u64)?;
             }
-            Ok::<(), Stop>(())
+            Ok::<_, Stop>(first)
         })?;
         number(wire, Key::MeasuredWallNs, clock::now() - start)?;
+        // What was answered first must be the answer still, whatever came in between.
+        if !alike(&first, &self.answer(loaded.as_mut(), 0, batch)?) {
+            return Err(self.stale("the first samples were answered otherwise after all others than before them"));
+        }
         Ok(())
     }
 
@@ -435,10 +487,31 @@ impl Job<'_> {
         }
         number(wire, Key::MeasuredWallNs, clock::now() - wall)?;
         self.report_faults(wire, faults_before)?;
+        self.check_answers(loaded.as_mut(), first, first + (ticks.len().max(1) - 1) % count, batch)?;
         self.count_instructions(wire, loaded.as_mut(), &mut counters)?;
         let bytes: Vec<u8> = ticks.iter().flat_map(|t| t.to_le_bytes()).collect();
         wire.data(Stream::Ticks, &mut 0, &bytes)?;
         Ok(())
+    }
+
+    /// Compares the answers to `latest`, which are still in the model, with what comes when it is asked anew. Where all samples that are
+    /// looked at are the same there is nothing to compare.
+    fn check_answers(&self, loaded: &mut dyn Loaded, first: usize, latest: usize, batch: usize) -> Step<()> {
+        let asked = self.samples.batch(latest, batch)?;
+        let range = first..first + self.run.count as usize;
+        let Some((at, other)) = self.samples.another(range, latest, &asked, batch)? else { return Ok(()) };
+        let model = read(self.model)?;
+        let load = || self.engine.load(&model, &self.load_options(batch));
+        let asked = Asked { sample: latest, inputs: asked.views()? };
+        match compare(loaded, &asked, &Asked { sample: at, inputs: other.views()? }, load)? {
+            Freshness::Fresh => Ok(()),
+            Freshness::Stale(reason) => Err(self.stale(&reason)),
+        }
+    }
+
+    fn stale(&self, reason: &str) -> Stop {
+        let reason = format!("answers of {} do not follow their inputs: {reason}", self.engine.name());
+        Stop::Refused { stage: Stage::Run, operator: String::new(), node: String::new(), reason }
     }
 
     fn report_faults(&self, wire: &mut Wire, before: Result<(u64, u64), String>) -> Step<()> {
@@ -478,7 +551,11 @@ impl Job<'_> {
             self.prepare(loaded.as_mut(), first + i % count, self.run.batch.max(1) as usize)?;
             loaded.run()?;
         }
-        number(wire, Key::AllocPeakBytes, memory::peak_bytes())?;
+        let peak = match self.engine.allocates_in_the_process_heap() {
+            true => Ok(memory::peak_bytes()),
+            false => Err(format!("{} has an allocator of its own, which is not counted", self.engine.name())),
+        };
+        reading(wire, Key::AllocPeakBytes, peak)?;
         reading(wire, Key::RssPeakBytes, memory::status_bytes("VmHWM"))?;
         Ok(())
     }

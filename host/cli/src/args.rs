@@ -28,14 +28,24 @@ pub enum Command {
     Gate(GateArgs),
     /// Render a record again, offline
     Report(ReportArgs),
+    /// Say layer by layer where a variant parts from its reference, and why
+    Explain(Box<ExplainArgs>),
     /// Show what differs between two records
     Compare(CompareArgs),
+    /// Plan before anything is measured
+    Plan {
+        /// What.
+        #[command(subcommand)]
+        command: PlanCommand,
+    },
     /// Look at an evalset before anything is run on it
     Data {
         /// How.
         #[command(subcommand)]
         command: DataCommand,
     },
+    /// Run the float model by several engines and refuse it as a reference where they do not agree
+    Reference(Box<ReferenceArgs>),
     /// Write a commented project file that works
     Init(InitArgs),
     /// Say what a target needs: found or not, version, how to get it
@@ -44,11 +54,19 @@ pub enum Command {
     Targets(ListArgs),
     /// List models and their variants
     Models(ListArgs),
+    /// Play a firmware with a model inside, for another runner to score or for `check` to try
+    Simulate(SimulateArgs),
     /// Build the programs for a board, or remove them from one
     Agent {
         /// Which.
         #[command(subcommand)]
         command: AgentCommand,
+    },
+    /// Keep the libraries of engines that are some, for shipping them to boards
+    Engine {
+        /// What.
+        #[command(subcommand)]
+        command: EngineCommand,
     },
     /// Print a completion script for a shell
     Completions {
@@ -146,6 +164,9 @@ pub struct CheckArgs {
     /// Unit of the inventory to check on; may be given again
     #[arg(long = "unit", short = 'u', value_name = "UNIT")]
     pub unit: Vec<String>,
+    /// Engines to check with, each on every unit that a runner is built for: tract, candle, onnxruntime [default: the target's own]
+    #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
+    pub engine: Vec<String>,
     /// Policy file, or `default`
     #[arg(long, value_name = "FILE")]
     pub policy: Option<String>,
@@ -184,6 +205,42 @@ pub struct CheckArgs {
     pub quiet: bool,
 }
 
+/// Arguments of `reference`.
+#[derive(Debug, Args)]
+pub struct ReferenceArgs {
+    /// Models, by name, or by the path of their folder or of one that holds several [default: all of the project]
+    #[arg(value_name = "MODEL")]
+    pub model: Vec<String>,
+    /// Variant to run in place of the float model
+    #[arg(long = "variant", short = 'v', value_name = "VARIANT")]
+    pub variant: Option<String>,
+    /// Engines to run it with, two or more: tract, candle, onnxruntime; the others are held against the first [default: the policy's own
+    /// for references, and one that shares no code with it]
+    #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
+    pub engine: Vec<String>,
+    /// Samples to compare, the first of the evalset [default: the whole evalset]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: Option<u64>,
+    /// Policy file, or `default`
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
+    /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Tool that builds agent and runner, whatever the targets say
+    #[arg(long, value_enum, value_name = "BUILDER")]
+    pub builder: Option<BuilderName>,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
 /// Arguments of `gate`.
 #[derive(Debug, Args)]
 pub struct GateArgs {
@@ -198,6 +255,67 @@ pub struct GateArgs {
     /// Print the verdict as JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Model, by name or by the path of its folder, or the folder of a record
+    #[arg(value_name = "MODEL|RECORD")]
+    pub subject: String,
+    /// Cell of the record [default: every cell of it that fails]
+    #[arg(value_name = "CELL")]
+    pub cell: Option<String>,
+    /// What is to be measured, and how.
+    #[command(flatten)]
+    pub measuring: ExplainMeasuring,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
+/// What `explain` measures.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainMeasuring {
+    /// Variant to explain; may be given again [default: those meant for release]
+    #[arg(long = "variant", short = 'v', value_name = "VARIANT")]
+    pub variant: Vec<String>,
+    /// Target to run it on besides this machine
+    #[arg(long = "target", short = 't', value_name = "TARGET")]
+    pub target: Option<String>,
+    /// Unit of the inventory to run it on besides this machine
+    #[arg(long = "unit", short = 'u', value_name = "UNIT", conflicts_with = "target")]
+    pub unit: Option<String>,
+    /// Engines to run it with: tract, candle, onnxruntime [default: the target's own]
+    #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
+    pub engine: Vec<String>,
+    /// Samples to compare, the first of the evalset
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: u64,
+    /// Least signal-to-quantization-noise ratio of the answers, in dB [default: the policy's rule for sqnr_db, else 15]
+    #[arg(long, value_name = "DB")]
+    pub budget: Option<f64>,
+    /// Policy file, or `default`
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
+    /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Folder for a model of the first bad layer alone, with its input and what the reference answers; must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    pub reproduce: Option<PathBuf>,
+    /// Tool that builds agent and runner, whatever the targets say
+    #[arg(long, value_enum, value_name = "BUILDER")]
+    pub builder: Option<BuilderName>,
+    /// How long to wait for a unit that somebody else holds, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub wait: u64,
 }
 
 /// Form of a report.
@@ -357,6 +475,99 @@ pub struct ListArgs {
     pub json: bool,
 }
 
+/// What to plan.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Say how many samples show that no more than a margin of accuracy is lost
+    ///
+    /// Exact for the gate's own rule (task.drop of accuracy, decide = "shown"): the probability that it passes, over all outcomes that the
+    /// samples can have. Beside it what two separate evalsets would take, which is what pairing saves.
+    Power(PowerArgs),
+}
+
+/// Arguments of `plan power`.
+#[derive(Debug, Args)]
+pub struct PowerArgs {
+    /// Largest loss that may pass, as a share: the limit of the rule
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    pub margin: f64,
+    /// Share of the samples on which variant and reference part, one right and one wrong
+    #[arg(long, value_name = "SHARE", default_value_t = 0.03)]
+    pub discordant: f64,
+    /// True loss that is expected, as a share; negative for a gain
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub drop: f64,
+    /// Probability with which the rule is to pass
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    pub power: f64,
+    /// Confidence of the rule
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    pub confidence: f64,
+    /// Accuracy of the reference, for the count without pairs
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    pub accuracy: f64,
+    /// Model whose evalset is held against it, by name or by the path of its folder
+    #[arg(long, short = 'm', value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A protocol that a simulated firmware speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Speech {
+    /// The text protocol of MLPerf Tiny and EEMBC, performance and accuracy mode
+    MlperfTiny,
+    /// The packets of ST's validation firmware, version 3.1
+    #[value(name = "stm32msg")]
+    Stm32msg,
+}
+
+/// Nobody proves who comes to a socket: it must be of this machine alone.
+fn own_address(text: &str) -> Result<std::net::SocketAddr, String> {
+    let address: std::net::SocketAddr = text.parse().map_err(|error| format!("{error}"))?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(format!("expected an address of this machine alone (127.0.0.1 or ::1), got {}", address.ip())),
+    }
+}
+
+/// Arguments of `simulate`.
+///
+/// The model runs on this machine, compiled and inferred as on a microcontroller. A sample's bytes are those of the model's own inputs:
+/// 8-bit values for an integer model. Ends with Ctrl-C.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// Model that is inside, by name or by the path of its folder
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Its variant; an integer one, as `docs/micro.md` says
+    #[arg(long, short = 'v', value_name = "VARIANT")]
+    pub variant: String,
+    /// What is spoken
+    #[arg(long, value_enum)]
+    pub speaks: Speech,
+    /// What the firmware calls its model [default: the model's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// TCP port of this machine to listen on; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", conflicts_with = "pty", value_parser = own_address)]
+    pub listen: std::net::SocketAddr,
+    /// Open a pseudo terminal instead, for a runner that wants a serial port
+    #[arg(long)]
+    pub pty: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
 /// What to do about agents.
 #[derive(Debug, Subcommand)]
 pub enum AgentCommand {
@@ -383,6 +594,40 @@ pub enum AgentCommand {
         /// Where things are.
         #[command(flatten)]
         places: Places,
+    },
+}
+
+/// What to do about the libraries of engines.
+#[derive(Debug, Subcommand)]
+pub enum EngineCommand {
+    /// Bring the library of an engine for a target's architecture: from the package that its makers publish, by pip, or from a file
+    Add {
+        /// The engine: onnxruntime
+        engine: String,
+        /// Target; may be given again [default: host]
+        #[arg(long = "target", short = 't', value_name = "TARGET")]
+        target: Vec<String>,
+        /// Version of the package
+        #[arg(long, value_name = "VERSION", default_value = boardproof_lab::library::ONNXRUNTIME_VERSION)]
+        version: String,
+        /// A library that you have, in place of the package's
+        #[arg(long, value_name = "FILE", conflicts_with = "version")]
+        from: Option<PathBuf>,
+        /// Where things are.
+        #[command(flatten)]
+        places: Places,
+        /// Print as JSON on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// List engines: where each runs, and what is kept for it
+    List {
+        /// Where things are.
+        #[command(flatten)]
+        places: Places,
+        /// Print as JSON on stdout
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -164,7 +164,11 @@ fn of_model(manifest: &Manifest) -> Result<Snapshot> {
 }
 
 fn model_or_file(places: &Places, named: &str) -> Result<Snapshot> {
-    if Path::new(named).is_file() { read_snapshot(Path::new(named)) } else { of_model(&World::read_model(places, named)?) }
+    if Path::new(named).is_file() {
+        read_snapshot(Path::new(named))
+    } else {
+        of_model(&World::read_model(places, named)?)
+    }
 }
 
 fn suite_of(manifest: &Manifest) -> Result<Option<Suite>> {

@@ -1,8 +1,10 @@
 //! Exit codes: one exhaustive match each way. Documented in `boardproof --help`.
 
 use crate::evalset::Unfit;
+use boardproof_judge::compare::statistics::PowerError;
 use boardproof_judge::gate::GateError;
 use boardproof_lab::store::StoreError;
+use boardproof_layers::LayersError;
 use boardproof_plan::PlanError;
 use boardproof_record::verdict::Verdict;
 use std::process::ExitCode;
@@ -66,6 +68,8 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         let wrong_use = |cause: &(dyn std::error::Error + 'static)| {
             cause.is::<PlanError>()
+                || cause.is::<LayersError>()
+                || cause.is::<PowerError>()
                 || cause.is::<Unfit>()
                 || matches!(cause.downcast_ref(), Some(StoreError::NotEmpty { .. }))
                 || cause.downcast_ref().is_some_and(GateError::is_of_the_policy)

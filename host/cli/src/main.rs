@@ -5,21 +5,27 @@ mod args;
 mod board;
 mod compare;
 mod doctor;
+mod engine;
 mod evalset;
 mod exit;
+mod explain;
 mod hands;
 mod list;
 mod out;
+mod power;
 mod probe;
 mod progress;
 mod project;
+mod reference;
 mod rtt;
 mod run;
 mod shown;
+mod simulate;
 mod table;
 mod verdict;
 
-use crate::args::{AgentCommand, Cli, Command, DataCommand};
+use crate::args::{AgentCommand, Cli, Command, DataCommand, EngineCommand, PlanCommand};
+use crate::engine::Origin;
 use crate::exit::Exit;
 use anyhow::Result;
 use clap::Parser;
@@ -44,6 +50,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Exit> {
     match command {
         Command::Check(args) => run::check(&args),
+        Command::Plan { command: PlanCommand::Power(args) } => power::power(&args),
         Command::Init(args) => list::init(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Data { command: DataCommand::Check(args) } => evalset::check(&args),
@@ -54,12 +61,19 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Agent { command: AgentCommand::Build { target, builder, places, json } } => {
             agent::build(&target, builder, &places, json)
         }
+        Command::Engine { command: EngineCommand::Add { engine, target, version, from, places, json } } => {
+            engine::add(&engine, &target, &Origin { version, from }, &places, json)
+        }
+        Command::Engine { command: EngineCommand::List { places, json } } => engine::list(&places, json),
         Command::Completions { shell } => Ok(list::completions(shell)),
         Command::Man { folder } => list::man(&folder),
         Command::Agent { command: AgentCommand::Clean { target, places } } => agent::clean(&target, &places),
+        Command::Simulate(args) => simulate::simulate(&args),
         Command::Gate(args) => verdict::gate(&args),
         Command::Report(args) => verdict::report(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Reference(args) => reference::reference(&args),
     }
 }
 
@@ -84,6 +98,7 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             .and_then(boardproof_plan::PlanError::hint)
             .or_else(|| cause.downcast_ref::<evalset::Unfit>().map(evalset::Unfit::hint))
             .or_else(|| cause.downcast_ref::<boardproof_lab::build::BuildError>().and_then(|e| e.hint()))
+            .or_else(|| cause.downcast_ref::<boardproof_lab::library::LibraryError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_judge::gate::GateError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_lab::power::QemuError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_lab::reach::ReachError>().and_then(|e| e.hint()));

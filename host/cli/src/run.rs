@@ -12,6 +12,7 @@ use boardproof_lab::dialect::{DialectBench, DialectJob};
 use boardproof_lab::events::{Event, Events};
 use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
+use boardproof_lab::library::Library;
 use boardproof_lab::measure::{Bench, Job, JobOptions, options};
 use boardproof_lab::micro;
 use boardproof_lab::reach::{Destination, Reach};
@@ -20,7 +21,7 @@ use boardproof_lab::ship::{Blob, prepare};
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, PlanError, Wanted};
 use boardproof_record::observation::{Fault, Outcome, Shipped};
-use boardproof_record::plan::{Cell, LinkSpec, MICRO, PowerSpec, TRACT, Target, Task, Unit};
+use boardproof_record::plan::{Cell, LinkSpec, PowerSpec, Target, Task, Unit, Variant};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::{Digest, EngineName, UnitName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,10 +37,24 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     verdict::before_check(&plan, args)?;
     check_inputs(&plan)?;
     crate::evalset::before_check(&world.manifests, &plan, args.quiet)?;
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).map(|t| t.as_secs()).unwrap_or(0);
-    let folder = RecordFolder::create(&out_folder(args, &world, started))?;
+    let folder = RecordFolder::create(&out_folder(args, &world))?;
+    let mut run = run_through(plan, args, folder)?;
+    run.keep_shown()?;
+    run.progress.finish();
+    let exit = verdict::after_check(run.folder.path(), args)?;
+    Ok(if interrupted() { Exit::Interrupted } else { exit })
+}
+
+/// Measures a plan into a folder. Of the arguments only those count that are not in the plan.
+pub fn measured(plan: Plan, args: &CheckArgs, folder: RecordFolder) -> Result<RecordFolder> {
+    let mut run = run_through(plan, args, folder)?;
+    run.progress.finish();
+    Ok(run.folder)
+}
+
+fn run_through(plan: Plan, args: &CheckArgs, folder: RecordFolder) -> Result<Run<'_>> {
     let mut run = Run {
-        record: Record::new(plan, env!("CARGO_PKG_VERSION").into(), started),
+        record: Record::new(plan, env!("CARGO_PKG_VERSION").into(), now_s()),
         folder,
         progress: Progress::new(args.quiet),
         start: Instant::now(),
@@ -52,23 +67,25 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     run.measure_all()?;
     run.record.ended = if interrupted() { RunEnded::Interrupted } else { RunEnded::Finished };
     run.save()?;
-    run.keep_shown()?;
-    run.progress.finish();
-    let exit = verdict::after_check(run.folder.path(), args)?;
-    Ok(if interrupted() { Exit::Interrupted } else { exit })
+    Ok(run)
+}
+
+/// Seconds since 1970.
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|t| t.as_secs()).unwrap_or(0)
 }
 
 /// Models as the command line names them.
 #[derive(Default)]
-struct Named {
+pub struct Named {
     /// By name, or by the path of their own folder.
-    alone: Vec<String>,
+    pub alone: Vec<String>,
     /// By the path of a folder that holds them.
-    in_folders: Vec<String>,
+    pub in_folders: Vec<String>,
 }
 
 /// Reads the world with the models that are named, and finds out which those are. A path stands for every model in it.
-fn read_world(args: &CheckArgs) -> Result<(World, Named)> {
+pub fn read_world(args: &CheckArgs) -> Result<(World, Named)> {
     let is_model = |path: &Path| path.join("model.toml").is_file();
     let is_path = |model: &&String| model.contains('/') || is_model(Path::new(model));
     let paths: Vec<PathBuf> = args.model.iter().filter(is_path).map(PathBuf::from).collect();
@@ -102,8 +119,8 @@ fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
     };
     let counts =
         Counts { samples: args.samples.unwrap_or(0), latency_iterations: args.iterations, ..Counts::default() };
-    let engine = EngineName::new(TRACT).context("the engine's name")?;
-    let wanted = Wanted { models, in_folders, variants, places, engine, counts };
+    let engines = args.engine.iter().map(|name| boardproof_plan::runner_engine(name)).collect::<Result<_, _>>()?;
+    let wanted = Wanted { models, in_folders, variants, places, engines, counts };
     let policy = world.policy(args.policy.as_deref())?;
     let plan = boardproof_plan::plan(&wanted, &world.manifests, &world.targets, &world.units, policy)?;
     if !args.quiet {
@@ -115,34 +132,37 @@ fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
 }
 
 /// Nothing is trusted: every file is read and checked before anything is built or shipped.
-fn check_inputs(plan: &Plan) -> Result<()> {
+pub fn check_inputs(plan: &Plan) -> Result<()> {
     for model in plan.models.values() {
         let bytes = std::fs::read(&model.evalset.file)
             .with_context(|| format!("could not read evalset {}", model.evalset.file))?;
         boardproof_plan::evalset::check_evalset(model, &bytes)?;
-        for variant in model.variants.values() {
-            let bytes =
-                std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))?;
-            let found = Digest::of(&bytes);
-            if found != variant.digest {
-                return Err(PlanError::Value {
-                    file: format!("model file {}", variant.file),
-                    what: "it is not what model.toml says".into(),
-                    expected: format!("sha256 {} of {} bytes", variant.digest, variant.bytes),
-                    found: format!("{found} of {}", bytes.len()),
-                }
-                .into());
-            }
-        }
+        model.variants.values().try_for_each(check_variant)?;
     }
     Ok(())
 }
 
-fn out_folder(args: &CheckArgs, world: &World, started: u64) -> PathBuf {
+/// A variant's file must be what its manifest says.
+pub fn check_variant(variant: &Variant) -> Result<()> {
+    let bytes = std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))?;
+    let found = Digest::of(&bytes);
+    if found == variant.digest {
+        return Ok(());
+    }
+    Err(PlanError::Value {
+        file: format!("model file {}", variant.file),
+        what: "it is not what model.toml says".into(),
+        expected: format!("sha256 {} of {} bytes", variant.digest, variant.bytes),
+        found: format!("{found} of {}", bytes.len()),
+    }
+    .into())
+}
+
+pub fn out_folder(args: &CheckArgs, world: &World) -> PathBuf {
     let of_run = || {
         let base = world.project.as_ref().map_or_else(|| PathBuf::from("boardproof-out"), |p| world.root.join(&p.out));
         // The process id keeps two runs of the same second apart.
-        base.join(format!("{started}-{}", std::process::id()))
+        base.join(format!("{}-{}", now_s(), std::process::id()))
     };
     args.out.clone().unwrap_or_else(of_run)
 }
@@ -168,6 +188,8 @@ struct Made {
     agent: Option<Artifact>,
     /// The runner of each engine that the unit's cells name; none in a firmware.
     runners: BTreeMap<EngineName, Artifact>,
+    /// The libraries that are kept for engines which are some; without one the unit's own is used.
+    libraries: BTreeMap<EngineName, Library>,
 }
 
 struct Run<'a> {
@@ -406,17 +428,21 @@ impl Run<'_> {
         for program in programs(target) {
             match program {
                 Program::Agent | Program::Firmware => made.agent = Some(make(*program)?),
-                Program::Runner | Program::MicroRunner => {
+                Program::Runner(_) => {
                     for engine in cells.iter().map(|cell| &cell.engine).collect::<BTreeSet<_>>() {
-                        let program = if engine.as_str() == MICRO { Program::MicroRunner } else { Program::Runner };
+                        // A plan has no engine that nobody can build.
+                        let Some(program) = Program::runner_of(engine.as_str()) else { continue };
                         made.runners.insert(engine.clone(), make(program)?);
+                        let kept = Library::kept(&cache_folder(), engine.as_str(), &target.architecture);
+                        made.libraries.extend(kept.map(|library| (engine.clone(), library)));
                     }
                 }
             }
         }
-        for artifact in made.agent.iter().chain(made.runners.values()) {
-            if !self.record.builds.iter().any(|b| b.digest == artifact.build.digest) {
-                self.record.builds.push(artifact.build.clone());
+        let programs = made.agent.iter().chain(made.runners.values()).map(|artifact| artifact.build.clone());
+        for build in programs.chain(made.libraries.values().map(Library::build)) {
+            if !self.record.builds.iter().any(|known| known.digest == build.digest) {
+                self.record.builds.push(build);
             }
         }
         Ok(made)
@@ -426,6 +452,7 @@ impl Run<'_> {
         let (target, made) = (ready.target, ready.made);
         let model = &self.record.plan.models[&cell.model];
         let variant = &model.variants[&cell.variant];
+        let library = made.libraries.get(&cell.engine);
         let blob =
             |what: &str, path: &str, digest| Blob { what: what.into(), path: path.into(), digest, program: false };
         let (model_blob, evalset, sample_bytes, options) = if target.build.firmware.is_some() {
@@ -434,13 +461,15 @@ impl Run<'_> {
             let options = JobOptions::from(self.crash.take().map_or("", Crash::options));
             (prepared.model, prepared.samples, Some(prepared.sample_bytes), options)
         } else {
-            let options = options(model, variant, &target.limits, &cell.passes);
+            let shipped = library.map(|library| library.digest);
+            let options = options(model, variant, &target.limits, &cell.passes, shipped);
             let model_blob = blob("model", &variant.file, variant.digest);
             (model_blob, blob("evalset", &model.evalset.file, model.evalset.digest), None, options)
         };
         let runner = made.runners.get(&cell.engine).map(Blob::runner);
+        let library = library.map(|library| library.blob(&cache_folder()));
         let agent_digest = made.agent.as_ref().map(|agent| agent.build.digest);
-        Ok(Job { cell, runner, model: model_blob, evalset, sample_bytes, options, target, agent_digest })
+        Ok(Job { cell, runner, library, model: model_blob, evalset, sample_bytes, options, target, agent_digest })
     }
 
     /// The same fault for every cell of a unit.

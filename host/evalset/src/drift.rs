@@ -115,11 +115,7 @@ fn categories(subject: &str, was: &BTreeMap<String, u64>, is: &BTreeMap<String, 
     let most = (0..names.len()).max_by(|a, b| change(a).abs().total_cmp(&change(b).abs()))?;
     let name = names.iter().nth(most)?;
     let share = |count: u64, all: f64| format!("{:.1} %", count as f64 * 100.0 / all);
-    let how = format!("most in '{name}', which was {} and is {}", share(base[most], all_base), share(new[most], all_new));
-    Some(Compared {
-        subject: subject.to_owned(),
-        p: chi_squared_p(&base, &new),
-        psi: psi_of_counts(&base, &new),
-        how,
-    })
+    let how =
+        format!("most in '{name}', which was {} and is {}", share(base[most], all_base), share(new[most], all_new));
+    Some(Compared { subject: subject.to_owned(), p: chi_squared_p(&base, &new), psi: psi_of_counts(&base, &new), how })
 }

@@ -88,8 +88,9 @@ fn noise(input: &InputSurvey) -> Option<Finding> {
         return None;
     }
     let severity = if count * 2 > asked { Severity::Error } else { Severity::Warning };
-    let message =
-        format!("{count} of {asked} samples look like random noise: neighbouring values have nothing to do with each other");
+    let message = format!(
+        "{count} of {asked} samples look like random noise: neighbouring values have nothing to do with each other"
+    );
     let finding = Finding::new(severity, Kind::Noise, &input.tensor, message).of(count, asked);
     Some(finding.at(input.noise.first.iter().copied()))
 }

@@ -13,7 +13,8 @@ pub fn findings(model: &Model, seen: &Survey) -> Vec<Finding> {
     let mut found = Vec::new();
     let expected = model.evalset.digest;
     if seen.digest != expected {
-        let message = format!("the file is not the one that model.toml names: expected {expected}, got {}", seen.digest);
+        let message =
+            format!("the file is not the one that model.toml names: expected {expected}, got {}", seen.digest);
         found.push(Finding::new(Severity::Error, Kind::Digest, "", message));
     }
     for (tensor, spec) in model.evalset.inputs.iter().zip(&model.inputs) {
@@ -58,9 +59,7 @@ fn input(model: &Model, seen: &Survey, tensor: &str, spec: &TensorSpec) -> Optio
     if whole_into_float {
         let message = format!(
             "holds {:?}, the model takes {} and has no preprocess: its values go in as they are, {}",
-            form.dtype,
-            spec.dtype,
-            "a picture's up to 255"
+            form.dtype, spec.dtype, "a picture's up to 255"
         );
         return Some(Finding::new(Severity::Warning, Kind::Dtype, tensor, message));
     }

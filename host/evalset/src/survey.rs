@@ -156,13 +156,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(
-        tensor: &str,
-        form: &Form,
-        named: &[String],
-        known: Option<&InputSurvey>,
-        anomalies: &'a [bool],
-    ) -> Self {
+    fn new(tensor: &str, form: &Form, named: &[String], known: Option<&InputSurvey>, anomalies: &'a [bool]) -> Self {
         let layout = Layout::of(form.of_sample());
         let count = layout.columns();
         let table = matches!(layout, Layout::Row { .. }) && named.len() == count;

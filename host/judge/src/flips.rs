@@ -190,8 +190,7 @@ fn collect(
     threshold: Option<f64>,
 ) -> Flips {
     let samples = truth.labels.len().min(reference.len()).min(own.len());
-    let mut flips =
-        Flips { samples: samples as u64, lost: 0, won: 0, otherwise_wrong: 0, threshold, told: Vec::new() };
+    let mut flips = Flips { samples: samples as u64, lost: 0, won: 0, otherwise_wrong: 0, threshold, told: Vec::new() };
     let class = |answer: &Option<Answer>| answer.map(|answer| answer.class);
     let mut flipped: Vec<(usize, Turn)> = Vec::new();
     for sample in 0..samples {

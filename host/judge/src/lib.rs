@@ -3,6 +3,8 @@
 pub mod compare;
 mod each;
 pub mod evidence;
+pub mod explain;
 pub mod flips;
 pub mod gate;
+pub mod opinions;
 pub mod report;

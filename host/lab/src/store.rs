@@ -249,6 +249,25 @@ pub fn judging_part(
     safetensors::serialize(kept, None)
 }
 
+/// An evalset of these tensors (name, shape of one sample, all samples), with labels that say nothing: for what is compared with a
+/// reference and has no truth of its own.
+pub fn evalset_of(tensors: &[(String, Vec<u64>, Vec<f32>)], samples: u64) -> Result<Vec<u8>, StoreError> {
+    let failed = |why: &dyn std::fmt::Display| StoreError::Tensors { what: "samples", why: why.to_string() };
+    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let mut all: Vec<(String, safetensors::Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for (name, shape, values) in tensors {
+        let shape = std::iter::once(samples).chain(shape.iter().copied()).map(|size| size as usize).collect();
+        all.push((name.clone(), safetensors::Dtype::F32, shape, bytes(values)));
+    }
+    all.push(("labels".into(), safetensors::Dtype::I64, vec![samples as usize], vec![0; 8 * samples as usize]));
+    let mut views = Vec::new();
+    for (name, dtype, shape, bytes) in &all {
+        let view = safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| failed(&e))?;
+        views.push((name.as_str(), view));
+    }
+    safetensors::serialize(views, None).map_err(|e| failed(&e))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

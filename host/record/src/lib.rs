@@ -7,6 +7,7 @@ pub mod consistency;
 pub mod dialect;
 pub mod digest;
 pub mod ids;
+pub mod layers;
 pub mod observation;
 pub mod plan;
 pub mod policy;

@@ -8,6 +8,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host/plan/", &["boardproof-record"]),
     ("host/evalset/", &["boardproof-record"]),
     ("host/judge/", &["boardproof-record"]),
+    ("host/layers/", &["boardproof-record"]),
     // The simulated device is one more kind of link, and so is the wire, which answers by a session of its own.
     // How samples become inputs, and what a model for microcontrollers is, is said once, on the device's side.
     (
@@ -32,13 +33,14 @@ const ARROWS: &[(&str, &[&str])] = &[
             "boardproof-evalset",
             "boardproof-lab",
             "boardproof-judge",
+            "boardproof-layers",
             "boardproof-probe",
         ],
     ),
     ("device-agent/compile/", &["boardproof-micro"]),
     ("device-agent/protocol/", &[]),
     ("device-agent/core/", &["boardproof-protocol"]),
-    ("device-agent/sim/", &["boardproof-protocol", "boardproof-core"]),
+    ("device-agent/sim/", &["boardproof-protocol", "boardproof-core", "boardproof-tiny"]),
     ("device-agent/agent/", &["boardproof-protocol", "boardproof-core"]),
     ("device-agent/engines/", &["boardproof-micro", "boardproof-compile"]),
     (

@@ -7,6 +7,7 @@
 pub mod dialect;
 pub mod latency;
 pub mod numerics;
+pub mod operators;
 pub mod statistics;
 pub mod task;
 pub mod tensor;

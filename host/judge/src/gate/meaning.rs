@@ -2,7 +2,7 @@
 //! to compare with what its metric is not compared with says less than its author believes. All three are errors, not passes.
 
 use super::is_for;
-use super::metrics::SLICE_DROP;
+use super::metrics::{INTEGER_OPS_SHARE, SLICE_DROP};
 use crate::compare::numerics::{self, Metric};
 use boardproof_record::plan::{Plan, Task};
 use boardproof_record::policy::{Against, Direction, Rule};
@@ -62,6 +62,7 @@ fn unit(metric: &str, tasks: &[&Task]) -> Option<&'static str> {
         "latency_ratio_p50" | "memory_ratio" => Some("ratio"),
         "memory_peak_bytes" | "model_bytes" | "flash_bytes" | "arena_bytes" => Some("bytes"),
         "instructions_p50" | "instructions_max" => Some("instructions"),
+        INTEGER_OPS_SHARE => Some("share"),
         _ => Some("ns"),
     }
 }
@@ -74,6 +75,9 @@ fn directions(metric: &str, tasks: &[&Task]) -> &'static [Direction] {
             numerics::Direction::Higher => &[Direction::AtLeast],
             numerics::Direction::Zero => &[Direction::AtMost, Direction::AtLeast],
         };
+    }
+    if metric == INTEGER_OPS_SHARE {
+        return &[Direction::AtLeast];
     }
     if metric != "task.value" {
         return &[Direction::AtMost];

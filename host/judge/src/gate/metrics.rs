@@ -5,16 +5,18 @@ use super::always::{compared_with, finite, same_as_host, trusted};
 use super::answers::{Answers, Drop, Value, answers, samples_of};
 use super::clock;
 use super::decide::{Number, decide};
+use super::second::{Opinion, opinion};
 use super::slices::Part;
 use super::timed::exact;
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options, Summary, pair_outputs};
+use crate::compare::operators;
 use crate::evidence::{Evidence, Tensor, Truth};
 use boardproof_record::plan::{Cell, Model, Pass, Variant};
 use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
 /// Metrics that are not elementwise.
-const OWN: [&str; 18] = [
+const OWN: [&str; 19] = [
     "task.value",
     "task.drop",
     SLICE_DROP,
@@ -33,6 +35,7 @@ const OWN: [&str; 18] = [
     "instructions_max",
     "flash_bytes",
     "arena_bytes",
+    INTEGER_OPS_SHARE,
 ];
 
 /// The metric that looks at slices without being told which.
@@ -40,6 +43,9 @@ pub const SLICE_DROP: &str = "slice.drop";
 
 /// The one metric that rests on the timings of two cells.
 const LATENCY_RATIO: &str = "latency_ratio_p50";
+
+/// The metric of what ran.
+pub const INTEGER_OPS_SHARE: &str = "integer_ops_share";
 
 /// Metrics that were counted by the unit's clock.
 const TIMINGS: [&str; 8] = [
@@ -112,6 +118,8 @@ pub struct Desk<'a> {
     own: Option<Answers>,
     /// Answers of the reference, or why nothing may be compared with them.
     reference: Result<Answers, String>,
+    /// What another engine says of the reference.
+    opinion: Opinion,
     /// The same of the baseline.
     earlier: Result<Answers, String>,
 }
@@ -137,6 +145,11 @@ impl<'a> Desk<'a> {
             Some(other) => trusted(evidence, other, &truth, policy.allow_nonfinite_mismatch)?,
             None => Err("the plan has no reference to compare with".into()),
         };
+        let opinion = opinion(evidence, cell)?;
+        let reference = match &opinion {
+            Opinion::Another(why) => Err(why.clone()),
+            Opinion::None | Opinion::Same(_) => reference,
+        };
         let earlier = match same_cell(baseline, cell) {
             Ok((other, cell)) if policy.rules.iter().any(|r| r.against == Against::Baseline) => {
                 trusted(other, cell, &truth, policy.allow_nonfinite_mismatch)?
@@ -144,7 +157,7 @@ impl<'a> Desk<'a> {
             Ok(_) => Err("no rule compares with the baseline".into()),
             Err(why) => Err(why),
         };
-        Ok(Self { evidence, baseline, policy, cell, model, truth, own, reference, earlier })
+        Ok(Self { evidence, baseline, policy, cell, model, truth, own, reference, opinion, earlier })
     }
 
     /// What no policy can switch off, as far as it needs the answers.
@@ -152,7 +165,7 @@ impl<'a> Desk<'a> {
         let trusted = self.reference.as_ref().map(|_| ()).map_err(String::as_str);
         let allowed = self.policy.allow_nonfinite_mismatch;
         let mut results: Vec<RuleResult> = finite(self.evidence, self.cell, allowed)?.into_iter().collect();
-        results.push(compared_with(self.evidence, self.cell, trusted));
+        results.push(compared_with(self.evidence, self.cell, trusted, &self.opinion));
         results.extend(same_as_host(self.evidence, self.cell)?);
         Ok(results)
     }
@@ -302,6 +315,7 @@ impl<'a> Desk<'a> {
             "flash_bytes" => self.fact(Pass::Memory, "flash_bytes", "firmware", "bytes"),
             "arena_bytes" => self.fact(Pass::Memory, "arena_peak_bytes", "arena", "bytes"),
             "memory_ratio" => self.memory_ratio(rule),
+            INTEGER_OPS_SHARE => self.integer_ops_share(),
             LATENCY_RATIO => self.latency_ratio(rule, limit)?,
             "latency_ns_p50" => self.latency(rule, Some(0.5), limit)?,
             "latency_ns_p90" => self.latency(rule, Some(0.9), limit)?,
@@ -310,6 +324,17 @@ impl<'a> Desk<'a> {
             "latency_ns_max" => self.latency(rule, None, limit)?,
             _ => Known::NotApplicable,
         })
+    }
+
+    fn integer_ops_share(&self) -> Known {
+        let Some(inspected) = self.evidence.completed(&self.cell.id, Pass::Inspect) else {
+            return Known::Missing("what ran is not known: there is no whole inspection".into());
+        };
+        let lines = operators::lines(inspected);
+        match operators::integer_share(&lines) {
+            Some(share) => exact(share, "multiply-accumulates on integers", "share"),
+            None => Known::Missing("the engine names no operator that multiplies".into()),
+        }
     }
 
     pub(super) fn task_value(&self, rule: &Rule, limit: f64, part: Option<&Part>) -> Known {

@@ -5,7 +5,8 @@ use super::GateError;
 use super::always::{fit, pass_name};
 use super::decide::Number;
 use super::metrics::{Desk, Known, same_cell};
-use crate::compare::latency::Latencies;
+use crate::compare::latency::course::MovementKind;
+use crate::compare::latency::{Latencies, MedianRatio};
 use crate::compare::statistics::Confidence;
 use crate::evidence::Evidence;
 use boardproof_record::observation::Observation;
@@ -129,10 +130,18 @@ impl<'a> Desk<'a> {
             (Some(value), Some(interval)) => Known::Number {
                 number: Number { value, bounds: Some((interval.lower, interval.upper)) },
                 samples: ratio.samples_candidate,
-                samples_more: more_by_width(value, (interval.lower, interval.upper), limit, ratio.samples_candidate),
-                detail: format!("median latency {value:.2} times the reference's"),
+                samples_more: if slow.movement().or(own.movement()).is_some() {
+                    None
+                } else {
+                    more_by_width(value, (interval.lower, interval.upper), limit, ratio.samples_candidate)
+                },
+                detail: format!(
+                    "median latency {value:.2} times the reference's{}{}",
+                    moved(&own, "the pass"),
+                    moved(&slow, "the reference's pass")
+                ),
             },
-            _ => Known::Missing(format!("a ratio of medians needs {} inferences on each side", ratio.samples_needed)),
+            _ => too_few_for_a_ratio(&slow, &own, &ratio),
         })
     }
 
@@ -144,26 +153,58 @@ impl<'a> Desk<'a> {
         let Ok(both) = Confidence::new(2.0 * rule.confidence - 1.0) else {
             return Ok(Known::Invalid("the rule's confidence cannot be used".into()));
         };
-        let Some(p) = p else {
-            let value = own.sorted_ns().last().copied().unwrap_or(f64::NAN);
-            return Ok(exact(value, "longest inference", "ns"));
-        };
-        let q = own.quantile(p, both);
-        let detail = format!("p{} latency {}", p * 100.0, crate::report::amount(q.value_ns, "ns"));
-        Ok(match (q.lower_ns, q.upper_ns) {
-            (Some(lower), Some(upper)) => Known::Number {
-                number: Number { value: q.value_ns, bounds: Some((lower, upper)) },
-                samples: q.samples,
-                samples_more: more_by_width(q.value_ns, (lower, upper), limit, q.samples),
-                detail,
-            },
+        let Some(p) = p else { return Ok(longest(&own)) };
+        let q = own.quantile_of_pass(p, both);
+        let worth = (q.samples_effective < q.samples).then(|| {
+            format!(", {} inferences that hang together like {} independent ones", q.samples, q.samples_effective)
+        });
+        let detail = format!(
+            "p{} latency {}{}{}",
+            p * 100.0,
+            crate::report::amount(q.value_ns, "ns"),
+            worth.unwrap_or_default(),
+            moved(&own, "the pass")
+        );
+        let (bounds, more) = match (q.lower_ns, q.upper_ns) {
+            (Some(lower), Some(upper)) => ((lower, upper), more_by_width(q.value_ns, (lower, upper), limit, q.samples)),
             _ => {
-                let more = q.samples_needed.saturating_sub(q.samples);
-                let number = Number { value: q.value_ns, bounds: Some((0.0, f64::INFINITY)) };
-                Known::Number { number, samples: q.samples, samples_more: Some(more), detail }
+                let each = q.samples.div_ceil(q.samples_effective.max(1));
+                ((0.0, f64::INFINITY), Some((q.samples_needed * each).saturating_sub(q.samples).max(1)))
             }
-        })
+        };
+        let samples_more = if own.movement().is_some() { None } else { more };
+        let number = Number { value: q.value_ns, bounds: Some(bounds) };
+        Ok(Known::Number { number, samples: q.samples, samples_more, detail })
     }
+}
+
+/// A ratio without bounds: too few inferences, or enough that hang together like too few.
+fn too_few_for_a_ratio(slow: &Latencies, own: &Latencies, ratio: &MedianRatio) -> Known {
+    let (samples, needed) = (ratio.samples_candidate, ratio.samples_needed);
+    if samples.min(ratio.samples_reference) < needed {
+        return Known::Missing(format!("a ratio of medians needs {needed} inferences on each side"));
+    }
+    let why = format!(
+        "a ratio of medians needs {needed} independent inferences on each side, these hang together like fewer{}{}",
+        moved(own, "the pass"),
+        moved(slow, "the reference's pass")
+    );
+    Known::TooFew { samples, samples_more: None, why }
+}
+
+/// The longest inference: no more than what was seen, unless the pass was on its way up.
+fn longest(own: &Latencies) -> Known {
+    let value = own.sorted_ns().last().copied().unwrap_or(f64::NAN);
+    let Some(movement) = own.movement() else { return exact(value, "longest inference", "ns") };
+    let further = if movement.kind == MovementKind::Ramp { movement.factor.max(1.0) } else { 1.0 };
+    let detail = format!("longest inference {}{}", crate::report::amount(value, "ns"), moved(own, "the pass"));
+    let number = Number { value, bounds: Some((value, value * further)) };
+    Known::Number { number, samples: own.count(), samples_more: None, detail }
+}
+
+/// That a pass did not keep its level, in words: whatever the verdict, it stands beside the number.
+fn moved(own: &Latencies, pass: &str) -> String {
+    own.movement().map(|moved| format!("; {pass} was {}", crate::report::not_stationary(moved))).unwrap_or_default()
 }
 
 /// A number without sampling error.

@@ -2,7 +2,7 @@
 
 use super::summary::{CellSummary, Summary};
 use super::text::word;
-use super::{amount, date, duration_ns, instructions, middle};
+use super::{amount, date, duration_ns, engines, instructions, middle};
 use boardproof_record::verdict::Verdict;
 use std::fmt::Write;
 
@@ -37,11 +37,12 @@ pub fn render(summary: &Summary) -> String {
             word(cell.verdict),
             escape(&cell.model),
             escape(&cell.variant),
-            escape(&cell.unit),
+            escape(&cell.place()),
             middle(cell),
             escape(&why(cell))
         );
     }
+    text += &beside(&summary.cells);
     for cell in cells.iter().filter(|c| c.verdict != Verdict::Pass) {
         text += &broken(cell);
     }
@@ -53,11 +54,25 @@ pub fn render(summary: &Summary) -> String {
     text
 }
 
+fn beside(cells: &[CellSummary]) -> String {
+    let rows = engines::rows(cells);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n### Engines side by side\n\n| {} |\n|", engines::HEADING.join(" | "));
+    text += &"---|".repeat(engines::HEADING.len());
+    for row in rows {
+        let _ = write!(text, "\n| {} |", row.map(|cell| escape(&cell)).join(" | "));
+    }
+    text + "\n"
+}
+
 /// The reason, and what a reader must know besides.
 fn why(cell: &CellSummary) -> String {
     let notes = cell.notes.iter().map(|note| format!("note: {note}"));
     std::iter::once(cell.reason.clone())
         .chain(cell.flaky())
+        .chain(cell.restarted())
         .chain(cell.unproved())
         .chain(notes)
         .collect::<Vec<_>>()
@@ -89,7 +104,8 @@ const FLIPS_SHOWN: usize = 10;
 
 fn flips(cell: &CellSummary) -> String {
     let Some(flips) = cell.flips.as_ref().filter(|flips| flips.count() > 0) else { return String::new() };
-    let mut text = format!("\n{}; the first of them, the surest of the reference first:\n\n", escape(&flips.sentence()));
+    let mut text =
+        format!("\n{}; the first of them, the surest of the reference first:\n\n", escape(&flips.sentence()));
     flips.told.iter().take(FLIPS_SHOWN).for_each(|flip| text += &format!("- {}\n", escape(&super::text::told(flip))));
     text
 }

@@ -1,5 +1,6 @@
 //! Reports: the same facts in several forms. Pure text out of a record and its judgement.
 
+mod engines;
 pub mod html;
 pub mod json;
 pub mod junit;
@@ -7,6 +8,8 @@ pub mod markdown;
 pub mod shown;
 pub mod summary;
 pub mod text;
+
+use crate::compare::latency::course::Movement;
 
 /// A number with its unit, as people write it.
 pub fn amount(value: f64, unit: &str) -> String {
@@ -61,6 +64,11 @@ pub fn duration_ns(value: f64) -> String {
         v if v >= 1e3 => format!("{:.1} µs", v / 1e3),
         v => format!("{v:.0} ns"),
     }
+}
+
+/// What a latency pass that left its level is called, in every sentence about it.
+pub fn not_stationary(movement: &Movement) -> String {
+    format!("not stationary: {movement}")
 }
 
 /// Name of a metric in sentences.

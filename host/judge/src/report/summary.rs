@@ -1,17 +1,18 @@
 //! What every form of report shows, gathered once: so that all of them show the same.
 
-use super::amount;
 use super::shown::Shown;
+use super::{amount, not_stationary};
 use crate::compare::dialect::Dialect;
 use crate::compare::latency::{Latencies, LatencySummary};
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options};
+use crate::compare::operators::{OperatorLine, integer_share, lines};
 use crate::compare::statistics::Confidence;
 use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError, Tensor};
 use crate::flips::Flips;
 use crate::gate::{JUDGEMENT_VERSION, LOOSER, answers, fit, of_cell, samples_of, slice_samples};
 use boardproof_record::dialect::Dialect as Firmware;
-use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Operator, Outcome, Shipped};
+use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Outcome, Shipped};
 use boardproof_record::plan::{Cell, Pass, Task};
 use boardproof_record::verdict::{Judgement, RuleResult, Verdict};
 use boardproof_record::{CellId, VariantName};
@@ -76,6 +77,13 @@ pub struct CellSummary {
     pub unit: String,
     /// Target.
     pub target: String,
+    /// Engine.
+    pub engine: String,
+    /// Name and version as the engine told them.
+    pub engine_said: Option<String>,
+    /// The same variant was judged on the same unit by another engine as well.
+    #[serde(skip)]
+    pub by_many: bool,
     /// The target was proved by somebody.
     pub proved: bool,
     /// Timings are an emulator's.
@@ -125,7 +133,9 @@ pub struct CellSummary {
     /// Vendors' figures by their own names, of the same output.
     pub dialects: Vec<Figure>,
     /// Operators that ran.
-    pub operators: Vec<Operator>,
+    pub operators: Vec<OperatorLine>,
+    /// Share of the multiply-accumulates that were done on integers, 0 to 1.
+    pub integer_ops_share: Option<f64>,
     /// Environment before the first pass.
     pub environment: Facts,
     /// Who answered.
@@ -134,6 +144,8 @@ pub struct CellSummary {
     pub shipped: Shipped,
     /// Attempts that did not work.
     pub failed_attempts: Vec<Attempt>,
+    /// Times that the unit was started anew for this cell, because it hung or did not answer after an earlier one.
+    pub restarts: Vec<Attempt>,
     /// What went wrong, when it was not measured.
     pub fault: Option<Fault>,
 }
@@ -149,14 +161,27 @@ impl CellSummary {
         Some(format!("flaky: repeated after a fault: {}", told.join("; ")))
     }
 
+    /// How often and in what ways the unit was started anew for this cell, in words. What hangs once may be near to hanging again.
+    pub fn restarted(&self) -> Option<String> {
+        let told = |a: &Attempt| format!("{} ({:.1} s)", a.action, a.elapsed_ms as f64 / 1000.0);
+        let told: Vec<_> = self.restarts.iter().map(told).collect();
+        (!told.is_empty()).then(|| format!("the unit had to be started anew for this cell: {}", told.join("; ")))
+    }
+
     /// What is to be known of a target on which nobody has proved anything yet.
     pub fn unproved(&self) -> Option<String> {
         (!self.proved).then(|| format!("target {} is not proved by anybody yet", self.target))
     }
 
+    /// The unit, with the engine where several ran there.
+    pub fn place(&self) -> String {
+        let engine = if self.by_many { format!(" by {}", self.engine) } else { String::new() };
+        format!("{}{engine}", self.unit)
+    }
+
     /// Name for people.
     pub fn title(&self) -> String {
-        format!("{} {} on {}", self.model, self.variant, self.unit)
+        format!("{} {} on {}", self.model, self.variant, self.place())
     }
 }
 
@@ -312,6 +337,17 @@ pub fn measured(evidence: Evidence<'_>) -> Result<Summary, EvidenceError> {
     summarize(evidence, &judgement)
 }
 
+/// Every pass tells its engine; the first will do.
+fn engine_said(seen: &Observation) -> Option<String> {
+    seen.passes.iter().find_map(|pass| pass.facts.texts.get("engine").cloned())
+}
+
+/// The same variant on the same unit by another engine, judged as well.
+fn is_beside(other: &Cell, cell: &Cell) -> bool {
+    let same = other.model == cell.model && other.variant == cell.variant && other.unit == cell.unit;
+    same && other.judged && other.engine != cell.engine
+}
+
 fn summarize_cell(
     evidence: Evidence<'_>,
     judgement: &Judgement,
@@ -323,19 +359,22 @@ fn summarize_cell(
     let target = &evidence.record.plan.targets[&cell.target];
     let judged = of_cell(judgement, &cell.id);
     let seen = evidence.observation(&cell.id);
-    let latency_ns = sorted(evidence.latencies_ns(&cell.id)?);
-    let on_unit = evidence.reference_on_unit(cell);
-    let reference_ns = match on_unit {
-        Some(other) => sorted(evidence.latencies_ns(&other.id)?),
-        None => Vec::new(),
+    let own = latencies(evidence, cell)?;
+    let reference = match evidence.reference_on_unit(cell) {
+        Some(other) => latencies(evidence, other)?,
+        None => None,
     };
     let compared = Compared::of(evidence, cell, nonfinite)?;
+    let operators = seen.and_then(|s| s.pass(Pass::Inspect)).map(lines).unwrap_or_default();
     Ok(CellSummary {
         cell: cell.id.clone(),
         model: cell.model.to_string(),
         variant: cell.variant.to_string(),
         unit: cell.unit.to_string(),
         target: cell.target.to_string(),
+        engine: cell.engine.to_string(),
+        engine_said: seen.and_then(engine_said),
+        by_many: evidence.record.plan.cells.iter().any(|other| is_beside(other, cell)),
         proved: target.proved,
         emulated: target.emulated,
         quantization: variant.quantization.clone(),
@@ -346,6 +385,11 @@ fn summarize_cell(
         samples_all: model.evalset.samples,
         notes: notes(evidence, cell, judged.map_or(&[], |j| j.rules.as_slice()))
             .into_iter()
+            .chain(
+                own.as_ref()
+                    .and_then(Latencies::movement)
+                    .map(|moved| format!("the latency pass was {}", not_stationary(moved))),
+            )
             .chain(compared.note)
             .collect(),
         rules: judged.map(|j| j.rules.clone()).unwrap_or_default(),
@@ -354,19 +398,21 @@ fn summarize_cell(
         flips: crate::flips::flips(evidence, cell)?,
         shown: Shown::of(evidence, model)?,
         task_unit: if matches!(model.task, Task::Regression) { String::new() } else { "share".into() },
-        latency: latency_summary(&latency_ns),
+        latency: own.as_ref().map(|own| own.summary(Confidence::P95)),
         instructions: Counts::of(&sorted(evidence.instructions(&cell.id)?)),
-        latency_ns,
-        latency_reference: latency_summary(&reference_ns),
+        latency_ns: own.as_ref().map(|own| own.sorted_ns().to_vec()).unwrap_or_default(),
+        latency_reference: reference.as_ref().map(|other| other.summary(Confidence::P95)),
         memory: seen.map(memory).unwrap_or_default(),
         errors: compared.errors,
         metrics: compared.metrics,
         dialects: compared.dialects,
-        operators: seen.and_then(|s| s.pass(Pass::Inspect)).map(|p| p.operators.clone()).unwrap_or_default(),
+        integer_ops_share: integer_share(&operators),
+        operators,
         environment: seen.map(|s| s.environment_before.clone()).unwrap_or_default(),
         device: seen.map(|s| s.device.clone()),
         shipped: shipped(&evidence.record.outcomes[&cell.id]),
-        failed_attempts: attempts(&evidence.record.outcomes[&cell.id]),
+        failed_attempts: attempts(&evidence.record.outcomes[&cell.id], |attempt| attempt.error.is_some()),
+        restarts: attempts(&evidence.record.outcomes[&cell.id], Attempt::restarted),
         fault: fault(&evidence.record.outcomes[&cell.id]),
     })
 }
@@ -389,6 +435,7 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
         ));
     }
     notes.extend(evidence.observation(&cell.id).and_then(throttled));
+    notes.extend(evidence.observation(&cell.id).and_then(|seen| of_a_part(seen, cell)));
     if let Some(dialect) = &evidence.record.plan.targets[&cell.target].dialect {
         notes.extend(inside(dialect, &cell.variant));
     } else if !cell.has_float_engine() {
@@ -422,6 +469,16 @@ fn inside(dialect: &Firmware, variant: &VariantName) -> Vec<String> {
 /// Share of its frequency that a core which is to run at full speed may lose before it looks throttled: turbo frequencies come and go.
 const SLOWER_SHARE: f64 = 0.2;
 
+/// Times and memory of a unit that has no room for the whole evalset are those of its first part.
+fn of_a_part(seen: &Observation, cell: &Cell) -> Option<String> {
+    let planned = cell.passes.iter().find(|plan| plan.pass == Pass::Latency)?.samples;
+    let used = seen.pass(Pass::Latency)?.facts.numbers.get("samples_seen").filter(|used| **used < planned)?;
+    Some(format!(
+        "latency was measured on the first {used} of {planned} samples, which is what the unit has room for at a time; its answers are \
+         to all of them"
+    ))
+}
+
 /// Did the unit throttle between the readings before and after the passes? In words what shows it.
 ///
 /// A frequency shows it only under a governor that keeps it: with any other it is that of the moment at which it was read.
@@ -449,8 +506,9 @@ fn sorted(values: Option<Vec<f64>>) -> Vec<f64> {
     values
 }
 
-fn latency_summary(ns: &[f64]) -> Option<LatencySummary> {
-    Latencies::from_ns(ns.to_vec()).ok().map(|l| l.summary(Confidence::P95))
+/// Latencies of a cell in the order in which they were measured.
+fn latencies(evidence: Evidence<'_>, cell: &Cell) -> Result<Option<Latencies>, EvidenceError> {
+    Ok(evidence.latencies_ns(&cell.id)?.and_then(|ns| Latencies::from_ns(ns).ok()))
 }
 
 fn memory(seen: &Observation) -> Vec<(String, f64)> {
@@ -486,7 +544,7 @@ fn shipped(outcome: &Outcome) -> Shipped {
     }
 }
 
-fn attempts(outcome: &Outcome) -> Vec<Attempt> {
+fn attempts(outcome: &Outcome, wanted: fn(&Attempt) -> bool) -> Vec<Attempt> {
     let all = match outcome {
         Outcome::Measured(seen) => seen.attempts.as_slice(),
         Outcome::BuildFailed(f) | Outcome::ShipFailed(f) | Outcome::DeviceFault(f) | Outcome::TimedOut(f) => {
@@ -494,7 +552,7 @@ fn attempts(outcome: &Outcome) -> Vec<Attempt> {
         }
         Outcome::NotRun | Outcome::Skipped { .. } => &[],
     };
-    all.iter().filter(|a| a.error.is_some()).cloned().collect()
+    all.iter().filter(|attempt| wanted(attempt)).cloned().collect()
 }
 
 /// Outputs of the cell against those of the reference and of the host.

@@ -1,9 +1,11 @@
 //! The verdict for a terminal: a line per cell that a person understands in ten seconds, then the table behind it.
 
 use super::summary::{CellSummary, Counts, Summary};
-use super::{amount, bytes, date, duration_ns};
+use super::{amount, bytes, date, duration_ns, engines};
+use crate::compare::operators::OperatorLine;
 use crate::flips::Flip;
 use boardproof_record::verdict::{RuleResult, Verdict};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Colours, or none. Words carry the meaning either way.
@@ -44,8 +46,8 @@ pub fn render(summary: &Summary, paint: Paint) -> String {
         let pad = " ".repeat(13_usize.saturating_sub(word(cell.verdict).len()));
         let _ = writeln!(text, "{}{pad}{}", painted(cell.verdict, paint), cell.title());
         let _ = writeln!(text, "             {}", cell.reason);
-        if let Some(flaky) = cell.flaky() {
-            let _ = writeln!(text, "             {flaky}");
+        for told in cell.flaky().into_iter().chain(cell.restarted()) {
+            let _ = writeln!(text, "             {told}");
         }
         for note in &cell.notes {
             let _ = writeln!(text, "             note: {note}");
@@ -59,6 +61,10 @@ pub fn render(summary: &Summary, paint: Paint) -> String {
     }
     for cell in &summary.cells {
         let _ = write!(text, "\n{}\n", details(cell));
+    }
+    let beside = engines::rows(&summary.cells);
+    if !beside.is_empty() {
+        let _ = writeln!(text, "engines side by side\n{}", align(&engines::HEADING.map(str::to_owned), &beside));
     }
     let (date, version) = (date(summary.started_unix_s), &summary.boardproof);
     let _ = writeln!(text, "measured {date} by boardproof {version}");
@@ -88,6 +94,9 @@ fn details(cell: &CellSummary) -> String {
             db(drift.deployment_db),
             db(drift.total_db)
         );
+    }
+    if let Some(ran) = ran(cell) {
+        let _ = writeln!(text, "  ran     {ran}");
     }
     text += &flips(cell);
     if let Some(l) = &cell.latency {
@@ -121,6 +130,36 @@ fn details(cell: &CellSummary) -> String {
         let _ = writeln!(text, "  memory  peak {}, model file {}", bytes(peak.1), bytes(cell.model_bytes as f64));
     }
     text
+}
+
+/// What ran, in one line: how many operators, in which arithmetic, and which took the time.
+fn ran(cell: &CellSummary) -> Option<String> {
+    /// Operators that are named.
+    const NAMED: usize = 3;
+    if cell.operators.is_empty() {
+        return None;
+    }
+    let mut text = format!("{} operators", cell.operators.len());
+    if let Some(share) = cell.integer_ops_share {
+        let _ = write!(text, ", {:.0} % of the multiply-accumulates on integers", share * 100.0);
+    }
+    let slowest = slowest(&cell.operators);
+    if !slowest.is_empty() {
+        let named = slowest.iter().take(NAMED).map(|(op, share)| format!("{op} {:.0} %", share * 100.0));
+        let _ = write!(text, "; time: {}", named.collect::<Vec<_>>().join(", "));
+    }
+    Some(text)
+}
+
+/// Shares of the time by operator, all nodes of one operator together, the largest first.
+fn slowest(operators: &[OperatorLine]) -> Vec<(&str, f64)> {
+    let mut shares: BTreeMap<&str, f64> = BTreeMap::new();
+    for line in operators {
+        *shares.entry(&line.operator.op).or_default() += line.time_share.unwrap_or(0.0);
+    }
+    let mut shares: Vec<_> = shares.into_iter().filter(|(_, share)| *share > 0.0).collect();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+    shares
 }
 
 /// Samples that are told one by one; the HTML report has more, the JSON all that are kept.
@@ -179,10 +218,10 @@ fn rules_table(rules: &[RuleResult]) -> String {
     align(&heading, &rows)
 }
 
-fn align(heading: &[String; 6], rows: &[[String; 6]]) -> String {
+fn align<const N: usize>(heading: &[String; N], rows: &[[String; N]]) -> String {
     let width = |i: usize| rows.iter().chain([heading]).map(|r| r[i].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..6).map(width).collect();
-    let line = |cells: &[String; 6]| {
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |cells: &[String; N]| {
         let padded: Vec<String> = cells.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}")).collect();
         format!("  {}\n", padded.join("  ").trim_end())
     };

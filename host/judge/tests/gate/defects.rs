@@ -66,7 +66,7 @@ const DEFECTS: [(&str, &str, Where); 33] = [
         "the first missing key ends the whole suite",
         There("host/judge/tests/gate/hostile.rs", "judged cell not run"),
     ),
-    ("14", "keeping the best of several runs", There("host/judge/src/compare/latency.rs", "nearest rank")),
+    ("14", "keeping the best of several runs", There("host/judge/src/compare/latency/mod.rs", "nearest rank")),
     ("15", "largest absolute and largest relative error of different elements", Here("both_peaks_keep_their_elements")),
     ("15", "a relative error with a zero in the reference", Here("a_zero_in_the_reference_is_counted_apart")),
 ];

@@ -1,15 +1,11 @@
-//! The gate's own error rates, on few runs: enough to see a broken interval. The long table is `cargo xtask bench gate-errors`.
+//! The gate's own error rates, on few runs: enough to see a broken interval. The long table is `cargo xtask bench honesty`.
 
-#[path = "../../examples/gate_errors/simulate.rs"]
-mod simulate;
+use crate::draw::Row;
+use crate::latency::{at_limit, stationarity};
+use crate::rules::{accuracy_drop, auc_drop, slice_alarm, value};
 
-use simulate::{Row, accuracy_drop, auc_drop, latency, slice_alarm, value};
-
-/// Errors that `docs/gate.md` owns up to: the rule, words of its truth, and the share that it may reach.
-const KNOWN: [(&str, &str, f64); 3] = [
-    // Order statistics take samples for independent: times that follow each other are fewer than they look.
-    ("latency", "correlation 0.5", 0.25),
-    ("latency", "correlation 0.9", 0.45),
+/// Errors that `docs/honesty.md` owns up to: the rule, words of its truth, and the share that it may reach.
+const KNOWN: [(&str, &str, f64); 1] = [
     // Long tails are seen too rarely in a hundred samples.
     ("mean error at most", "exponential", 0.09),
 ];
@@ -31,7 +27,7 @@ fn check(row: &Row, wrong: f64) {
 
 #[test]
 fn at_a_limit_the_gate_is_seldom_sure_and_beyond_it_more_seldom_wrong() {
-    for row in [accuracy_drop(300), auc_drop(400), value(400), latency(800)].into_iter().flatten() {
+    for row in [accuracy_drop(300), auc_drop(400), value(400), at_limit(200)].into_iter().flatten() {
         let loss = row.truth.rsplit(", ").next();
         if loss != Some("loss 0 points") {
             check(&row, row.pass_share());
@@ -50,5 +46,14 @@ fn an_alarm_does_not_cry_wolf_and_a_large_loss_does_not_slip_by() {
             "loss 20 points" => assert!(row.pass_share() < 0.07, "{row}"),
             _ => {}
         }
+    }
+}
+
+#[test]
+fn a_pass_that_keeps_its_level_is_not_called_moved_and_one_that_does_not_is() {
+    for called in stationarity(150).into_iter().filter(|called| called.samples >= 700) {
+        let moves = ["ramp", "step", "load"].iter().any(|word| called.pass.contains(word));
+        let expected = if moves { 0.8..=1.0 } else { 0.0..=0.02 };
+        assert!(expected.contains(&called.share()), "{called}");
     }
 }

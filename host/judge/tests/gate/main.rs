@@ -1,10 +1,18 @@
 //! The gate as a whole: records in, verdicts out. No device is needed: the records are made here.
 
 mod defects;
+#[path = "../../examples/honesty/draw.rs"]
+mod draw;
 mod errors;
 mod flips;
 mod foreign;
 mod good;
 mod hostile;
+#[path = "../../examples/honesty/latency.rs"]
+mod latency;
 mod microcontroller;
+mod moved;
 mod reports;
+#[path = "../../examples/honesty/rules.rs"]
+mod rules;
+mod second;

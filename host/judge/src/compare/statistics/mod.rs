@@ -6,13 +6,16 @@
 mod auc;
 mod mean;
 mod paired;
+mod power;
 mod proportion;
 mod special;
 
 pub use auc::{Auc, PairedAuc, auc, paired_auc, roc_auc};
 pub use mean::Mean;
 pub use paired::{Paired, PairedMethod};
+pub use power::{Expected, PowerError};
 pub use proportion::{Position, Proportion};
+pub(super) use special::student_quantile;
 pub use special::{binomial_cdf, normal_quantile};
 
 use serde::Serialize;

@@ -93,6 +93,12 @@ impl Paired {
     }
 }
 
+/// Does Tango's lower bound, `z` standard deviations away, lie at or above `difference`? The same as asking for the interval, without solving.
+pub(super) fn holds_above(won: u64, lost: u64, total: u64, difference: f64, z: f64) -> bool {
+    let counts = Discordant { won: won as f64, lost: lost as f64, total: total as f64 };
+    total > 0 && counts.score(difference) >= z
+}
+
 /// Real-valued counts, so that a prognosis can scale them.
 struct Discordant {
     won: f64,

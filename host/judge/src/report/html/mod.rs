@@ -7,7 +7,9 @@ mod sample;
 
 use super::summary::{CellSummary, ErrorBin, Figure, Summary};
 use super::text::word;
-use super::{amount, bytes, date, duration_ns, instructions, middle};
+use super::{amount, bytes, date, duration_ns, engines, instructions, middle, not_stationary};
+use crate::compare::latency::LatencySummary;
+use crate::compare::operators::OperatorLine;
 use boardproof_record::observation::Shipped;
 use boardproof_record::verdict::{RuleResult, Verdict};
 use plot::{Bar, Marker};
@@ -41,6 +43,7 @@ pub fn render(summary: &Summary) -> String {
         page += "<p class=\"notice\">Instructions are counted by an emulator: they are no cycles and no time. The same model and sample take as many in every run.</p>\n";
     }
     page += &overview(summary);
+    page += &beside(&summary.cells);
     summary.cells.iter().enumerate().for_each(|(i, cell)| page += &section(i, cell));
     page += &builds(summary);
     page + "</main>\n</body>\n</html>\n"
@@ -72,7 +75,7 @@ fn overview(summary: &Summary) -> String {
             verdict_cell(cell.verdict),
             escape(&cell.model),
             escape(&cell.variant),
-            escape(&cell.unit),
+            escape(&cell.place()),
             escape(&cell.reason)
         );
     }
@@ -131,6 +134,9 @@ fn fault(cell: &CellSummary) -> String {
                 escape(&fault.console.join("\n"))
             );
         }
+    }
+    if let Some(restarted) = cell.restarted() {
+        let _ = writeln!(text, "<h3>Started anew</h3><p>{}</p>", escape(&restarted));
     }
     if !cell.failed_attempts.is_empty() {
         text += "<h3>Attempts that did not work</h3>\n<ul>\n";
@@ -282,7 +288,7 @@ fn latency(cell: &CellSummary) -> String {
     for (i, q) in own.quantiles.iter().enumerate() {
         let bounds = match (q.lower_ns, q.upper_ns) {
             (Some(l), Some(u)) => format!("{} to {}", duration_ns(l), duration_ns(u)),
-            _ => format!("needs {} inferences", q.samples_needed),
+            _ => format!("needs {} independent inferences", q.samples_needed),
         };
         let reference =
             cell.latency_reference.as_ref().map_or_else(|| "-".into(), |r| duration_ns(r.quantiles[i].value_ns));
@@ -296,13 +302,21 @@ fn latency(cell: &CellSummary) -> String {
     let rate = own.throughput_per_s.map_or_else(|| "-".into(), |r| format!("{r:.0} per second"));
     let _ = writeln!(
         text,
-        "<tr><td>max</td><td class=\"n\">{}</td><td class=\"n\">-</td><td class=\"n\">{}</td></tr>\n</table></div><p class=\"soft\">{} inferences, mean {}, {rate} one after the other.</p></details>",
+        "<tr><td>max</td><td class=\"n\">{}</td><td class=\"n\">-</td><td class=\"n\">{}</td></tr>\n</table></div><p class=\"soft\">{}, mean {}, {rate} one after the other.</p></details>",
         duration_ns(own.max_ns),
         cell.latency_reference.as_ref().map_or_else(|| "-".into(), |r| duration_ns(r.max_ns)),
-        own.samples,
+        inferences(own),
         duration_ns(own.mean_ns)
     );
     text
+}
+
+/// How many there were, and what they are worth where they hang together or moved.
+fn inferences(own: &LatencySummary) -> String {
+    let worth = own.quantiles[0].samples_effective;
+    let together = (worth < own.samples).then(|| format!(", worth {worth} independent ones at the median"));
+    let moved = own.movement.map(|movement| format!(", {}", escape(&not_stationary(&movement))));
+    format!("{} inferences{}{}", own.samples, together.unwrap_or_default(), moved.unwrap_or_default())
 }
 
 /// Instructions per inference, where an emulator counts them in the place of time.
@@ -363,21 +377,44 @@ fn operators(cell: &CellSummary) -> String {
     if cell.operators.is_empty() {
         return String::new();
     }
-    let row = |op: &boardproof_record::observation::Operator| {
+    let known = |value: Option<u64>| value.map_or_else(|| "-".into(), |value| value.to_string());
+    let row = |line: &OperatorLine| {
+        let op = &line.operator;
+        let share = line.time_share.map_or_else(|| "-".into(), |share| format!("{:.1} %", share * 100.0));
         format!(
-            "<tr><td class=\"n\">{}</td><td>{}</td><td><code>{}</code></td><td><code>{}</code></td><td><code>{}</code></td></tr>\n",
+            "<tr><td class=\"n\">{}</td><td>{}</td><td><code>{}</code></td><td><code>{}</code></td><td><code>{}</code></td><td class=\"n\">{share}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
             op.index,
             escape(&op.op),
             escape(&op.name),
             escape(&op.dtypes),
-            escape(&op.kernel)
+            escape(&op.kernel),
+            known(line.macs),
+            known(line.output_bytes)
         )
     };
     let rows: String = cell.operators.iter().map(row).collect();
+    let integers = cell.integer_ops_share.map_or_else(String::new, |share| {
+        format!(", {} of the multiply-accumulates on integers", amount(share, "share"))
+    });
     format!(
-        "<details><summary>What ran: {} operators</summary><div class=\"scroll\"><table>\n<tr><th class=\"n\">#</th><th>operator</th><th>node</th><th>element types</th><th>kernel</th></tr>\n{rows}</table></div></details>\n",
+        "<details><summary>What ran: {} operators{integers}</summary><p class=\"soft\">Time was taken with a clock around each operator, in inferences of their own: its shares mean something, their sum is not the latency.</p><div class=\"scroll\"><table>\n<tr><th class=\"n\">#</th><th>operator</th><th>node</th><th>element types</th><th>kernel</th><th class=\"n\">time</th><th class=\"n\">multiply-accumulates</th><th class=\"n\">output bytes</th></tr>\n{rows}</table></div></details>\n",
         cell.operators.len()
     )
+}
+
+/// The same variant by several engines.
+fn beside(cells: &[CellSummary]) -> String {
+    let rows = engines::rows(cells);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let line = |tag: &str, row: &[String]| {
+        let cells: String = row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let rows: String = rows.iter().map(|row| line("td", row)).collect();
+    let heading = line("th", &engines::HEADING.map(str::to_owned));
+    format!("<h2>Engines side by side</h2>\n<div class=\"scroll\"><table>\n{heading}{rows}</table></div>\n")
 }
 
 fn environment(cell: &CellSummary) -> String {

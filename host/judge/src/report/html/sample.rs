@@ -142,7 +142,9 @@ mod tests {
         values[9_999] = 1.0;
         let svg = draw(&shown(Shows::Waveform, &[16_000], values, false), 7).unwrap();
         assert!(svg.len() < 10_000 && svg.contains(",2.0"), "{svg}");
-        assert!(!draw(&shown(Shows::Waveform, &[2, 2], vec![1.0, f64::NAN, 2.0, 3.0], false), 7).unwrap().contains("NaN"));
+        assert!(
+            !draw(&shown(Shows::Waveform, &[2, 2], vec![1.0, f64::NAN, 2.0, 3.0], false), 7).unwrap().contains("NaN")
+        );
     }
 
     #[test]

@@ -1,71 +1,17 @@
 //! Draws runs whose truth is known and lets the gate decide about each: what it says at a limit, on the good side of it and on the bad one.
 //! Seeds are fixed; the same build prints the same table.
 
-use boardproof_judge::compare::latency::Latencies;
-use boardproof_judge::compare::statistics::{Confidence, normal_quantile};
-use boardproof_judge::gate::{Answers, Number, decide};
+use crate::draw::{Random, Row, count, decided};
+use boardproof_judge::compare::statistics::normal_quantile;
+use boardproof_judge::gate::Answers;
 use boardproof_record::policy::{Decide, Direction};
 use boardproof_record::verdict::Verdict;
 use std::collections::HashMap;
-use std::fmt;
 
 /// Confidence of the default policy's rules that must be shown.
-const CONFIDENCE: f64 = 0.95;
+pub const CONFIDENCE: f64 = 0.95;
 /// Confidence of its slice rule.
 const ALARM: f64 = 0.85;
-
-/// One line: a rule, what is true, and how often the gate said what.
-pub struct Row {
-    pub rule: &'static str,
-    pub truth: String,
-    pub samples: usize,
-    pub trials: u32,
-    pub pass: u32,
-    pub fail: u32,
-}
-
-impl Row {
-    pub fn pass_share(&self) -> f64 {
-        f64::from(self.pass) / f64::from(self.trials)
-    }
-
-    pub fn fail_share(&self) -> f64 {
-        f64::from(self.fail) / f64::from(self.trials)
-    }
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rule, truth, samples, trials, .. } = self;
-        let (pass, fail) = (self.pass_share() * 100.0, self.fail_share() * 100.0);
-        let undecided = f64::from(trials - self.pass - self.fail) / f64::from(*trials) * 100.0;
-        write!(f, "| {rule} | {truth} | {samples} | {trials} | {pass:.1} % | {fail:.1} % | {undecided:.1} % |")
-    }
-}
-
-/// Counts what the gate says about `trials` runs.
-fn count(
-    rule: &'static str,
-    truth: String,
-    samples: usize,
-    trials: u32,
-    mut run: impl FnMut(&mut Random) -> Verdict,
-) -> Row {
-    let mut random = Random::seeded(&format!("{rule} {truth} {samples}"));
-    let mut row = Row { rule, truth, samples, trials, pass: 0, fail: 0 };
-    for _ in 0..trials {
-        match run(&mut random) {
-            Verdict::Pass => row.pass += 1,
-            Verdict::Fail => row.fail += 1,
-            Verdict::Inconclusive | Verdict::Incomplete => {}
-        }
-    }
-    row
-}
-
-fn decided(value: f64, bounds: (f64, f64), direction: Direction, limit: f64, how: Decide) -> Verdict {
-    decide(Number { value, bounds: Some(bounds) }, direction, limit, how)
-}
 
 /// Loses `lost` and wins `won` of the samples. The rule sees counts only, so what it says to a pair of counts is asked once.
 struct Pairs {
@@ -199,78 +145,4 @@ pub fn value(trials: u32) -> Vec<Row> {
 fn at_limit(answers: &Answers, labels: &[i64], limit: f64, direction: Direction) -> Verdict {
     let found = answers.value(labels, None, limit, CONFIDENCE).expect("answers");
     decided(found.value, (found.lower, found.upper), direction, limit, Decide::Shown)
-}
-
-/// Order statistics at their limit: the true quantile, and the true ratio of two medians (1). Times are log-normal with a spread of 1; the
-/// logarithms follow their predecessors with the correlation named.
-pub fn latency(trials: u32) -> Vec<Row> {
-    let both = Confidence::new(2.0 * CONFIDENCE - 1.0).expect("0.9");
-    let mut rows = Vec::new();
-    for samples in [700, 2000] {
-        for correlation in [0.0, 0.5, 0.9] {
-            for p in [0.5, 0.99] {
-                let truth = format!("at the limit, correlation {correlation}");
-                let rule = if p == 0.5 { "latency p50 at most" } else { "latency p99 at most" };
-                rows.push(count(rule, truth, samples, trials / 4, |random| {
-                    let q = times(random, samples, correlation).quantile(p, both);
-                    let limit = normal_quantile(p).exp();
-                    match (q.lower_ns, q.upper_ns) {
-                        (Some(lower), Some(upper)) => {
-                            decided(q.value_ns, (lower, upper), Direction::AtMost, limit, Decide::Shown)
-                        }
-                        _ => Verdict::Inconclusive,
-                    }
-                }));
-            }
-            let truth = format!("at the limit 1, correlation {correlation}");
-            rows.push(count("latency ratio at most", truth, samples, trials / 4, |random| {
-                let (reference, own) = (times(random, samples, correlation), times(random, samples, correlation));
-                let found = reference.median_ratio(&own, both);
-                let (value, interval) = (found.ratio.expect("times"), found.interval.expect("enough samples"));
-                decided(value, (interval.lower, interval.upper), Direction::AtMost, 1.0, Decide::Shown)
-            }));
-        }
-    }
-    rows
-}
-
-fn times(random: &mut Random, samples: usize, correlation: f64) -> Latencies {
-    let mut last = random.normal();
-    let mut next = || {
-        let now = last;
-        last = correlation * last + (1.0 - correlation * correlation).sqrt() * random.normal();
-        now.exp()
-    };
-    Latencies::from_ns((0..samples).map(|_| next()).collect()).expect("finite times")
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014): small, and the same on every machine.
-pub struct Random(u64);
-
-impl Random {
-    fn seeded(name: &str) -> Self {
-        Self(
-            name.bytes()
-                .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)),
-        )
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Evenly in `0..1`.
-    fn share(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Standard normal (Box and Muller).
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.share()).ln()).sqrt();
-        radius * (2.0 * std::f64::consts::PI * self.share()).cos()
-    }
 }

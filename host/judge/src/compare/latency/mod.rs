@@ -1,10 +1,15 @@
 //! Times: order statistics with bounds that assume no distribution.
 //!
 //! Owns quantiles, their confidence bounds, LoadGen's early-stopping bound and the comparison of two medians. Refuses to extrapolate: where the
-//! samples cannot bound a quantile the bound is `None`, and the number of samples that could is given. All bounds assume that samples are
-//! independent of each other; a drifting clock or a warming board breaks that, and no formula here can see it.
+//! samples cannot bound a quantile the bound is `None`, and the number of samples that could is given. Samples that hang together count as
+//! fewer, and a pass that did not keep its level is bounded stretch by stretch (see [`course`]).
+
+mod bounds;
+pub mod course;
 
 use super::statistics::{Confidence, Interval, binomial_cdf};
+use bounds::{Bounds, order_statistics, sorted};
+use course::{Movement, movement};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -20,10 +25,13 @@ pub enum LatencyError {
     TickRate,
 }
 
-/// Latencies of single inferences, in nanoseconds, sorted. Never empty.
+/// Latencies of single inferences, in nanoseconds. Never empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Latencies {
+    /// As they were taken.
+    in_order_ns: Vec<f64>,
     sorted_ns: Vec<f64>,
+    movement: Option<Movement>,
 }
 
 /// One quantile. `lower_ns` and `upper_ns` are order statistics; each end holds with `(1 + confidence) / 2`, both with `confidence`.
@@ -40,8 +48,12 @@ pub struct Quantile {
     pub upper_ns: Option<f64>,
     /// Samples it rests on.
     pub samples: u64,
-    /// Samples from which on both bounds exist.
+    /// What they are worth in independent samples; the bounds are those of so many.
+    pub samples_effective: u64,
+    /// Independent samples from which on both bounds exist.
     pub samples_needed: u64,
+    /// LoadGen's early-stopping bound, which holds with 99 % for independent samples; `None` if there are too few for it.
+    pub early_stopping_ns: Option<f64>,
 }
 
 /// What a report shows of one latency pass.
@@ -54,6 +66,8 @@ pub struct LatencySummary {
     pub confidence: f64,
     /// p50, p90, p99, p99.9.
     pub quantiles: [Quantile; 4],
+    /// How the pass left its level, if it did.
+    pub movement: Option<Movement>,
     /// Smallest sample.
     pub min_ns: f64,
     /// Largest sample.
@@ -65,16 +79,16 @@ pub struct LatencySummary {
 }
 
 impl Latencies {
-    /// Takes samples in nanoseconds in any order. Errors if there are none or one is negative or not finite.
-    pub fn from_ns(mut samples_ns: Vec<f64>) -> Result<Self, LatencyError> {
+    /// Takes samples in nanoseconds in the order in which they were taken. Errors if there are none or one is negative or not finite.
+    pub fn from_ns(samples_ns: Vec<f64>) -> Result<Self, LatencyError> {
         if samples_ns.is_empty() {
             return Err(LatencyError::Empty);
         }
         if let Some((index, got_ns)) = samples_ns.iter().enumerate().find(|(_, ns)| !(ns.is_finite() && **ns >= 0.0)) {
             return Err(LatencyError::Sample { index, got_ns: *got_ns });
         }
-        samples_ns.sort_unstable_by(f64::total_cmp);
-        Ok(Self { sorted_ns: samples_ns })
+        let (sorted_ns, movement) = (sorted(&samples_ns), movement(&samples_ns));
+        Ok(Self { in_order_ns: samples_ns, sorted_ns, movement })
     }
 
     /// Takes ticks of a counter with this rate.
@@ -90,6 +104,11 @@ impl Latencies {
         &self.sorted_ns
     }
 
+    /// How the pass left its level, if it did.
+    pub fn movement(&self) -> Option<&Movement> {
+        self.movement.as_ref()
+    }
+
     /// Number of samples.
     pub fn count(&self) -> u64 {
         self.sorted_ns.len() as u64
@@ -101,7 +120,8 @@ impl Latencies {
         LatencySummary {
             samples: self.count(),
             confidence: confidence.share(),
-            quantiles: [0.5, 0.9, 0.99, 0.999].map(|p| self.quantile(p, confidence)),
+            quantiles: [0.5, 0.9, 0.99, 0.999].map(|p| self.quantile_of_pass(p, confidence)),
+            movement: self.movement,
             min_ns: self.at_rank(1),
             max_ns: self.at_rank(self.count()),
             mean_ns,
@@ -110,18 +130,38 @@ impl Latencies {
     }
 
     /// The `p` quantile, `0 < p < 1`, with its distribution-free bounds: of `n` samples, as many lie below the true quantile as a binomial
-    /// variable `B(n, p)` says, so order statistics bound it (David and Nagaraja, Order Statistics, 7.1).
+    /// variable `B(n, p)` says, so order statistics bound it (David and Nagaraja, Order Statistics, 7.1). Takes the samples for independent;
+    /// [`Latencies::quantile_of_pass`] does not.
     pub fn quantile(&self, p: f64, confidence: Confidence) -> Quantile {
-        let n = self.count();
-        // The product may miss a whole number by rounding: 0.9 of 10 is the 9th.
-        let rank = ((p * n as f64 - 1e-9).ceil() as u64).clamp(1, n);
+        let found = order_statistics(&self.sorted_ns, self.count(), p, confidence);
+        self.with_bounds(p, confidence, self.count(), found)
+    }
+
+    /// The same quantile with bounds for samples that follow each other: those of as many independent samples as these are worth, at the same
+    /// shares of all samples. Of a pass that left its level, each stretch is bounded alone and the widest ends count, so that a limit is kept,
+    /// or broken, in all of them; and a ramp may go on, as far again as it went.
+    pub fn quantile_of_pass(&self, p: f64, confidence: Confidence) -> Quantile {
+        let effective = bounds::effective(&self.in_order_ns, self.at_rank(rank_of(p, self.count())), confidence);
+        let found = bounds::of_pass(&self.in_order_ns, self.movement.as_ref(), p, confidence);
+        self.with_bounds(p, confidence, effective, found)
+    }
+
+    fn with_bounds(
+        &self,
+        p: f64,
+        confidence: Confidence,
+        samples_effective: u64,
+        (lower_ns, upper_ns): Bounds,
+    ) -> Quantile {
         Quantile {
             p,
-            value_ns: self.at_rank(rank),
-            lower_ns: lower_rank(n, p, confidence.tail()).map(|rank| self.at_rank(rank)),
-            upper_ns: upper_rank(n, p, confidence.tail()).map(|rank| self.at_rank(rank)),
-            samples: n,
+            value_ns: self.at_rank(rank_of(p, self.count())),
+            lower_ns,
+            upper_ns,
+            samples: self.count(),
+            samples_effective,
             samples_needed: samples_needed(p, confidence),
+            early_stopping_ns: self.early_stopping_bound_ns(p),
         }
     }
 
@@ -139,10 +179,10 @@ impl Latencies {
     }
 
     /// Ratio of medians, `candidate / self` with `self` the reference, with an interval: each median's bounds at half the error, their ends
-    /// divided crosswise (Bonferroni). Bounds are `None` with too few samples on either side or a reference bound of 0.
+    /// divided crosswise (Bonferroni), of each pass as it went ([`Latencies::quantile_of_pass`]). Bounds are `None` with too few samples on either side or a reference bound of 0.
     pub fn median_ratio(&self, candidate: &Self, confidence: Confidence) -> MedianRatio {
         let each = confidence.of_each_of_two();
-        let (reference, candidate) = (self.quantile(0.5, each), candidate.quantile(0.5, each));
+        let (reference, candidate) = (self.quantile_of_pass(0.5, each), candidate.quantile_of_pass(0.5, each));
         let divide = |numerator: Option<f64>, denominator: Option<f64>| match (numerator, denominator) {
             (Some(numerator), Some(denominator)) if denominator > 0.0 => Some(numerator / denominator),
             _ => None,
@@ -177,6 +217,12 @@ pub struct MedianRatio {
     pub samples_candidate: u64,
     /// Samples that each side needs for an interval.
     pub samples_needed: u64,
+}
+
+/// Nearest rank of the `p` quantile of `n` samples, from 1.
+fn rank_of(p: f64, n: u64) -> u64 {
+    // The product may miss a whole number by rounding: 0.9 of 10 is the 9th.
+    ((p * n as f64 - 1e-9).ceil() as u64).clamp(1, n)
 }
 
 /// Largest rank `r` for which the true quantile lies below the `r`-th sample with at most `tail` probability: `P(B < r) <= tail`.
@@ -237,7 +283,8 @@ mod tests {
     use super::*;
 
     fn one_to(n: u32) -> Latencies {
-        Latencies::from_ns((1..=n).rev().map(f64::from).collect()).unwrap()
+        // In an order without a trend: a prime step through all of them.
+        Latencies::from_ns((1..=n).map(|i| (u64::from(i) * 7919 % u64::from(n) + 1) as f64).collect()).unwrap()
     }
 
     #[test]
@@ -335,10 +382,42 @@ mod tests {
 
     #[test]
     fn a_ratio_has_its_reference_below_the_line() {
-        let slow = Latencies::from_ns((1..=101).map(|i| f64::from(i) + 1000.0).collect()).unwrap();
-        let fast = Latencies::from_ns((1..=101).map(|i| f64::from(i) + 100.0).collect()).unwrap();
+        let more = |ns: f64| Latencies::from_ns(one_to(101).in_order_ns.iter().map(|v| v + ns).collect()).unwrap();
+        let (slow, fast) = (more(1000.0), more(100.0));
         assert!(fast.median_ratio(&slow, Confidence::P95).interval.unwrap().lower > 5.0);
         assert!(slow.median_ratio(&fast, Confidence::P95).interval.unwrap().upper < 0.2);
+    }
+
+    #[test]
+    fn samples_that_hang_together_count_as_fewer() {
+        let tenfold = course::tests::noise(200).iter().flat_map(|v| [*v; 10]).collect();
+        let tenfold = Latencies::from_ns(tenfold).unwrap();
+        let (alone, together) =
+            (tenfold.quantile(0.5, Confidence::P95), tenfold.quantile_of_pass(0.5, Confidence::P95));
+        assert_eq!((alone.value_ns, alone.samples_effective), (together.value_ns, 2000));
+        assert!((60..300).contains(&together.samples_effective), "{together:?}");
+        assert!(together.lower_ns < alone.lower_ns && together.upper_ns > alone.upper_ns, "{together:?}");
+        let independent =
+            Latencies::from_ns(course::tests::noise(2000)).unwrap().quantile_of_pass(0.5, Confidence::P95);
+        assert!(independent.samples_effective > 1500, "{independent:?}");
+    }
+
+    #[test]
+    fn a_moved_pass_is_bounded_by_its_fastest_and_slowest_stretch() {
+        let step = |i: usize| if i < 300 { 1.0 } else { 2.0 };
+        let moved = one_to(700).in_order_ns.iter().enumerate().map(|(i, v)| (v + 1000.0) * step(i)).collect();
+        let quantile = Latencies::from_ns(moved).unwrap().quantile_of_pass(0.5, Confidence::P95);
+        let (lower, upper) = (quantile.lower_ns.unwrap(), quantile.upper_ns.unwrap());
+        assert!((1250.0..1400.0).contains(&lower) && (2700.0..2900.0).contains(&upper), "{quantile:?}");
+    }
+
+    #[test]
+    fn a_ramp_may_go_on() {
+        let rising = |(i, v): (usize, &f64)| (v / 100.0 + 1000.0) * (1.0 + i as f64 / 700.0);
+        let latencies = Latencies::from_ns(one_to(700).in_order_ns.iter().enumerate().map(rising).collect()).unwrap();
+        let factor = latencies.movement().unwrap().factor;
+        let upper = latencies.quantile_of_pass(0.5, Confidence::P95).upper_ns.unwrap();
+        assert!(upper > latencies.sorted_ns()[699] * factor * 0.9 && factor > 1.8, "{upper} {factor}");
     }
 
     #[test]

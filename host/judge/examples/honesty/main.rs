@@ -1,0 +1,37 @@
+//! How often the rules of the gate are wrong, and how often its intervals cover: `cargo xtask bench honesty`, which writes `docs/honesty.md`.
+
+mod draw;
+mod latency;
+mod rules;
+
+use std::fmt::Display;
+
+/// Runs per line, where a run costs a sort of thousands of numbers.
+const SLOW: u32 = 5;
+
+fn main() {
+    let trials: u32 = std::env::args().nth(1).map_or(10_000, |n| n.parse().expect("a number of runs"));
+    let only = std::env::args().nth(2).unwrap_or_default();
+    let wanted = |name: &str| only.is_empty() || only == name;
+    if wanted("rules") {
+        table(
+            "| rule | truth | n | runs | pass | fail | undecided |\n|---|---|---:|---:|---:|---:|---:|",
+            &rules::accuracy_drop(trials),
+        );
+        for rows in [rules::auc_drop, rules::slice_alarm, rules::value] {
+            rows(trials).iter().for_each(|row| println!("{row}"));
+        }
+    }
+    if wanted("latency") {
+        table(
+            "| rule | truth | n | runs | pass | fail | undecided |\n|---|---|---:|---:|---:|---:|---:|",
+            &latency::at_limit(trials / SLOW),
+        );
+        table("| pass | n | runs | called not stationary |\n|---|---:|---:|---:|", &latency::stationarity(trials));
+    }
+}
+
+fn table(head: &str, rows: &[impl Display]) {
+    println!("\n{head}");
+    rows.iter().for_each(|row| println!("{row}"));
+}

@@ -1,0 +1,136 @@
+//! What can be said of the models of the pack without running them.
+
+use boardproof_layers::{Apart, take_apart};
+use boardproof_record::layers::Weights;
+use std::path::PathBuf;
+
+const MODELS: [&str; 5] = ["adult_mlp", "mnist_dscnn", "shuttle_ae", "vowels_dscnn", "vowels_former"];
+/// Forms of the reference: nothing may be said against their weights.
+const GOOD: [&str; 14] = [
+    "f32",
+    "f32_b1",
+    "f16",
+    "f16_io",
+    "f16_portable",
+    "int8_qdq_pc",
+    "int8_qdq_pc_b1",
+    "int8_qdq_pt",
+    "int8_qop",
+    "int8_qop_portable",
+    "int8_dyn",
+    "bad_calib_3",
+    "bad_calib_clip",
+    "bad_preproc",
+];
+
+fn file(model: &str, variant: &str) -> Vec<u8> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    std::fs::read(root.join(model).join(format!("{variant}.onnx"))).unwrap()
+}
+
+fn apart(model: &str, variant: &str) -> Apart {
+    take_apart(&file(model, "f32"), &file(model, variant)).unwrap()
+}
+
+/// Tensors of weights with channels that are no rounding of the reference's.
+fn off(apart: &Apart) -> Vec<&Weights> {
+    apart.layers.weights.iter().filter(|w| w.is_matrix && w.channels_off > 0).collect()
+}
+
+#[test]
+fn a_form_of_the_reference_has_its_weights() {
+    for model in MODELS {
+        for variant in GOOD {
+            let apart = apart(model, variant);
+            let matrices = apart.layers.weights.iter().filter(|w| w.is_matrix);
+            assert!(matrices.clone().count() >= 3, "{model}/{variant}: {} matrices", matrices.count());
+            assert_eq!(off(&apart), Vec::<&Weights>::new(), "{model}/{variant}");
+            let most_noise = matrices.filter_map(|w| w.sqnr_db).fold(f64::INFINITY, f64::min);
+            assert!(most_noise > 25.0, "{model}/{variant}: {most_noise} dB");
+        }
+    }
+}
+
+#[test]
+fn one_damaged_tensor_is_one() {
+    for (model, tensor) in [
+        ("adult_mlp", "b.3.weight"),
+        ("mnist_dscnn", "onnx::Conv_102"),
+        ("shuttle_ae", "net.21.weight"),
+        ("vowels_dscnn", "onnx::Conv_81"),
+        ("vowels_former", "onnx::MatMul_195"),
+    ] {
+        let apart = apart(model, "bad_corrupt");
+        let off = off(&apart);
+        assert_eq!(off.iter().map(|w| w.tensor.as_str()).collect::<Vec<_>>(), [tensor], "{model}");
+        assert!(off[0].channels_exchanged < off[0].channels_off, "{model}: {:?}", off[0]);
+    }
+}
+
+#[test]
+fn exchanged_answers_are_channels_of_the_reference() {
+    for model in MODELS {
+        let apart = apart(model, "bad_labels");
+        let off = off(&apart);
+        assert_eq!(off.len(), 1, "{model}");
+        assert_eq!(off[0].channels_exchanged, off[0].channels_off, "{model}");
+        let last = apart.layers.weights.iter().filter(|w| w.is_matrix).map(|w| w.layer).max();
+        assert_eq!(Some(off[0].layer), last, "{model}");
+    }
+}
+
+#[test]
+fn weights_of_another_training_differ_everywhere() {
+    for model in ["shuttle_ae", "vowels_dscnn", "vowels_former"] {
+        let apart = apart(model, "bad_slice");
+        let (off, all) = (off(&apart).len(), apart.layers.weights.iter().filter(|w| w.is_matrix).count());
+        assert!(off * 2 > all, "{model}: {off} of {all}");
+    }
+    let wider = apart("mnist_dscnn", "heavy");
+    assert!(wider.layers.weights.iter().any(|w| w.unlike.is_some()));
+}
+
+#[test]
+fn operators_before_the_first_weights_are_told() {
+    for (model, operator) in
+        [("adult_mlp", "Gather"), ("mnist_dscnn", "Transpose"), ("shuttle_ae", "Mul"), ("vowels_former", "Gather")]
+    {
+        let apart = apart(model, "bad_preproc");
+        let other = |layer: &&boardproof_record::layers::Layer| layer.to_input != layer.to_input_reference;
+        let layers: Vec<_> = apart.layers.layers.iter().filter(other).collect();
+        assert_eq!(layers.len(), 1, "{model}");
+        assert!(layers[0].to_input.iter().any(|op| op == operator), "{model}: {:?}", layers[0].to_input);
+        assert_eq!(layers[0].reads, layers[0].reads_reference, "{model}");
+    }
+    for variant in ["int8_qdq_pc", "int8_qop_portable", "int8_dyn", "f16"] {
+        for model in MODELS {
+            let same = |layer: &boardproof_record::layers::Layer| layer.to_input == layer.to_input_reference;
+            assert!(apart(model, variant).layers.layers.iter().all(same), "{model}/{variant}");
+        }
+    }
+}
+
+#[test]
+fn every_layer_of_every_form_can_be_shown() {
+    for model in MODELS {
+        let known = take_apart(&file(model, "f32"), &file(model, "f32")).unwrap().layers.layers.len();
+        for variant in GOOD {
+            let apart = apart(model, variant);
+            let layers = &apart.layers;
+            assert_eq!(layers.layers.len() + layers.unseen.len(), known, "{model}/{variant}");
+            assert_eq!(layers.layers[0].operator, "Input", "{model}/{variant}");
+            assert_eq!(layers.not_alone, None, "{model}/{variant}");
+            // What is made is a model again: it can be read, and has the layers for outputs.
+            let again = take_apart(&apart.reference_shown(true), &apart.each_alone().unwrap()).unwrap();
+            assert!(again.layers.layers.len() >= layers.layers.len(), "{model}/{variant}");
+        }
+    }
+}
+
+#[test]
+fn models_that_share_nothing_and_what_is_no_model_are_refused() {
+    let none = take_apart(&file("adult_mlp", "f32"), b"no model").map(|_| ()).unwrap_err().to_string();
+    assert!(none.starts_with("could not read the variant"), "{none}");
+    let other = take_apart(&file("adult_mlp", "f32"), &file("mnist_dscnn", "f32")).map(|a| a.layers.layers.len());
+    assert!(other.is_err() || other.is_ok_and(|layers| layers < 4));
+}
