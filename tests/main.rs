@@ -10,6 +10,7 @@ mod dead_boards;
 mod debug_probe;
 mod dialect;
 mod engines;
+mod evalset;
 mod faults;
 mod fixtures;
 mod material;

@@ -4,6 +4,7 @@ mod defects;
 #[path = "../../examples/honesty/draw.rs"]
 mod draw;
 mod errors;
+mod flips;
 mod foreign;
 mod good;
 mod hostile;
