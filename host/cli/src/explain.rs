@@ -57,12 +57,7 @@ fn again(file: &Path) -> Result<Explanation> {
     let read = || format!("could not read {}", file.display());
     let text = std::fs::read_to_string(file).with_context(read)?;
     let inquiry: Inquiry = serde_json::from_str(&text).with_context(read)?;
-    anyhow::ensure!(
-        inquiry.schema == INQUIRY,
-        "{} has version {}, expected {INQUIRY}",
-        file.display(),
-        inquiry.schema
-    );
+    anyhow::ensure!(inquiry.schema == INQUIRY, "{} has version {}, expected {INQUIRY}", file.display(), inquiry.schema);
     judged(file.parent().unwrap_or(Path::new(".")), &inquiry)
 }
 
@@ -126,7 +121,12 @@ impl Names {
         };
         let taken = [&names.reference_shown, &names.shown, &names.in_steps, &names.alone];
         let taken = taken.into_iter().find(|name| model.variants.contains_key(*name));
-        anyhow::ensure!(taken.is_none(), "model '{}' has a variant of the name '{}'", model.name, taken.map_or("", VariantName::as_str));
+        anyhow::ensure!(
+            taken.is_none(),
+            "model '{}' has a variant of the name '{}'",
+            model.name,
+            taken.map_or("", VariantName::as_str)
+        );
         Ok(names)
     }
 }
@@ -208,7 +208,8 @@ fn is_wanted(cell: &Cell, names: &Names) -> bool {
     if cell.variant == names.reference_shown {
         return is_reference(cell);
     }
-    cell.variant == names.whole || if micro { on_host && cell.variant == names.in_steps } else { cell.variant != names.in_steps }
+    cell.variant == names.whole
+        || if micro { on_host && cell.variant == names.in_steps } else { cell.variant != names.in_steps }
 }
 
 fn is_reference(cell: &Cell) -> bool {

@@ -12,7 +12,18 @@ use std::collections::BTreeMap;
 
 /// Operators that only move numbers: their outputs would repeat the lines of their inputs.
 const MOVES: [&str; 12] = [
-    "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Split", "Identity", "Slice", "Gather", "Concat", "Cast", "Expand",
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Flatten",
+    "Split",
+    "Identity",
+    "Slice",
+    "Gather",
+    "Concat",
+    "Cast",
+    "Expand",
 ];
 
 /// Names of scale and zero point in the variant.
@@ -111,9 +122,7 @@ fn pair(variant: &Graph, tensor: &str) -> Option<Pair> {
             let (steps, whole) = (quantizer_of_output(quantize), quantize.output[0].clone());
             let back = variant.readers(&whole).find(|node| node.op_type == "DequantizeLinear");
             return Some(match back {
-                Some(back) => {
-                    Pair { steps, raw: Some(tensor.into()), quantized: Some(whole), ..made(&back.output[0]) }
-                }
+                Some(back) => Pair { steps, raw: Some(tensor.into()), quantized: Some(whole), ..made(&back.output[0]) },
                 // The whole numbers belong to the operator that reads them.
                 None => Pair { steps, ..made(tensor) },
             });

@@ -43,11 +43,17 @@ pub fn excerpt(both: &Both<'_>, of_reference: &Stretch, layer: usize, given: &[G
     let (v, stretch) = (both.variant, &both.stretches[layer]);
     let needed: BTreeSet<&str> = stretch.constants.iter().map(String::as_str).collect();
     // Scales of what comes in belong to other layers.
-    let steps: BTreeSet<&str> =
-        both.alignment.pairs.iter().filter_map(|p| p.steps.as_ref()).flat_map(|(s, z)| [s.as_str(), z.as_str()]).collect();
+    let steps: BTreeSet<&str> = both
+        .alignment
+        .pairs
+        .iter()
+        .filter_map(|p| p.steps.as_ref())
+        .flat_map(|(s, z)| [s.as_str(), z.as_str()])
+        .collect();
     variant.initializer =
         initializers(&v.proto, |name| (needed.contains(name) || steps.contains(name)).then(|| fixed(name)));
-    let made = |node: &&NodeProto| is_open(node, &needed, v) || stretch.nodes.iter().any(|at| v.proto.node[*at] == **node);
+    let made =
+        |node: &&NodeProto| is_open(node, &needed, v) || stretch.nodes.iter().any(|at| v.proto.node[*at] == **node);
     let constant = v.proto.node.iter().filter(|node| v.is_fixed(&node.output[0])).filter(made);
     variant.node = constant.map(|node| with_names(node, "variant/", fixed)).collect();
     both.add_bare_layer(&mut variant, layer);

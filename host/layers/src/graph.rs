@@ -158,7 +158,8 @@ impl Graph {
                 "DequantizeLinear" => node.input.get(1).map_or("", String::as_str),
                 "Constant" => return self.constants.get(tensor).map_or(0, |c| c.element),
                 quantized if quantized.starts_with("QLinear") || quantized == "QGemm" => {
-                    let zero = crate::quantized::quantizer_of_output(node).and_then(|(_, zero)| self.elements.get(&zero));
+                    let zero =
+                        crate::quantized::quantizer_of_output(node).and_then(|(_, zero)| self.elements.get(&zero));
                     return zero.copied().unwrap_or(I8);
                 }
                 "Where" => node.input.get(1).map_or("", String::as_str),

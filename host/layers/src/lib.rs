@@ -37,7 +37,9 @@ pub enum LayersError {
         why: String,
     },
     /// Nothing in one is found in the other.
-    #[error("could not find a layer that reference and variant share: none of the reference's {layers} tensors has a name that the variant knows")]
+    #[error(
+        "could not find a layer that reference and variant share: none of the reference's {layers} tensors has a name that the variant knows"
+    )]
     NothingShared {
         /// Number of the reference's tensors.
         layers: usize,

@@ -48,7 +48,10 @@ pub fn back_from(graph: &Graph, tensor: &str, own: &[&str], stops: impl Fn(&str)
 
 /// Operators that have weights.
 fn has_weights(operator: &str) -> bool {
-    operator.contains("Conv") || operator.contains("MatMul") || operator.contains("Gemm") || operator.contains("Normalization")
+    operator.contains("Conv")
+        || operator.contains("MatMul")
+        || operator.contains("Gemm")
+        || operator.contains("Normalization")
 }
 
 /// Changes of how numbers are written, not of what they are.
@@ -58,7 +61,8 @@ fn is_change_of_form(operator: &str) -> bool {
 
 /// Operators between the inputs of the graph and the first weights behind them, within a layer, by name.
 pub fn operators_to_input(graph: &Graph, stretch: &Stretch) -> Vec<String> {
-    let mut from_input: BTreeSet<&str> = stretch.reads.iter().map(String::as_str).filter(|r| graph.is_input(r)).collect();
+    let mut from_input: BTreeSet<&str> =
+        stretch.reads.iter().map(String::as_str).filter(|r| graph.is_input(r)).collect();
     let mut found = Vec::new();
     for at in &stretch.nodes {
         let node = &graph.proto.node[*at];

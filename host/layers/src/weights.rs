@@ -36,10 +36,12 @@ fn is_float(graph: &Graph, name: &str) -> bool {
 /// Not a scale, a zero point or a shape.
 fn is_weight(graph: &Graph, name: &str) -> bool {
     let Some(constant) = graph.constants.get(name) else { return false };
-    let is_scale = || graph.readers(name).any(|node| {
-        let place = node.input.iter().position(|input| input == name);
-        node.op_type.contains("Linear") && place.is_some_and(|at| at > 0)
-    });
+    let is_scale = || {
+        graph.readers(name).any(|node| {
+            let place = node.input.iter().position(|input| input == name);
+            node.op_type.contains("Linear") && place.is_some_and(|at| at > 0)
+        })
+    };
     match constant.element {
         F32 | F16 | F64 => constant.values.len() > 1 && !is_scale(),
         U8 | I8 | I32 => constant.values.len() > 1 && steps_of(graph, name).is_some(),
@@ -120,7 +122,14 @@ impl Numbers {
     fn of(held: &Constant, steps: Option<&Steps>) -> Option<Self> {
         let dims = held.dims.clone();
         let (Some(steps), Some((least, most))) = (steps, held.ends()) else {
-            return Some(Self { dims, values: held.values.clone(), tolerance: Vec::new(), ends: None, per_channel: false, is_narrow: false });
+            return Some(Self {
+                dims,
+                values: held.values.clone(),
+                tolerance: Vec::new(),
+                ends: None,
+                per_channel: false,
+                is_narrow: false,
+            });
         };
         let inner: usize = dims.iter().skip(steps.axis + 1).product();
         let count = steps.scales.len();

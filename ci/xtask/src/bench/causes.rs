@@ -137,7 +137,13 @@ fn worth(made: Option<&str>, labels: &[&str], ran: bool) -> Worth {
     match made {
         Some(made) if labels.first() == Some(&made) => Worth::Right,
         Some(_) => Worth::Wrong,
-        None if labels.iter().all(|label| benign(&label)) => if ran { Worth::Right } else { Worth::Engine },
+        None if labels.iter().all(|label| benign(&label)) => {
+            if ran {
+                Worth::Right
+            } else {
+                Worth::Engine
+            }
+        }
         None if labels == ["kernel_error"] => Worth::Engine,
         None => Worth::Wrong,
     }

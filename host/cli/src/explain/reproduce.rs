@@ -32,7 +32,8 @@ pub fn reproduce(
     let expected = &numbers[&found.tensor];
     let folder = RecordFolder::create(into)?;
     let tensors = |all: &[(&String, &Numbers)], prefix: &str| {
-        let one = |(at, (_, n)): (usize, &(&String, &Numbers))| (format!("{prefix}.{at}"), n.shape.clone(), n.values.clone());
+        let one =
+            |(at, (_, n)): (usize, &(&String, &Numbers))| (format!("{prefix}.{at}"), n.shape.clone(), n.values.clone());
         all.iter().enumerate().map(one).collect::<Vec<_>>()
     };
     let evalset = evalset_of(&tensors(&given, "given"), explanation.samples)?;
@@ -125,6 +126,7 @@ fn tensor(kind: &str, name: &str, numbers: &Numbers) -> String {
 
 /// A basic string of TOML.
 fn quoted(text: &str) -> String {
-    let escaped: String = text.chars().flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] }).collect();
+    let escaped: String =
+        text.chars().flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] }).collect();
     format!("\"{escaped}\"")
 }

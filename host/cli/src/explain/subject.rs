@@ -68,7 +68,8 @@ fn of_model(args: &ExplainArgs) -> Result<Vec<Subject>> {
     for name in names {
         let found = world.manifests.values().find(|m| m.model.name.as_str() == name);
         let known = || nearest(name, world.manifests.keys().map(|known| known.as_str()));
-        let manifest = found.ok_or_else(|| PlanError::Unknown { kind: "model", found: name.clone(), known: known() })?;
+        let manifest =
+            found.ok_or_else(|| PlanError::Unknown { kind: "model", found: name.clone(), known: known() })?;
         for variant in variants(args, manifest)? {
             let out = out.join(format!("{name}-{variant}"));
             subjects.push(subject(args, &world, manifest, variant, out)?);
@@ -98,7 +99,13 @@ fn variants(args: &ExplainArgs, manifest: &Manifest) -> Result<Vec<VariantName>>
     args.measuring.variant.iter().map(find).collect()
 }
 
-fn subject(args: &ExplainArgs, world: &World, manifest: &Manifest, variant: VariantName, out: PathBuf) -> Result<Subject> {
+fn subject(
+    args: &ExplainArgs,
+    world: &World,
+    manifest: &Manifest,
+    variant: VariantName,
+    out: PathBuf,
+) -> Result<Subject> {
     let measuring = &args.measuring;
     let place = measuring.target.clone().or_else(|| measuring.unit.clone());
     let policy = world.policy(measuring.policy.as_deref())?;
@@ -134,10 +141,14 @@ fn of_record(record: &Path, args: &ExplainArgs) -> Result<Vec<Subject>> {
     };
     anyhow::ensure!(!wanted.is_empty(), "no cell of {} fails: name the one to explain", record.display());
     let check = super::check_args(args);
-    let base = args.measuring.out.clone().map_or_else(|| World::read_lab(&args.places).map(|w| out_folder(&check, &w)), Ok)?;
+    let base =
+        args.measuring.out.clone().map_or_else(|| World::read_lab(&args.places).map(|w| out_folder(&check, &w)), Ok)?;
     let cells = plan.cells.iter().filter(|cell| wanted.contains(&cell.id));
     let made = cells.map(|cell| Subject {
-        budget_db: args.measuring.budget.unwrap_or_else(|| budget(&policy, &plan.models[&cell.model], Some(&cell.target))),
+        budget_db: args
+            .measuring
+            .budget
+            .unwrap_or_else(|| budget(&policy, &plan.models[&cell.model], Some(&cell.target))),
         manifest: Manifest {
             model: plan.models[&cell.model].clone(),
             purposes: BTreeMap::new(),
@@ -150,7 +161,12 @@ fn of_record(record: &Path, args: &ExplainArgs) -> Result<Vec<Subject>> {
         places: vec![cell.unit.to_string()],
         engines: Some(cell.engine.clone()).filter(|e| RUNNER_ENGINES.contains(&e.as_str())).into_iter().collect(),
         targets: plan.targets.clone(),
-        units: plan.units.iter().filter(|(name, unit)| name.as_str() != unit.target.as_str()).map(|(n, u)| (n.clone(), u.clone())).collect(),
+        units: plan
+            .units
+            .iter()
+            .filter(|(name, unit)| name.as_str() != unit.target.as_str())
+            .map(|(n, u)| (n.clone(), u.clone()))
+            .collect(),
         policy: policy.clone(),
         out: if wanted.len() == 1 { base.clone() } else { base.join(cell.id.folder()) },
     });
@@ -160,7 +176,9 @@ fn of_record(record: &Path, args: &ExplainArgs) -> Result<Vec<Subject>> {
 fn named(name: &str, cells: &[Cell]) -> Result<CellId> {
     let found = cells.iter().find(|cell| cell.id.as_str() == name).map(|cell| cell.id.clone());
     let known = || nearest(name, cells.iter().map(|cell| cell.id.as_str()));
-    found.ok_or_else(|| PlanError::Unknown { kind: "cell", found: name.into(), known: known() }).context("could not find the cell")
+    found
+        .ok_or_else(|| PlanError::Unknown { kind: "cell", found: name.into(), known: known() })
+        .context("could not find the cell")
 }
 
 /// The limit of the policy's rule for the ratio, or the model's own.

@@ -169,8 +169,10 @@ impl Case<'_> {
         let made = |row: &Row| {
             let own = Self::alone(row).is_some_and(|seen| seen.non_finite > 0);
             let whose = if own { "also behind the reference's layers" } else { "behind the variant's own layers" };
-            let evidence =
-                format!("{} elements are NaN or infinite where the reference's are numbers, {whose}", count(row).unwrap_or(0));
+            let evidence = format!(
+                "{} elements are NaN or infinite where the reference's are numbers, {whose}",
+                count(row).unwrap_or(0)
+            );
             cause(Label::NonFinite, self.layer(row), evidence)
         };
         first.map(made).into_iter().collect()
@@ -201,9 +203,11 @@ impl Case<'_> {
     fn structure(&self) -> Vec<Cause> {
         let mut found = Vec::new();
         for (at, layer) in self.inquiry.layers.layers.iter().enumerate().filter(|(at, _)| self.is_bad(*at)) {
-            let is_input = |tensor: &&String| self.rows.iter().any(|row| row.tensor == **tensor && row.operator == "Input");
+            let is_input =
+                |tensor: &&String| self.rows.iter().any(|row| row.tensor == **tensor && row.operator == "Input");
             let extra = layer.reads.iter().filter(is_input).find(|read| !layer.reads_reference.contains(read));
-            let own = self.row(at).and_then(Self::alone).map_or(String::new(), |seen| format!(" ({})", db(seen.sqnr_db)));
+            let own =
+                self.row(at).and_then(Self::alone).map_or(String::new(), |seen| format!(" ({})", db(seen.sqnr_db)));
             if let Some(read) = extra {
                 let evidence = format!(
                     "'{}' is computed from '{read}' as well, by {}, which the reference does not do{own}",
@@ -231,7 +235,8 @@ impl Case<'_> {
         let of = all.iter().filter(|w| w.is_matrix).count();
         if let Some(first) = off.iter().find(|w| w.unlike.is_some()) {
             let (r, v) = first.unlike.clone().unwrap_or_default();
-            let evidence = format!("weights '{}' have shape {r:?} in the reference and {v:?} in the variant", first.tensor);
+            let evidence =
+                format!("weights '{}' have shape {r:?} in the reference and {v:?} in the variant", first.tensor);
             return vec![cause(Label::OtherModel, first.layer, evidence)];
         }
         if matrices >= OTHER_TENSORS && matrices * 4 > of {
@@ -310,7 +315,8 @@ impl Case<'_> {
         let differs = |what: String| format!("'{}' on {} is {what} from {}", row.tensor, second.name, first.name);
         match difference.steps {
             Some(steps) if steps.is_other_scale() => {
-                let what = format!("up to {} steps away, times {:.3} and {:+.1} steps,", steps.max, steps.gain, steps.offset);
+                let what =
+                    format!("up to {} steps away, times {:.3} and {:+.1} steps,", steps.max, steps.gain, steps.offset);
                 Some(cause(Label::WrongScaleOrZeroPoint, layer, differs(what)))
             }
             Some(steps) if steps.max > 1.0 => {
@@ -367,15 +373,24 @@ fn damaged(w: &Weights, is_last: bool) -> Cause {
     let (label, what) = if w.non_finite > 0 {
         (Label::CorruptedWeights, format!("{} elements are NaN or infinite", w.non_finite))
     } else if w.channels_exchanged == w.channels_off && is_last {
-        (Label::OutputsExchanged, format!("{} are another's of the reference, or have their sign changed", of(w.channels_off)))
+        (
+            Label::OutputsExchanged,
+            format!("{} are another's of the reference, or have their sign changed", of(w.channels_off)),
+        )
     } else if w.clipped_share * 2.0 >= w.off_share {
         (Label::Saturation, format!("{:.1} % of the elements lie beyond their type", w.clipped_share * 100.0))
     } else if most(w.channels_scaled + w.channels_shifted) {
         let (scaled, shifted) = (w.channels_scaled, w.channels_shifted);
-        (Label::WrongScaleOrZeroPoint, format!("{} are the reference's times a factor, {shifted} plus a number", of(scaled)))
+        (
+            Label::WrongScaleOrZeroPoint,
+            format!("{} are the reference's times a factor, {shifted} plus a number", of(scaled)),
+        )
     } else {
         let share = w.off_share * 100.0;
-        (Label::CorruptedWeights, format!("{} are not the reference's, {share:.1} % of all elements", of(w.channels_off)))
+        (
+            Label::CorruptedWeights,
+            format!("{} are not the reference's, {share:.1} % of all elements", of(w.channels_off)),
+        )
     };
     cause(label, w.layer, format!("weights '{}': {what} ({noise})", w.tensor))
 }

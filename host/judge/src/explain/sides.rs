@@ -179,7 +179,8 @@ impl Steps {
         let steps = |values: &[f64]| values.iter().map(|v| (v / quantizer.scale).round()).collect::<Vec<f64>>();
         let (a, b) = (steps(a), steps(b));
         let (low, high) = (quantizer.least - quantizer.zero, quantizer.most - quantizer.zero);
-        let within: Vec<(f64, f64)> = a.iter().copied().zip(b.iter().copied()).filter(|(a, b)| a.max(*b) < high && a.min(*b) > low).collect();
+        let within: Vec<(f64, f64)> =
+            a.iter().copied().zip(b.iter().copied()).filter(|(a, b)| a.max(*b) < high && a.min(*b) > low).collect();
         let n = within.len().max(1) as f64;
         let mean = |of: &dyn Fn(&(f64, f64)) -> f64| within.iter().map(of).sum::<f64>() / n;
         let (mean_a, mean_b) = (mean(&|p| p.0), mean(&|p| p.1));
@@ -212,10 +213,9 @@ pub(super) fn rows(layers: &[Layer], reference: &[Tensor<'_>], found: &[Found<'_
     for (at, layer) in layers.iter().enumerate() {
         let Some(float) = reference.get(&at).map(|tensor| tensor.to_f64()) else { continue };
         let values = |tensor: Option<&&Tensor<'_>>| tensor.map(|t| t.to_f64()).filter(|v| v.len() == float.len());
-        let shown = sites.iter().map(|(shown, alone)| Shown {
-            accumulated: values(shown.get(&at)),
-            alone: values(alone.get(&at)),
-        });
+        let shown = sites
+            .iter()
+            .map(|(shown, alone)| Shown { accumulated: values(shown.get(&at)), alone: values(alone.get(&at)) });
         rows.push(row(layer, &float, &shown.collect::<Vec<_>>()));
     }
     rows
@@ -264,8 +264,5 @@ fn between(first: &Shown, second: &Shown, quantizer: Option<&Quantizer>) -> Apar
         let (a, b) = (a.as_ref()?, b.as_ref()?);
         Some(Difference::of(a, b, quantizer))
     };
-    Apart {
-        accumulated: pair(&first.accumulated, &second.accumulated),
-        alone: pair(&first.alone, &second.alone),
-    }
+    Apart { accumulated: pair(&first.accumulated, &second.accumulated), alone: pair(&first.alone, &second.alone) }
 }

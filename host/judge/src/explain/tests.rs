@@ -255,7 +255,11 @@ fn weights_are_told_by_what_became_of_them() {
     check(damaged(&|w| w.clipped_share = 0.8), &[&wrong], &[Label::Saturation]);
     // Exchanged within the network, the layers behind do not know of it; at its end, it is the answers that are.
     check(damaged(&|w| w.channels_exchanged = 8), &[&wrong], &[Label::CorruptedWeights]);
-    check(damaged(&|w| (w.channels_exchanged, w.layer) = (8, 2)), &[&|at, n| wrong(at.max(1) - 1, n)], &[Label::OutputsExchanged]);
+    check(
+        damaged(&|w| (w.channels_exchanged, w.layer) = (8, 2)),
+        &[&|at, n| wrong(at.max(1) - 1, n)],
+        &[Label::OutputsExchanged],
+    );
     check(damaged(&|w| w.unlike = Some((vec![8, 8], vec![8, 9]))), &[&wrong], &[Label::OtherModel]);
     // Weights that are other but make no difference (folded into each other, say) are none of our business.
     check(damaged(&|_| {}), &[&same], &[Label::Quantization]);

@@ -60,10 +60,13 @@ fn table(text: &mut String, explanation: &Explanation) {
     columns.push(("CLIPPED dB".into(), Box::new(|row| row.fit.map_or_else(dash, |fit| number(fit.clipping_db)))));
     columns.push(("ROUNDED dB".into(), Box::new(|row| row.fit.map_or_else(dash, |fit| number(fit.rounding_db)))));
     if explanation.sites.len() > 1 {
-        columns.push(("STEPS APART".into(), Box::new(|row| {
-            let steps = row.between_sites.and_then(|apart| apart.alone.or(apart.accumulated)).and_then(|d| d.steps);
-            steps.map_or_else(dash, |steps| format!("{:.0}", steps.max))
-        })));
+        columns.push((
+            "STEPS APART".into(),
+            Box::new(|row| {
+                let steps = row.between_sites.and_then(|apart| apart.alone.or(apart.accumulated)).and_then(|d| d.steps);
+                steps.map_or_else(dash, |steps| format!("{:.0}", steps.max))
+            }),
+        ));
     }
     let heading: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
     let lines = explanation.rows.iter().map(|row| columns.iter().map(|(_, cell)| cell(row)).collect());
