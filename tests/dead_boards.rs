@@ -100,7 +100,8 @@ fn a_board_that_hangs_is_seen_at_it_and_reset_by_its_probe_before_the_next_cell(
     );
     assert!(seen.contains(" in boardproof_firmware_common::"), "{seen}");
     assert!(fault.attempts.iter().any(|a| a.action.starts_with("wait for a unit that says nothing")), "{fault:?}");
-    assert_eq!(attempts[0].action, "reset the unit by its debug probe");
+    assert_eq!(attempts[0].action, Attempt::RESET);
+    assert!(ended.stdout.contains("the unit had to be started anew for this cell: reset"), "{}", ended.stdout);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod pipeline;
 mod processes;
 mod schemas;
 mod simulated;
+mod simulated_firmware;
 mod site;
 mod speaker;
 mod targets;

@@ -58,6 +58,10 @@ fn an_evalset_goes_in_parts_to_a_board_without_room_for_all_of_it() {
         seen.attempts.iter().map(|a| a.action.as_str()).filter(|action| action.starts_with("accuracy pass")).collect();
     assert!(parts.len() > 2 && parts[0] == format!("accuracy pass, part 1 of {}", parts.len()), "{parts:?}");
     assert_eq!(seen.pass(Pass::Accuracy).expect("it was planned").inferences, 120);
+    let latency = &seen.pass(Pass::Latency).expect("it was planned").facts.numbers["samples_seen"];
+    assert!((1..120).contains(latency), "{latency}");
+    let note = format!("note: latency was measured on the first {latency} of 120 samples");
+    assert!(ended.stdout.contains(&note), "{}", ended.stdout);
 }
 
 #[test]

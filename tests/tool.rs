@@ -116,6 +116,11 @@ impl Running {
         self.stderr.so_far().contains(part)
     }
 
+    /// What it has written to stdout so far.
+    pub fn told(&self) -> String {
+        self.stdout.so_far()
+    }
+
     /// Waits for its end and fails after [`PATIENCE`].
     pub fn end(mut self) -> Ended {
         let status = loop {

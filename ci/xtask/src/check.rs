@@ -16,6 +16,8 @@ const BARE_CRATES: [&str; 2] = ["boardproof-protocol", "boardproof-core"];
 const HEAVY_CRATES: [&str; 2] = ["boardproof-engines", "boardproof-runner"];
 /// Builds of crates that travel to boards have a folder of their own, shared with `boardproof agent build`.
 pub const DEVICE_FOLDER: &str = "target/device";
+/// The engines besides the usual one: each is in a runner of its own, and all are checked and tested together.
+pub const OTHER_ENGINES: &str = "boardproof-runner/candle,boardproof-runner/micro,boardproof-runner/onnxruntime";
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -59,7 +61,7 @@ fn clippy(packages: &[&str], more: &[&str]) -> Result<()> {
 }
 
 fn clippy_heavy() -> Result<()> {
-    clippy(&HEAVY_CRATES, &["--target", &host_triple()?, "--target-dir", DEVICE_FOLDER])
+    clippy(&HEAVY_CRATES, &["--features", OTHER_ENGINES, "--target", &host_triple()?, "--target-dir", DEVICE_FOLDER])
 }
 
 /// The part of the fuzz crate that the ordinary build leaves out. Nothing is linked, so libFuzzer itself need not be compiled: told that

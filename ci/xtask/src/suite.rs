@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything a fresh machine needs, then every test. Cargo's own closing lines stay in view.
 
-use crate::check::DEVICE_FOLDER;
+use crate::check::{DEVICE_FOLDER, OTHER_ENGINES};
 use crate::firmware;
 use crate::programs::{build_agents, build_tool, host_triple};
 use crate::setup::{self, USUAL, every_target};
@@ -33,7 +33,7 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
     tests.run("tests of the engines", || {
         let triple = host_triple()?;
         let packages = ["--package", "boardproof-engines", "--package", "boardproof-runner"];
-        let place = ["--target", &triple, "--target-dir", DEVICE_FOLDER];
+        let place = ["--features", OTHER_ENGINES, "--target", &triple, "--target-dir", DEVICE_FOLDER];
         cargo_test(&[&packages[..], &place[..]].concat(), &arguments.rest, &targets)
     });
     tests.run("tests of the firmware", || firmware::test(root, &arguments.rest));

@@ -11,7 +11,7 @@ mod copies;
 mod emit;
 mod graph;
 mod lower;
-mod onnx;
+pub mod onnx;
 mod operators;
 mod value;
 

@@ -1,4 +1,6 @@
-//! The parts of ONNX's messages that are read here. Numbers of fields are those of `onnx.proto`.
+//! The parts of ONNX's messages that are read here and by engines without a reader of their own. Numbers of fields are those of
+//! `onnx.proto`.
+#![expect(missing_docs, reason = "names and meaning are those of onnx.proto, which explains them")]
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ModelProto {
@@ -92,6 +94,8 @@ pub struct TensorProto {
     pub raw_data: Vec<u8>,
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
+    #[prost(uint64, repeated, tag = "11")]
+    pub uint64_data: Vec<u64>,
     #[prost(int32, tag = "14")]
     pub data_location: i32,
 }

@@ -61,7 +61,8 @@ pub trait Loaded {
     /// Every operator that really runs, in order of execution: the optimized plan, not the model file.
     fn operators(&self) -> &[OperatorFacts];
 
-    /// Converts inputs to what the model reads (datatype, preprocessing) and keeps them for the runs that follow.
+    /// Converts inputs to what the model reads (datatype, preprocessing) and keeps them for the runs that follow. Forgets the answers
+    /// before: memory that answers are written to again is filled with what no answer is, so that one that nobody writes shows.
     ///
     /// # Errors
     /// `RunFailure::Input` names the input and what does not fit.
@@ -292,6 +293,8 @@ pub fn engine_names() -> &'static [&'static str] {
     &[
         #[cfg(feature = "tract")]
         "tract",
+        #[cfg(feature = "candle")]
+        "candle",
         #[cfg(feature = "micro")]
         "micro",
         #[cfg(feature = "onnxruntime")]
@@ -308,6 +311,8 @@ pub fn open_engine(name: &str, library: Option<&Path>) -> Result<Box<dyn Engine>
     match name {
         #[cfg(feature = "tract")]
         "tract" => Ok(Box::new(crate::tract::TractEngine)),
+        #[cfg(feature = "candle")]
+        "candle" => Ok(Box::new(crate::candle::CandleEngine)),
         #[cfg(feature = "micro")]
         "micro" => Ok(Box::new(crate::micro::MicroEngine)),
         #[cfg(feature = "onnxruntime")]

@@ -4,6 +4,8 @@
 //! comparing an engine with itself, and sharing out the time of an inference among operators. Refuses to: open files, measure the latency
 //! of an inference, print, or decide whether a number is good.
 
+#[cfg(feature = "candle")]
+mod candle;
 mod engine;
 #[cfg(feature = "micro-values")]
 mod micro;
@@ -15,14 +17,16 @@ mod tensor;
 #[cfg(feature = "tract")]
 mod tract;
 
+#[cfg(feature = "candle")]
+pub use candle::CandleEngine;
 pub use engine::{
     Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage,
     TensorFacts, engine_names, open_engine,
 };
-#[cfg(feature = "micro")]
-pub use micro::MicroEngine;
 #[cfg(feature = "micro-values")]
 pub use micro::values;
+#[cfg(feature = "micro")]
+pub use micro::{Edge, Inside, MicroEngine};
 #[cfg(feature = "onnxruntime")]
 pub use onnxruntime::OnnxruntimeEngine;
 pub use preprocess::Preprocess;

@@ -1,38 +1,13 @@
 //! What tract does with the models of this workspace: failures first, then agreement with onnxruntime's recorded answers.
 #![cfg(feature = "tract")]
 
-use std::path::PathBuf;
+mod recorded;
 
 use boardproof_engines::{
     DType, Engine, LoadOptions, Loaded, Refusal, RunFailure, SelfCheck, SelfCheckLimits, SelfCheckOutcome, Stage,
     Tensor, TensorView, TractEngine, parting,
 };
-use safetensors::SafeTensors;
-
-fn models() -> PathBuf {
-    let root = std::env::var_os("BOARDPROOF_MODELS")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models")), PathBuf::from);
-    assert!(root.is_dir(), "expected the workspace's models in {}", root.display());
-    root
-}
-
-fn model(name: &str) -> Vec<u8> {
-    let path = models().join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
-}
-
-fn plain(tensors: &SafeTensors<'_>, name: &str) -> Tensor {
-    let view = tensors.tensor(name).unwrap_or_else(|error| panic!("tensor {name}: {error}"));
-    let dtype = DType::from_name(&format!("{:?}", view.dtype())).expect("a known datatype");
-    Tensor::new(dtype, view.shape().to_vec(), view.data().to_vec()).expect("a whole tensor")
-}
-
-/// Eight recorded inputs of a model and onnxruntime's answers to them.
-fn case(folder: &str, variant: &str) -> (Tensor, Tensor) {
-    let bytes = model(&format!("{folder}/cases/{variant}.safetensors"));
-    let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-    (plain(&tensors, "in.input"), plain(&tensors, "out.0"))
-}
+use recorded::{FOLDERS, case, model};
 
 fn refusal(bytes: &[u8], options: &LoadOptions) -> Refusal {
     match TractEngine.load(bytes, options) {
@@ -170,7 +145,7 @@ fn answers_equal_those_of_onnxruntime() {
     // Floats: another order of summation. Half: another place to round. Integers: none.
     let tolerances =
         [("f32", 1e-5), ("f16_portable", 5e-3), ("int8_dyn", 1e-5), ("int8_qdq_pc", 1e-5), ("int8_qop_portable", 1e-5)];
-    for folder in ["adult_mlp", "mnist_dscnn", "shuttle_ae", "vowels_dscnn", "vowels_former"] {
+    for folder in FOLDERS {
         for (variant, tolerance) in tolerances {
             // tract's optimizer breaks this one; `a_wrong_rewrite_is_caught...` is about it.
             if (folder, variant) == ("vowels_former", "int8_qdq_pc") {

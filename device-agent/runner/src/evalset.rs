@@ -8,6 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,7 @@ pub struct Samples {
 }
 
 /// A batch of samples, ready to be viewed.
+#[derive(PartialEq)]
 pub struct Batch {
     parts: Vec<(DType, Vec<usize>, Vec<u8>)>,
 }
@@ -97,6 +99,26 @@ impl Samples {
             Ok((column.dtype, shape, bytes))
         });
         Ok(Batch { parts: parts.collect::<Result<_, RunError>>()? })
+    }
+
+    /// A batch of the range other than `asked`, which begins at `than`, with the sample at which it begins; none where those that are looked
+    /// at are all alike.
+    pub fn another(
+        &self,
+        range: Range<usize>,
+        than: usize,
+        asked: &Batch,
+        batch: usize,
+    ) -> Result<Option<(usize, Batch)>, RunError> {
+        /// A search through a whole evalset of equal samples would take longer than what it is for.
+        const LOOKED_AT: usize = 16;
+        for at in range.filter(|at| *at != than).take(LOOKED_AT) {
+            let found = self.batch(at, batch)?;
+            if found != *asked {
+                return Ok(Some((at, found)));
+            }
+        }
+        Ok(None)
     }
 
     fn bytes(&self, column: &Column, first: usize, batch: usize) -> io::Result<Vec<u8>> {

@@ -1,11 +1,15 @@
 //! The binary `boardproof-runner`: one cell, one pass, one engine, one fresh process.
 //!
 //! Reads a `Run` request from standard input and the files named by its arguments, writes protocol events to standard output, and
-//! ends. Reports raw facts; knows no limits, no reference and no host.
+//! ends. Reports raw facts; knows no limits, no reference and no host. With the engine of microcontrollers it can also be what is inside
+//! of a simulated firmware.
 
 mod clock;
 mod counters;
 mod evalset;
+mod freshness;
+#[cfg(feature = "micro")]
+mod inside;
 mod memory;
 mod options;
 mod pass;
@@ -19,10 +23,12 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: memory::Counting = memory::Counting;
 
-/// Paths given by the agent.
-struct Arguments {
-    model: PathBuf,
-    evalset: PathBuf,
+/// What the process is for, with its paths.
+enum Arguments {
+    /// One pass, for an agent.
+    Pass { model: PathBuf, evalset: PathBuf },
+    /// Answers to samples, for a simulated firmware.
+    Inside { model: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -31,20 +37,32 @@ fn main() -> ExitCode {
         Ok(None) => return ExitCode::SUCCESS,
         Err(message) => return failed(&message),
     };
-    let outcome = Wire::open().and_then(|mut wire| pass::run(&arguments.model, &arguments.evalset, &mut wire));
+    match arguments {
+        Arguments::Pass { model, evalset } => {
+            ended(Wire::open().and_then(|mut wire| pass::run(&model, &evalset, &mut wire)))
+        }
+        #[cfg(feature = "micro")]
+        Arguments::Inside { model } => ended(inside::run(&model)),
+        #[cfg(not(feature = "micro"))]
+        Arguments::Inside { model } => {
+            failed(&format!("could not take {} inside: this runner is built without the engine micro", model.display()))
+        }
+    }
+}
+
+fn ended<E: std::error::Error>(outcome: Result<(), E>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let causes = std::iter::successors(std::error::Error::source(&error), |e| e.source());
-            let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-            failed(&text)
+            let causes = std::iter::successors(error.source(), |e| e.source());
+            failed(&causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
         }
     }
 }
 
 fn arguments() -> Result<Option<Arguments>, String> {
-    const USAGE: &str = "usage: boardproof-runner --model FILE --evalset FILE < request";
-    let (mut model, mut evalset) = (None, None);
+    const USAGE: &str = "usage: boardproof-runner --model FILE --evalset FILE < request, or --inside MODEL < samples";
+    let (mut model, mut evalset, mut inside) = (None, None, None);
     let mut words = std::env::args_os().skip(1);
     while let Some(word) = words.next() {
         match word.to_str() {
@@ -57,12 +75,14 @@ fn arguments() -> Result<Option<Arguments>, String> {
                 return Ok(None);
             }
             Some("--model") => model = words.next().map(PathBuf::from),
+            Some("--inside") => inside = words.next().map(PathBuf::from),
             Some("--evalset") => evalset = words.next().map(PathBuf::from),
             _ => return Err(format!("unknown argument {word:?}; {USAGE}")),
         }
     }
-    match (model, evalset) {
-        (Some(model), Some(evalset)) => Ok(Some(Arguments { model, evalset })),
+    match (model, evalset, inside) {
+        (Some(model), Some(evalset), None) => Ok(Some(Arguments::Pass { model, evalset })),
+        (None, None, Some(model)) => Ok(Some(Arguments::Inside { model })),
         _ => Err(USAGE.into()),
     }
 }

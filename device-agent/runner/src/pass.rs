@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::counters::Counters;
 use crate::evalset::Samples;
+use crate::freshness::{Asked, Freshness, NotCompared, alike, compare};
 use crate::memory;
 use crate::options::Options;
 use crate::wire::Wire;
@@ -102,6 +103,15 @@ impl From<Refusal> for Stop {
             operator: refusal.operator.unwrap_or_default(),
             node: refusal.node.unwrap_or_default(),
             reason,
+        }
+    }
+}
+
+impl From<NotCompared> for Stop {
+    fn from(why: NotCompared) -> Self {
+        match why {
+            NotCompared::Run(failure) => failure.into(),
+            NotCompared::Load(refusal) => refusal.into(),
         }
     }
 }
@@ -342,10 +352,11 @@ impl Job<'_> {
         // Copies of the model would count against a limit that is meant for one.
         let asked = if self.run.memory_limit_bytes > 0 { 1 } else { self.options.accuracy_workers as usize };
         let start = clock::now();
-        std::thread::scope(|scope| {
+        let first = std::thread::scope(|scope| {
             let helpers = self.helpers(scope, asked.min(count.div_ceil(batch)));
             let workers = helpers.len() + 1;
             let mut offsets: Vec<u64> = Vec::new();
+            let mut first = Vec::new();
             for (number, at) in (0..count).step_by(batch).enumerate() {
                 let answers = match number % workers {
                     0 => self.answer(loaded.as_mut(), at, batch)?,
@@ -353,6 +364,7 @@ impl Job<'_> {
                 };
                 if at == 0 {
                     offsets = self.announce(wire, loaded.as_ref(), &answers, batch)?;
+                    first.clone_from(&answers);
                 }
                 let real = batch.min(count - at);
                 for (index, (answer, offset)) in answers.iter().zip(&mut offsets).enumerate() {
@@ -361,9 +373,13 @@ impl Job<'_> {
                 }
                 wire.progress((at + real) as u64, count as u64)?;
             }
-            Ok::<(), Stop>(())
+            Ok::<_, Stop>(first)
         })?;
         number(wire, Key::MeasuredWallNs, clock::now() - start)?;
+        // What was answered first must be the answer still, whatever came in between.
+        if !alike(&first, &self.answer(loaded.as_mut(), 0, batch)?) {
+            return Err(self.stale("the first samples were answered otherwise after all others than before them"));
+        }
         Ok(())
     }
 
@@ -471,10 +487,31 @@ impl Job<'_> {
         }
         number(wire, Key::MeasuredWallNs, clock::now() - wall)?;
         self.report_faults(wire, faults_before)?;
+        self.check_answers(loaded.as_mut(), first, first + (ticks.len().max(1) - 1) % count, batch)?;
         self.count_instructions(wire, loaded.as_mut(), &mut counters)?;
         let bytes: Vec<u8> = ticks.iter().flat_map(|t| t.to_le_bytes()).collect();
         wire.data(Stream::Ticks, &mut 0, &bytes)?;
         Ok(())
+    }
+
+    /// Compares the answers to `latest`, which are still in the model, with what comes when it is asked anew. Where all samples that are
+    /// looked at are the same there is nothing to compare.
+    fn check_answers(&self, loaded: &mut dyn Loaded, first: usize, latest: usize, batch: usize) -> Step<()> {
+        let asked = self.samples.batch(latest, batch)?;
+        let range = first..first + self.run.count as usize;
+        let Some((at, other)) = self.samples.another(range, latest, &asked, batch)? else { return Ok(()) };
+        let model = read(self.model)?;
+        let load = || self.engine.load(&model, &self.load_options(batch));
+        let asked = Asked { sample: latest, inputs: asked.views()? };
+        match compare(loaded, &asked, &Asked { sample: at, inputs: other.views()? }, load)? {
+            Freshness::Fresh => Ok(()),
+            Freshness::Stale(reason) => Err(self.stale(&reason)),
+        }
+    }
+
+    fn stale(&self, reason: &str) -> Stop {
+        let reason = format!("answers of {} do not follow their inputs: {reason}", self.engine.name());
+        Stop::Refused { stage: Stage::Run, operator: String::new(), node: String::new(), reason }
     }
 
     fn report_faults(&self, wire: &mut Wire, before: Result<(u64, u64), String>) -> Step<()> {

@@ -2,20 +2,25 @@
 //!
 //! Owns nothing of the protocol: [`SimDevice`] is one more `boardproof_core::Device`, [`SimLink`] one more way for frames to get lost.
 //! What runs a job is an [`Engine`]: [`AffineEngine`] is arithmetic that can be worked out by hand, [`ProcessEngine`] starts the runner that
-//! was shipped.
+//! was shipped. A firmware that other people's runners score is simulated besides: [`TextDevice`] answers MLPerf Tiny with a model that an
+//! [`InsideProcess`] has inside.
 #![forbid(unsafe_code)]
 
 mod affine;
 mod device;
 mod engine;
+mod inside;
 mod link;
 mod process;
+mod text;
 
 pub use affine::{Affine, AffineEngine};
 pub use device::{Hardware, Memory, SimDevice};
 pub use engine::{Assignment, Engine, Work};
+pub use inside::{Edge, InsideError, InsideModel, InsideProcess, Network};
 pub use link::{FaultPlan, SimLink};
 pub use process::ProcessEngine;
+pub use text::TextDevice;
 
 /// A small generator (xorshift64*): the same seed gives the same run on every machine.
 #[derive(Debug, Clone)]

@@ -44,6 +44,8 @@ pub enum Command {
         #[command(subcommand)]
         command: DataCommand,
     },
+    /// Run the float model by several engines and refuse it as a reference where they do not agree
+    Reference(Box<ReferenceArgs>),
     /// Write a commented project file that works
     Init(InitArgs),
     /// Say what a target needs: found or not, version, how to get it
@@ -52,6 +54,8 @@ pub enum Command {
     Targets(ListArgs),
     /// List models and their variants
     Models(ListArgs),
+    /// Play a firmware with a model inside, for another runner to score or for `check` to try
+    Simulate(SimulateArgs),
     /// Build the programs for a board, or remove them from one
     Agent {
         /// Which.
@@ -194,6 +198,42 @@ pub struct CheckArgs {
     #[arg(long)]
     pub no_reference_cache: bool,
     /// Print the verdict as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
+/// Arguments of `reference`.
+#[derive(Debug, Args)]
+pub struct ReferenceArgs {
+    /// Models, by name, or by the path of their folder or of one that holds several [default: all of the project]
+    #[arg(value_name = "MODEL")]
+    pub model: Vec<String>,
+    /// Variant to run in place of the float model
+    #[arg(long = "variant", short = 'v', value_name = "VARIANT")]
+    pub variant: Option<String>,
+    /// Engines to run it with, two or more: tract, candle, onnxruntime; the others are held against the first [default: the policy's own
+    /// for references, and one that shares no code with it]
+    #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
+    pub engine: Vec<String>,
+    /// Samples to compare, the first of the evalset [default: the whole evalset]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: Option<u64>,
+    /// Policy file, or `default`
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
+    /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Tool that builds agent and runner, whatever the targets say
+    #[arg(long, value_enum, value_name = "BUILDER")]
+    pub builder: Option<BuilderName>,
+    /// Print as JSON on stdout
     #[arg(long)]
     pub json: bool,
     /// Only errors on stderr
@@ -470,6 +510,57 @@ pub struct PowerArgs {
     /// Print as JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// A protocol that a simulated firmware speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Speech {
+    /// The text protocol of MLPerf Tiny and EEMBC, performance and accuracy mode
+    MlperfTiny,
+    /// The packets of ST's validation firmware, version 3.1
+    #[value(name = "stm32msg")]
+    Stm32msg,
+}
+
+/// Nobody proves who comes to a socket: it must be of this machine alone.
+fn own_address(text: &str) -> Result<std::net::SocketAddr, String> {
+    let address: std::net::SocketAddr = text.parse().map_err(|error| format!("{error}"))?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(format!("expected an address of this machine alone (127.0.0.1 or ::1), got {}", address.ip())),
+    }
+}
+
+/// Arguments of `simulate`.
+///
+/// The model runs on this machine, compiled and inferred as on a microcontroller. A sample's bytes are those of the model's own inputs:
+/// 8-bit values for an integer model. Ends with Ctrl-C.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// Model that is inside, by name or by the path of its folder
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Its variant; an integer one, as `docs/micro.md` says
+    #[arg(long, short = 'v', value_name = "VARIANT")]
+    pub variant: String,
+    /// What is spoken
+    #[arg(long, value_enum)]
+    pub speaks: Speech,
+    /// What the firmware calls its model [default: the model's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// TCP port of this machine to listen on; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", conflicts_with = "pty", value_parser = own_address)]
+    pub listen: std::net::SocketAddr,
+    /// Open a pseudo terminal instead, for a runner that wants a serial port
+    #[arg(long)]
+    pub pty: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
 }
 
 /// What to do about agents.

@@ -16,9 +16,11 @@ mod power;
 mod probe;
 mod progress;
 mod project;
+mod reference;
 mod rtt;
 mod run;
 mod shown;
+mod simulate;
 mod table;
 mod verdict;
 
@@ -66,10 +68,12 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Completions { shell } => Ok(list::completions(shell)),
         Command::Man { folder } => list::man(&folder),
         Command::Agent { command: AgentCommand::Clean { target, places } } => agent::clean(&target, &places),
+        Command::Simulate(args) => simulate::simulate(&args),
         Command::Gate(args) => verdict::gate(&args),
         Command::Report(args) => verdict::report(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Reference(args) => reference::reference(&args),
     }
 }
 

@@ -21,7 +21,7 @@ use boardproof_lab::ship::{Blob, prepare};
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, PlanError, Wanted};
 use boardproof_record::observation::{Fault, Outcome, Shipped};
-use boardproof_record::plan::{Cell, LinkSpec, PowerSpec, Target, Task, Unit};
+use boardproof_record::plan::{Cell, LinkSpec, PowerSpec, Target, Task, Unit, Variant};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::{Digest, EngineName, UnitName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,22 +137,25 @@ pub fn check_inputs(plan: &Plan) -> Result<()> {
         let bytes = std::fs::read(&model.evalset.file)
             .with_context(|| format!("could not read evalset {}", model.evalset.file))?;
         boardproof_plan::evalset::check_evalset(model, &bytes)?;
-        for variant in model.variants.values() {
-            let bytes =
-                std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))?;
-            let found = Digest::of(&bytes);
-            if found != variant.digest {
-                return Err(PlanError::Value {
-                    file: format!("model file {}", variant.file),
-                    what: "it is not what model.toml says".into(),
-                    expected: format!("sha256 {} of {} bytes", variant.digest, variant.bytes),
-                    found: format!("{found} of {}", bytes.len()),
-                }
-                .into());
-            }
-        }
+        model.variants.values().try_for_each(check_variant)?;
     }
     Ok(())
+}
+
+/// A variant's file must be what its manifest says.
+pub fn check_variant(variant: &Variant) -> Result<()> {
+    let bytes = std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))?;
+    let found = Digest::of(&bytes);
+    if found == variant.digest {
+        return Ok(());
+    }
+    Err(PlanError::Value {
+        file: format!("model file {}", variant.file),
+        what: "it is not what model.toml says".into(),
+        expected: format!("sha256 {} of {} bytes", variant.digest, variant.bytes),
+        found: format!("{found} of {}", bytes.len()),
+    }
+    .into())
 }
 
 pub fn out_folder(args: &CheckArgs, world: &World) -> PathBuf {

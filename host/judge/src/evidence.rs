@@ -48,6 +48,12 @@ pub struct Tensor<'a> {
 }
 
 impl Tensor<'_> {
+    /// A tensor that a test makes up.
+    #[cfg(test)]
+    pub(crate) fn owned(name: &str, dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Tensor<'static> {
+        Tensor { name: name.into(), dtype, shape, bytes: Cow::Owned(bytes) }
+    }
+
     /// A view for the comparers.
     pub fn view(&self) -> TensorView<'_> {
         TensorView::new(self.dtype, &self.shape, &self.bytes).expect("checked when the file was opened")

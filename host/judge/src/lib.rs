@@ -6,4 +6,5 @@ pub mod evidence;
 pub mod explain;
 pub mod flips;
 pub mod gate;
+pub mod opinions;
 pub mod report;

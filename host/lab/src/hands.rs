@@ -4,6 +4,7 @@
 
 use crate::crash::{Crash, fault_words};
 use crate::symbols::Symbols;
+use boardproof_record::observation::Attempt;
 use std::fmt;
 
 /// Why hands could not do something.
@@ -40,8 +41,8 @@ pub enum Restart {
 impl fmt::Display for Restart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Reset => "reset the unit by its debug probe",
-            Self::Cycle => "switch the unit off and on",
+            Self::Reset => Attempt::RESET,
+            Self::Cycle => Attempt::CYCLE,
         })
     }
 }

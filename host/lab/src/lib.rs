@@ -20,5 +20,6 @@ pub mod power;
 pub mod reach;
 pub mod reference;
 pub mod ship;
+pub mod simulate;
 pub mod store;
 pub mod symbols;

@@ -100,7 +100,8 @@ impl PlanError {
         }
     }
 
-    pub(crate) fn value(
+    /// A value that is not what it should be: where, what, what was expected, what was found.
+    pub fn value(
         file: &str,
         what: impl Into<String>,
         expected: impl Into<String>,

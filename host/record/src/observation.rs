@@ -64,6 +64,18 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
+impl Attempt {
+    /// What is written down of a unit that its debug probe has reset.
+    pub const RESET: &str = "reset the unit by its debug probe";
+    /// What is written down of a unit whose supply was switched.
+    pub const CYCLE: &str = "switch the unit off and on";
+
+    /// Was the unit started anew by it?
+    pub fn restarted(&self) -> bool {
+        self.error.is_none() && [Self::RESET, Self::CYCLE].contains(&self.action.as_str())
+    }
+}
+
 /// Everything a unit answered for one cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -9,20 +9,37 @@ use anyhow::{Context, Result, bail};
 /// Largest ratio of a time through the harness to a bare one.
 const LIMIT: f64 = 1.02;
 
-/// One figure per model.
+/// An engine, the example that measures it, and the models for which a bare loop is written out there.
+struct Bare {
+    engine: &'static str,
+    example: &'static str,
+    is_for: fn(&str) -> bool,
+}
+
+const ENGINES: [Bare; 2] = [
+    Bare { engine: "tract", example: "overhead", is_for: |_| true },
+    // The layers are written out by hand, one behind the other.
+    Bare { engine: "candle", example: "overhead_candle", is_for: |model| model != "vowels_former" },
+];
+
+/// One figure per engine and model.
 pub fn overhead(models: &[String]) -> Result<Vec<Figure>> {
     let triple = host_triple()?;
-    let one = |model: &String| {
-        let file = format!("models/{model}/f32.onnx");
-        let mut command = cargo(&["run", "--quiet", "--release", "--locked", "--package", "boardproof-engines"]);
-        command.args(["--example", "overhead", "--target", &triple, "--target-dir", DEVICE_FOLDER, "--", &file]);
-        let line = output(command)?;
-        let (ratio, bare_ns) = (number_behind(&line, "ratio")?, number_behind(&line, "bare")?);
-        let measured = format!("{ratio:.3} at {:.0} µs", bare_ns / 1000.0);
-        let what = format!("time of an inference through the harness against a bare loop, {model}");
-        Ok(Figure::at_most(what, ratio, LIMIT, "", measured))
-    };
-    models.iter().map(one).collect()
+    let mut figures = Vec::new();
+    for Bare { engine, example, is_for } in ENGINES {
+        for model in models.iter().filter(|model| is_for(model)) {
+            let file = format!("models/{model}/f32.onnx");
+            let mut command = cargo(&["run", "--quiet", "--release", "--locked", "--package", "boardproof-engines"]);
+            command.args(["--no-default-features", "--features", engine, "--example", example, "--target", &triple]);
+            command.args(["--target-dir", DEVICE_FOLDER, "--", &file]);
+            let line = output(command)?;
+            let (ratio, bare_ns) = (number_behind(&line, "ratio")?, number_behind(&line, "bare")?);
+            let measured = format!("{ratio:.3} at {:.0} µs", bare_ns / 1000.0);
+            let what = format!("time of an inference through the harness against a bare loop of {engine}, {model}");
+            figures.push(Figure::at_most(what, ratio, LIMIT, "", measured));
+        }
+    }
+    Ok(figures)
 }
 
 /// The number behind a word.

@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("device-agent/compile/", &["boardproof-micro"]),
     ("device-agent/protocol/", &[]),
     ("device-agent/core/", &["boardproof-protocol"]),
-    ("device-agent/sim/", &["boardproof-protocol", "boardproof-core"]),
+    ("device-agent/sim/", &["boardproof-protocol", "boardproof-core", "boardproof-tiny"]),
     ("device-agent/agent/", &["boardproof-protocol", "boardproof-core"]),
     ("device-agent/engines/", &["boardproof-micro", "boardproof-compile"]),
     (

@@ -39,7 +39,7 @@ impl Engine for MicroEngine {
         let mut fresh = MicroModel::load(model, options)?;
         let mut answers = |poison: u8| -> Result<Vec<Vec<Tensor>>, RunFailure> {
             let one = |sample: &Vec<TensorView<'_>>| {
-                fresh.arena.fill(poison);
+                fresh.poison = poison;
                 fresh.prepare(sample)?;
                 fresh.run()?;
                 fresh.answers()
@@ -68,6 +68,8 @@ struct MicroModel {
     // Never freed: a process loads a model or two and ends with them, and the model's bytes are checked once.
     model: Model<'static>,
     arena: Vec<u8>,
+    /// What stands in the arena before the inputs are written: an answer that nobody wrote is this, and never that of an earlier run.
+    poison: u8,
     inputs: Vec<TensorFacts>,
     outputs: Vec<TensorFacts>,
     operators: Vec<OperatorFacts>,
@@ -105,7 +107,8 @@ impl MicroModel {
         let operators = operators(&model);
         let arena = vec![0; model.arena_bytes()];
         let preprocess = inputs.iter().map(|input| options.preprocess.get(&input.name).cloned()).collect();
-        Ok(Self { model, arena, inputs, outputs, operators, preprocess, prepared: false, ran: false })
+        let poison = 0x55;
+        Ok(Self { model, arena, poison, inputs, outputs, operators, preprocess, prepared: false, ran: false })
     }
 }
 
@@ -125,11 +128,11 @@ fn operators(model: &Model<'_>) -> Vec<OperatorFacts> {
     model.operators().enumerate().map(facts).collect()
 }
 
-fn bare(stage: Stage, reason: String) -> Refusal {
+pub(super) fn bare(stage: Stage, reason: String) -> Refusal {
     Refusal { stage, operator: None, node: None, reason, unsupported: Vec::new() }
 }
 
-fn refusal(error: &CompileError) -> Refusal {
+pub(super) fn refusal(error: &CompileError) -> Refusal {
     match error {
         CompileError::Malformed(reason) => bare(Stage::Parse, reason.clone()),
         CompileError::Invalid(invalid) => bare(Stage::Plan, invalid.to_string()),
@@ -175,6 +178,7 @@ impl Loaded for MicroModel {
             let bytes = values(*raw, self.preprocess[i].as_ref(), facts.dtype, &tensor);
             written.push((tensor.range(), bytes.map_err(|error| refuse(error.to_string()))?));
         }
+        self.arena.fill(self.poison);
         for (range, bytes) in written {
             self.arena[range].copy_from_slice(&bytes);
         }

@@ -3,8 +3,12 @@
 
 #[cfg(feature = "micro")]
 mod engine;
+#[cfg(feature = "micro")]
+mod inside;
 mod values;
 
 #[cfg(feature = "micro")]
 pub use engine::MicroEngine;
+#[cfg(feature = "micro")]
+pub use inside::{Edge, Inside};
 pub use values::values;

@@ -51,56 +51,101 @@ pub fn dense(channels: &Channels<'_>, (input, weights): (&[u8], &[u8]), output: 
     four_channels(channels, weights.as_chunks().0, column.as_flattened(), output);
 }
 
-/// Writes the column of one output pixel into its slot.
+/// Writes the column of one output pixel into its slot. Without dilation a row of the window lies in one piece on the input.
 #[inline(never)]
 fn fill(window: &Window, zero_point: u8, input: &[u8], at: (usize, usize), columns: &mut [[Word; 2]], slot: usize) {
-    let (depth, taps, slot) = (window.input.2, window.kernel.0 * window.kernel.1, slot & 1);
-    if !depth.is_multiple_of(4) {
-        return fill_narrow(window, zero_point, input, at, columns, slot);
-    }
+    let (depth, slot) = (window.input.2, slot & 1);
+    let length = window.kernel.1 * depth;
+    let whole = window.inside(at).filter(|_| window.dilations.1 == 1);
     let mut steps = columns.as_chunks_mut::<2>().0.iter_mut();
-    for tap in 0..taps {
-        let under = window.pixel(at, (tap / window.kernel.1, tap % window.kernel.1));
-        let values = under.and_then(|pixel| input.get(pixel * depth..(pixel + 1) * depth));
-        let steps = steps.by_ref().take(depth / 4);
-        match values {
-            Some(values) => steps.zip(values.as_chunks().0).for_each(|(step, four)| put(step, slot, *four)),
-            None => steps.for_each(|step| put(step, slot, [zero_point; 4])),
+    match whole {
+        _ if !depth.is_multiple_of(4) => fill_narrow(window, zero_point, input, (at, whole), columns, slot),
+        Some((mut from, below)) => {
+            for _ in 0..window.kernel.0 {
+                let values = input.get(from..from + length).unwrap_or_default();
+                // The values first: a step that is taken for none of them would be lost.
+                values.as_chunks().0.iter().zip(steps.by_ref()).for_each(|(four, step)| put(step, slot, *four));
+                from += below;
+            }
+        }
+        None => {
+            for tap in 0..window.kernel.0 * window.kernel.1 {
+                let under = window.pixel(at, (tap / window.kernel.1, tap % window.kernel.1));
+                let values = under.and_then(|pixel| input.get(pixel * depth..(pixel + 1) * depth));
+                let steps = steps.by_ref().take(depth / 4);
+                match values {
+                    Some(values) => steps.zip(values.as_chunks().0).for_each(|(step, four)| put(step, slot, *four)),
+                    None => steps.for_each(|step| put(step, slot, [zero_point; 4])),
+                }
+            }
         }
     }
 }
 
-/// The same where values do not come in fours: one by one. Behind the last, the column holds what it held.
+/// The same where values do not come in fours: one by one. Behind the last, the column holds anything.
 #[inline(never)]
 fn fill_narrow(
     window: &Window,
     zero_point: u8,
     input: &[u8],
-    (y, x): (usize, usize),
+    ((y, x), whole): ((usize, usize), Option<(usize, usize)>),
     columns: &mut [[Word; 2]],
     slot: usize,
 ) {
-    let mut element = 0;
-    for ky in 0..window.kernel.0 {
-        let row = window.values(input, y, ky);
-        let (mut from, step) = window.walk(x);
-        for _ in 0..window.kernel.1 {
-            for channel in 0..window.input.2 {
-                let value = row.get(from.wrapping_add(channel)).copied().unwrap_or(zero_point);
-                put_one(columns, slot, element, value);
-                element += 1;
+    let mut four = Four { steps: columns.as_chunks_mut().0.iter_mut(), slot, last: 0, count: 0 };
+    if let Some((mut from, below)) = whole {
+        let length = window.kernel.1 * window.input.2;
+        for _ in 0..window.kernel.0 {
+            input.get(from..from + length).unwrap_or_default().iter().for_each(|value| four.take(*value));
+            from += below;
+        }
+    } else {
+        for ky in 0..window.kernel.0 {
+            let row = window.values(input, y, ky);
+            let (mut from, step) = window.walk(x);
+            for _ in 0..window.kernel.1 {
+                for channel in 0..window.input.2 {
+                    four.take(row.get(from.wrapping_add(channel)).copied().unwrap_or(zero_point));
+                }
+                from = from.wrapping_add(step);
             }
-            from = from.wrapping_add(step);
         }
     }
+    four.end();
 }
 
-/// One value into one of two columns: even elements in one word, odd ones in the next.
-#[inline(always)]
-fn put_one(columns: &mut [[Word; 2]], slot: usize, element: usize, value: u8) {
-    let half = usize::from(element & 2 != 0);
-    if let Some(words) = columns.get_mut(element / 4 * 2 + element % 2) {
-        words[slot & 1].as_chunks_mut::<2>().0[half] = i16::from(value as i8).to_le_bytes();
+/// The last four values of a column that comes value by value.
+struct Four<'c> {
+    steps: core::slice::IterMut<'c, [[Word; 2]; 2]>,
+    slot: usize,
+    last: u32,
+    count: u32,
+}
+
+impl Four<'_> {
+    #[inline(always)]
+    fn take(&mut self, value: u8) {
+        self.last = self.last >> 8 | u32::from(value) << 24;
+        self.count += 1;
+        if self.count.is_multiple_of(4) {
+            self.put();
+        }
+    }
+
+    /// Puts what is left: behind it the weights are 0.
+    #[inline(always)]
+    fn end(mut self) {
+        if !self.count.is_multiple_of(4) {
+            self.last >>= 8 * (4 - self.count % 4);
+            self.put();
+        }
+    }
+
+    #[inline(always)]
+    fn put(&mut self) {
+        if let Some(step) = self.steps.next() {
+            put(step, self.slot, self.last.to_le_bytes());
+        }
     }
 }
 

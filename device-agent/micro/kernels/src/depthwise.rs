@@ -41,9 +41,21 @@ pub fn depthwise(
     }
 }
 
-/// What lies under all taps, from its pixel on to the end of the row; or padding.
+/// What lies under all taps, from its pixel on; or padding.
 #[inline(never)]
 fn find<'i>(window: &Window, (input, padding): (&'i [u8], &'i [u8]), (y, x): (usize, usize), places: &mut [&'i [u8]]) {
+    if let Some((mut first, below)) = window.inside((y, x)) {
+        let step = window.dilations.1 * window.input.2;
+        for places in places.chunks_exact_mut(window.kernel.1.max(1)) {
+            let mut from = first;
+            for place in places {
+                *place = input.get(from..).unwrap_or_default();
+                from += step;
+            }
+            first += below;
+        }
+        return;
+    }
     for (ky, places) in places.chunks_exact_mut(window.kernel.1.max(1)).enumerate() {
         let row = window.values(input, y, ky);
         let (mut from, step) = window.walk(x);

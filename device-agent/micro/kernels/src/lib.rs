@@ -140,6 +140,20 @@ impl Window {
         (first, self.dilations.1 * self.input.2)
     }
 
+    /// Where the first value under the window lies on the input, and how far it is to that of the window's next row; `None` where a part of
+    /// the window is in the padding. Most pixels need not look for it tap by tap.
+    #[inline(always)]
+    pub fn inside(&self, (y, x): (usize, usize)) -> Option<(usize, usize)> {
+        let top = (y * self.strides.0).checked_sub(self.padding.0)?;
+        let left = (x * self.strides.1).checked_sub(self.padding.1)?;
+        let reach = |taps: usize, dilation: usize| taps.wrapping_sub(1).wrapping_mul(dilation);
+        let bottom = top.wrapping_add(reach(self.kernel.0, self.dilations.0));
+        let right = left.wrapping_add(reach(self.kernel.1, self.dilations.1));
+        let length = self.input.1 * self.input.2;
+        (bottom < self.input.0 && right < self.input.1)
+            .then(|| (top * length + left * self.input.2, self.dilations.0 * length))
+    }
+
     /// The input's pixel under a tap of the window at an output's pixel; `None` in the padding.
     #[inline(always)]
     pub fn pixel(&self, (y, x): (usize, usize), (ky, kx): (usize, usize)) -> Option<usize> {

@@ -77,7 +77,7 @@ fn details(cell: &CellSummary) -> String {
         format!("{}{slice}: {:?}: {}", r.rule, r.verdict, r.detail)
     };
     let notes = cell.notes.iter().map(|note| format!("note: {note}"));
-    cell.rules.iter().map(line).chain(notes).collect::<Vec<_>>().join("\n")
+    cell.rules.iter().map(line).chain(notes).chain(cell.restarted()).collect::<Vec<_>>().join("\n")
 }
 
 fn fault(cell: &CellSummary) -> String {

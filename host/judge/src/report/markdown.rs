@@ -72,6 +72,7 @@ fn why(cell: &CellSummary) -> String {
     let notes = cell.notes.iter().map(|note| format!("note: {note}"));
     std::iter::once(cell.reason.clone())
         .chain(cell.flaky())
+        .chain(cell.restarted())
         .chain(cell.unproved())
         .chain(notes)
         .collect::<Vec<_>>()

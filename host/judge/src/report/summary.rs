@@ -144,6 +144,8 @@ pub struct CellSummary {
     pub shipped: Shipped,
     /// Attempts that did not work.
     pub failed_attempts: Vec<Attempt>,
+    /// Times that the unit was started anew for this cell, because it hung or did not answer after an earlier one.
+    pub restarts: Vec<Attempt>,
     /// What went wrong, when it was not measured.
     pub fault: Option<Fault>,
 }
@@ -157,6 +159,13 @@ impl CellSummary {
         let told = |a: &Attempt| format!("{} ({})", a.action, a.error.as_deref().unwrap_or_default());
         let told: Vec<_> = self.failed_attempts.iter().map(told).collect();
         Some(format!("flaky: repeated after a fault: {}", told.join("; ")))
+    }
+
+    /// How often and in what ways the unit was started anew for this cell, in words. What hangs once may be near to hanging again.
+    pub fn restarted(&self) -> Option<String> {
+        let told = |a: &Attempt| format!("{} ({:.1} s)", a.action, a.elapsed_ms as f64 / 1000.0);
+        let told: Vec<_> = self.restarts.iter().map(told).collect();
+        (!told.is_empty()).then(|| format!("the unit had to be started anew for this cell: {}", told.join("; ")))
     }
 
     /// What is to be known of a target on which nobody has proved anything yet.
@@ -402,7 +411,8 @@ fn summarize_cell(
         environment: seen.map(|s| s.environment_before.clone()).unwrap_or_default(),
         device: seen.map(|s| s.device.clone()),
         shipped: shipped(&evidence.record.outcomes[&cell.id]),
-        failed_attempts: attempts(&evidence.record.outcomes[&cell.id]),
+        failed_attempts: attempts(&evidence.record.outcomes[&cell.id], |attempt| attempt.error.is_some()),
+        restarts: attempts(&evidence.record.outcomes[&cell.id], Attempt::restarted),
         fault: fault(&evidence.record.outcomes[&cell.id]),
     })
 }
@@ -425,6 +435,7 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
         ));
     }
     notes.extend(evidence.observation(&cell.id).and_then(throttled));
+    notes.extend(evidence.observation(&cell.id).and_then(|seen| of_a_part(seen, cell)));
     if let Some(dialect) = &evidence.record.plan.targets[&cell.target].dialect {
         notes.extend(inside(dialect, &cell.variant));
     } else if !cell.has_float_engine() {
@@ -457,6 +468,16 @@ fn inside(dialect: &Firmware, variant: &VariantName) -> Vec<String> {
 
 /// Share of its frequency that a core which is to run at full speed may lose before it looks throttled: turbo frequencies come and go.
 const SLOWER_SHARE: f64 = 0.2;
+
+/// Times and memory of a unit that has no room for the whole evalset are those of its first part.
+fn of_a_part(seen: &Observation, cell: &Cell) -> Option<String> {
+    let planned = cell.passes.iter().find(|plan| plan.pass == Pass::Latency)?.samples;
+    let used = seen.pass(Pass::Latency)?.facts.numbers.get("samples_seen").filter(|used| **used < planned)?;
+    Some(format!(
+        "latency was measured on the first {used} of {planned} samples, which is what the unit has room for at a time; its answers are \
+         to all of them"
+    ))
+}
 
 /// Did the unit throttle between the readings before and after the passes? In words what shows it.
 ///
@@ -523,7 +544,7 @@ fn shipped(outcome: &Outcome) -> Shipped {
     }
 }
 
-fn attempts(outcome: &Outcome) -> Vec<Attempt> {
+fn attempts(outcome: &Outcome, wanted: fn(&Attempt) -> bool) -> Vec<Attempt> {
     let all = match outcome {
         Outcome::Measured(seen) => seen.attempts.as_slice(),
         Outcome::BuildFailed(f) | Outcome::ShipFailed(f) | Outcome::DeviceFault(f) | Outcome::TimedOut(f) => {
@@ -531,7 +552,7 @@ fn attempts(outcome: &Outcome) -> Vec<Attempt> {
         }
         Outcome::NotRun | Outcome::Skipped { .. } => &[],
     };
-    all.iter().filter(|a| a.error.is_some()).cloned().collect()
+    all.iter().filter(|attempt| wanted(attempt)).cloned().collect()
 }
 
 /// Outputs of the cell against those of the reference and of the host.

@@ -46,8 +46,8 @@ pub fn render(summary: &Summary, paint: Paint) -> String {
         let pad = " ".repeat(13_usize.saturating_sub(word(cell.verdict).len()));
         let _ = writeln!(text, "{}{pad}{}", painted(cell.verdict, paint), cell.title());
         let _ = writeln!(text, "             {}", cell.reason);
-        if let Some(flaky) = cell.flaky() {
-            let _ = writeln!(text, "             {flaky}");
+        for told in cell.flaky().into_iter().chain(cell.restarted()) {
+            let _ = writeln!(text, "             {told}");
         }
         for note in &cell.notes {
             let _ = writeln!(text, "             note: {note}");

@@ -2,11 +2,13 @@
 
 use crate::good::{Case, HOST_VARIANT, JUDGED, REFERENCE, SAMPLES, answers, good};
 use boardproof_judge::report::html;
+use boardproof_judge::report::json;
+use boardproof_judge::report::junit;
 use boardproof_judge::report::markdown;
 use boardproof_judge::report::summary::{CellSummary, Summary, measured, summarize};
 use boardproof_judge::report::text::{Paint, render};
-use boardproof_record::observation::Outcome;
-use boardproof_record::plan::Task;
+use boardproof_record::observation::{Attempt, Outcome};
+use boardproof_record::plan::{Pass, Task};
 use boardproof_record::policy::Against;
 use boardproof_record::verdict::{Judgement, Verdict};
 use safetensors::Dtype;
@@ -106,6 +108,44 @@ fn every_report_says_that_a_target_is_not_proved_and_when_it_was_measured() {
     for text in reports(&case) {
         assert!(text.contains("target board") && text.contains("not proved by anybody yet"), "{text}");
     }
+}
+
+#[test]
+fn a_latency_pass_that_saw_a_part_of_the_samples_says_so() {
+    let mut case = good();
+    let notes = |case: &Case| judged(case).1.cells[0].notes.join("; ");
+    assert_eq!(notes(&case), "");
+    let pass = case.seen(JUDGED).passes.iter_mut().find(|pass| pass.pass == Pass::Latency).unwrap();
+    pass.facts.numbers.insert("samples_seen".into(), 3);
+    assert!(notes(&case).starts_with("latency was measured on the first 3 of "), "{}", notes(&case));
+}
+
+#[test]
+fn every_report_says_that_a_unit_was_started_anew_for_a_cell_and_in_what_way() {
+    let mut case = good();
+    let attempt = |action: &str, error: Option<&str>| Attempt {
+        action: action.into(),
+        elapsed_ms: 1234,
+        error: error.map(str::to_owned),
+    };
+    let words = "the unit had to be started anew for this cell: reset the unit by its debug probe (1.2 s)";
+    let told = |case: &Case| {
+        let (judgement, summary) = judged(case);
+        let json: serde_json::Value =
+            serde_json::from_str(&json::render(&judgement, &summary).unwrap()).expect("a document");
+        let restarts = json["summary"]["cells"][0]["restarts"].as_array().unwrap().len();
+        let pages = [
+            render(&summary, Paint::Plain),
+            markdown::render(&summary),
+            html::render(&summary),
+            junit::render(&summary, true),
+        ];
+        (restarts, pages.map(|page| page.contains(words)), judgement.verdict)
+    };
+    case.seen(JUDGED).attempts = vec![attempt(Attempt::CYCLE, Some("no command")), attempt("inspect pass", None)];
+    assert_eq!(told(&case), (0, [false; 4], Verdict::Pass));
+    case.seen(JUDGED).attempts.push(attempt(Attempt::RESET, None));
+    assert_eq!(told(&case), (1, [true; 4], Verdict::Pass));
 }
 
 /// The numbers of a record are there whether or not its policy can be applied.

@@ -6,7 +6,7 @@ mod cargo;
 mod choose;
 mod source;
 
-use boardproof_record::plan::{BuildSpec, LinkSpec, MICRO, RUNNER_ENGINES, TRACT, Target};
+use boardproof_record::plan::{BuildSpec, CANDLE, LinkSpec, MICRO, RUNNER_ENGINES, TRACT, Target};
 
 pub use cargo::{Artifact, BuildError, Workshop};
 pub use choose::{Choice, OWN_COMPILER, Tools, choose, in_path, is_static, needs};
@@ -90,7 +90,8 @@ impl Program {
     fn folders(self) -> &'static [&'static str] {
         match self {
             Self::Agent => &["device-agent/protocol", "device-agent/core", "device-agent/agent"],
-            Self::Runner(MICRO) => &[
+            // candle reads models by the messages of the compiler.
+            Self::Runner(MICRO | CANDLE) => &[
                 "device-agent/protocol",
                 "device-agent/engines",
                 "device-agent/runner",

@@ -19,6 +19,9 @@ fn name(key: &impl std::fmt::Debug, index: u16) -> String {
 /// Facts of a pass that count its time: those of its parts add up.
 pub const TIMES: [&str; 4] = ["measured_wall_ns", "pass_wall_ns", super::window::MIN, super::window::MAX];
 
+/// Samples that a pass has seen, where those are fewer than it was planned with: the unit has no room for more at a time.
+pub const SAMPLES_SEEN: &str = "samples_seen";
+
 /// Adds a fact, if the event is one.
 pub fn add(facts: &mut Facts, event: &wire::Event<'_>) {
     match event {

@@ -402,7 +402,11 @@ impl Bench {
                 break;
             }
         }
-        whole.unwrap_or_default().finish(&sitting.job.cell.id, sitting.plan, sitting.folder)
+        let mut whole = whole.unwrap_or_default();
+        if sitting.plan.pass != Pass::Accuracy {
+            whole.tell_samples(sitting.plan);
+        }
+        whole.finish(&sitting.job.cell.id, sitting.plan, sitting.folder)
     }
 
     /// A pass over the samples of a part, which are brought first where the unit has room for one part alone.

@@ -211,6 +211,13 @@ impl Seen {
         }
     }
 
+    /// Of an evalset that went in parts, a pass may have seen fewer samples than were planned: the record says how many.
+    pub(super) fn tell_samples(&mut self, plan: &PassPlan) {
+        if self.samples < plan.samples {
+            self.facts.numbers.insert(facts::SAMPLES_SEEN.into(), self.samples);
+        }
+    }
+
     /// Were all of these samples answered?
     pub(super) fn is_whole(&self) -> bool {
         self.ended == Some(Ended::Completed) && self.cannot_run.is_none()

@@ -16,7 +16,8 @@ pub use accumulate::{Accumulator, Layout};
 pub use histogram::{ErrorHistogram, LsbHistogram, Saturation};
 pub use metric::{Direction, Metric};
 pub use summary::{At, NonFiniteCounts, NonFiniteRule, Summary};
-pub(in crate::compare) use vectors::{argmax, rank};
+pub(crate) use vectors::argmax;
+pub(in crate::compare) use vectors::rank;
 
 use super::tensor::{DType, TensorView};
 use super::validity::Incomparable;

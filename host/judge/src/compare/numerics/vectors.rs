@@ -223,7 +223,7 @@ const SHORT: usize = 32;
 /// Index of the largest element, the lowest index among equals (as numpy and ONNX ArgMax); NaN is passed over, and a vector of nothing else
 /// gives 0.
 #[inline(always)]
-pub(in crate::compare) fn argmax(values: &[f64]) -> usize {
+pub(crate) fn argmax(values: &[f64]) -> usize {
     if values.len() <= SHORT {
         let (mut best, mut largest) = (0, f64::NEG_INFINITY);
         for (index, value) in values.iter().enumerate() {

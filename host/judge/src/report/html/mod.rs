@@ -135,6 +135,9 @@ fn fault(cell: &CellSummary) -> String {
             );
         }
     }
+    if let Some(restarted) = cell.restarted() {
+        let _ = writeln!(text, "<h3>Started anew</h3><p>{}</p>", escape(&restarted));
+    }
     if !cell.failed_attempts.is_empty() {
         text += "<h3>Attempts that did not work</h3>\n<ul>\n";
         for attempt in &cell.failed_attempts {

@@ -1,5 +1,5 @@
-//! A simulator of validation firmware for ST's runtime with the ST-AI interface, with a tiny model and trouble on demand: what the driver is
-//! tested against, and what anybody can try it on without a board. Written from the protocol's definition; it has not been compared with
+//! A simulator of validation firmware for ST's runtime with the ST-AI interface, with any [`Network`] inside, a tiny one if nothing is said,
+//! and trouble on demand: what the driver is tested against, and what anybody can try it on without a board. Written from the protocol's definition; it has not been compared with
 //! real hardware.
 //!
 //! ```
@@ -11,21 +11,18 @@
 //! assert_eq!(run.outputs[0].values().unwrap(), [40.0, 0.75]);
 //! ```
 
+mod network;
+
+pub use network::{Edge, Elements, Inside, LAYER_CYCLES, MODEL, Network, Sums, inputs};
+
 use super::messages::{self, Payload, command, operator_flag, run, tensor_flag};
 use super::wire::{Framing, NEXT, PAYLOAD};
 use crate::Peer;
 use prost::Message;
 
-/// The model: two inputs, 40 x int8 (scale 0.5, zero point -1) and 2 x f32, two outputs, 2 x f32 and 3 x int8, three layers. The first
-/// output is the sum of each input.
-pub const MODEL: &str = "network";
-/// Cycles of each layer.
-pub const LAYER_CYCLES: [u64; 3] = [5_000_000_000, 400, 30];
 /// Clock of the core, Hz.
 pub const CORE_HZ: u32 = 400_000_000;
 
-const INT8: u32 = 0x0084_0440;
-const FLOAT: u32 = 0x0182_1040;
 /// ST's runtime, ST-AI interface, GCC.
 const RTID: u32 = 1 | 1 << 8 | 1 << 16;
 const STATE_IDLE: i32 = 0;
@@ -35,11 +32,7 @@ const STATE_DONE: i32 = 3;
 const STATE_ERROR: i32 = 4;
 const INVALID_SIZE: i32 = 1;
 const INVALID_PARAM: i32 = 4;
-
-/// The bytes of both inputs.
-pub fn inputs(bytes: &[i8; 40], floats: [f32; 2]) -> [Vec<u8>; 2] {
-    [bytes.iter().map(|byte| *byte as u8).collect(), floats.iter().flat_map(|float| float.to_le_bytes()).collect()]
-}
+const GENERIC: i32 = 10;
 
 /// Something that goes wrong with an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +126,7 @@ impl Default for Behaviour {
 
 /// A firmware.
 #[derive(Debug)]
-pub struct Firmware {
+pub struct Firmware<N = Sums> {
     /// What it is like.
     pub behaviour: Behaviour,
     /// Requests that were understood.
@@ -146,7 +139,8 @@ pub struct Firmware {
     sent: usize,
     mute: bool,
     logs_left: usize,
-    inputs: [Vec<u8>; 2],
+    network: N,
+    inputs: Vec<Vec<u8>>,
 }
 
 impl Default for Firmware {
@@ -171,6 +165,13 @@ impl Firmware {
 
     /// One that behaves like this.
     pub fn behaving(behaviour: Behaviour) -> Self {
+        Self::inside(Sums::default(), behaviour)
+    }
+}
+
+impl<N: Network> Firmware<N> {
+    /// One with this network inside that behaves like this. It runs by layers if the network does.
+    pub fn inside(network: N, behaviour: Behaviour) -> Self {
         Self {
             behaviour,
             requests: 0,
@@ -182,8 +183,23 @@ impl Firmware {
             sent: 0,
             mute: false,
             logs_left: 0,
-            inputs: [Vec::new(), Vec::new()],
+            inputs: vec![Vec::new(); network.model().inputs.len()],
+            network,
         }
+    }
+
+    /// What is inside.
+    pub fn network(&self) -> &N {
+        &self.network
+    }
+
+    /// The same, to be looked into.
+    pub fn network_mut(&mut self) -> &mut N {
+        &mut self.network
+    }
+
+    fn is_observer(&self) -> bool {
+        self.behaviour.observer && self.network.layers().is_some()
     }
 
     fn take_packet(&mut self, answer: &mut Vec<u8>) {
@@ -211,7 +227,7 @@ impl Firmware {
         match self.wants {
             Wants::Request => self.take_request(message, answer),
             Wants::Input(index) => self.take_input(index, message, answer),
-            Wants::InputAck(0) => self.wants = Wants::Input(1),
+            Wants::InputAck(index) if index + 1 < self.inputs.len() => self.wants = Wants::Input(index + 1),
             Wants::InputAck(_) => self.infer(answer),
             Wants::LogAck => self.begin_run(answer),
         }
@@ -228,9 +244,11 @@ impl Firmware {
             Some(command::SYNC) => self.say_sync(answer),
             Some(command::SYSTEM_INFO) => self.say_system(answer),
             Some(command::NETWORK_INFO) if self.request.param == Some(0) => {
-                self.say(STATE_IDLE, Payload::ModelInfo(model()), answer)
+                self.say(STATE_IDLE, Payload::ModelInfo(model(self.network.model())), answer)
             }
-            Some(command::NETWORK_RUN) if self.request.name.as_deref() == Some(MODEL) => self.begin_run(answer),
+            Some(command::NETWORK_RUN) if self.request.name.as_ref() == Some(&self.network.model().name) => {
+                self.begin_run(answer)
+            }
             _ => self.say_ack(STATE_ERROR, INVALID_PARAM as u32, INVALID_PARAM, answer),
         }
     }
@@ -243,37 +261,45 @@ impl Firmware {
             return self.say(STATE_WAITING, Payload::Log(messages::Log { level: Some(1), str }), answer);
         }
         self.wants = Wants::Input(0);
-        self.say_ack(STATE_WAITING, 40, 0, answer);
+        let first = self.network.model().inputs.first().map_or(0, Edge::count);
+        self.say_ack(STATE_WAITING, first, 0, answer);
     }
 
     fn take_input(&mut self, index: usize, message: &[u8], answer: &mut Vec<u8>) {
-        let element = [1, 4][index];
+        let edge = &self.network.model().inputs[index];
+        let (count, whole) = (edge.count() as usize, edge.bytes());
         let simple = self.param() & run::CONST_VALUE != 0;
-        let expected = if simple { element } else { [40, 8][index] };
+        let expected = if simple { edge.elements.width() } else { whole };
         let data = messages::Data::decode(message).ok().and_then(|data| data.datas).unwrap_or_default();
         if data.len() != expected {
             self.wants = Wants::Request;
             return self.say_ack(STATE_ERROR, data.len() as u32, INVALID_SIZE, answer);
         }
-        self.inputs[index] = if simple { data.repeat([40, 2][index]) } else { data };
+        self.inputs[index] = if simple { data.repeat(count) } else { data };
         self.wants = Wants::InputAck(index);
-        self.say_ack([STATE_WAITING, STATE_PROCESSING][index], expected as u32, 0, answer);
+        let state = if index + 1 < self.inputs.len() { STATE_WAITING } else { STATE_PROCESSING };
+        self.say_ack(state, expected as u32, 0, answer);
     }
 
     fn infer(&mut self, answer: &mut Vec<u8>) {
         self.wants = Wants::Request;
-        if self.behaviour.observer && self.param() & (run::PER_LAYER | run::PER_LAYER_WITH_DATA) != 0 {
+        let Some((outputs, cycles)) = self.network.infer(&self.inputs) else {
+            return self.say_ack(STATE_ERROR, 0, GENERIC, answer);
+        };
+        if self.is_observer() && self.param() & (run::PER_LAYER | run::PER_LAYER_WITH_DATA) != 0 {
             self.say_layers(answer);
         }
-        let cycles = LAYER_CYCLES.iter().sum();
-        self.say(STATE_PROCESSING, Payload::Operator(operator(MODEL, 0, 0, cycles)), answer);
-        let sum: f32 = self.inputs[0].iter().map(|byte| (f32::from(*byte as i8) + 1.0) * 0.5).sum();
-        let floats: f32 = self.inputs[1].as_chunks::<4>().0.iter().map(|float| f32::from_le_bytes(*float)).sum();
-        let first: Vec<u8> = [sum, floats].iter().flat_map(|float| float.to_le_bytes()).collect();
-        let second = self.inputs[0][..3].to_vec();
+        let model = self.network.model().clone();
+        self.say(STATE_PROCESSING, Payload::Operator(operator(&model.name, 0, 0, cycles)), answer);
         let none = self.param() & run::PERF != 0;
-        self.say(STATE_PROCESSING, output("out_1", FLOAT, 2, tensor_flag::OUTPUT, none, first), answer);
-        self.say(STATE_DONE, output("out_2", INT8, 3, tensor_flag::OUTPUT | tensor_flag::LAST, none, second), answer);
+        let last = model.outputs.len().saturating_sub(1);
+        for (index, (edge, data)) in model.outputs.iter().zip(outputs).enumerate() {
+            let (state, flags) = match index == last {
+                true => (STATE_DONE, tensor_flag::OUTPUT | tensor_flag::LAST),
+                false => (STATE_PROCESSING, tensor_flag::OUTPUT),
+            };
+            self.say(state, output(edge, flags, none, data), answer);
+        }
     }
 
     fn say_layers(&mut self, answer: &mut Vec<u8>) {
@@ -283,16 +309,20 @@ impl Firmware {
             operator_flag::INTERNAL | operator_flag::WITHOUT_TENSOR,
             operator_flag::INTERNAL | operator_flag::LAST,
         ];
-        for (index, (flags, cycles)) in flags.into_iter().zip(LAYER_CYCLES).enumerate() {
+        let cycles = self.network.layers().unwrap_or_default();
+        for (index, (flags, cycles)) in flags.into_iter().zip(cycles).enumerate() {
             let layer = operator("", flags << operator_flag::SHIFT | 0x103, index as u32, cycles);
             self.say(STATE_PROCESSING, Payload::Operator(layer), answer);
             if flags & operator_flag::WITHOUT_TENSOR != 0 {
                 continue;
             }
-            let data = self.inputs[0][..16].to_vec();
-            self.say(STATE_PROCESSING, output("", INT8, 16, tensor_flag::INTERNAL, none, data.clone()), answer);
+            let data = self.inputs[0].get(..16).unwrap_or_default().to_vec();
+            let edge =
+                |name: &str| Edge { name: name.into(), dims: vec![16], ..self.network.model().inputs[0].clone() };
+            let [bare, feature] = ["", "feature"].map(edge);
+            self.say(STATE_PROCESSING, output(&bare, tensor_flag::INTERNAL, none, data.clone()), answer);
             let last = tensor_flag::INTERNAL | tensor_flag::LAST;
-            self.say(STATE_PROCESSING, output("feature", INT8, 16, last, none, data), answer);
+            self.say(STATE_PROCESSING, output(&feature, last, none, data), answer);
         }
     }
 
@@ -300,8 +330,7 @@ impl Firmware {
         let version = u32::from(self.behaviour.version.0) << 8 | u32::from(self.behaviour.version.1);
         // The toolchain where published firmware puts it, not where the definition does.
         let rtid = Some(1 | 1 << 8);
-        let sync =
-            messages::Sync { version: Some(version), capability: Some(u32::from(self.behaviour.observer)), rtid };
+        let sync = messages::Sync { version: Some(version), capability: Some(u32::from(self.is_observer())), rtid };
         self.say(STATE_IDLE, Payload::Sync(sync), answer);
     }
 
@@ -385,7 +414,7 @@ impl Firmware {
     }
 }
 
-impl Peer for Firmware {
+impl<N: Network> Peer for Firmware<N> {
     fn hear(&mut self, bytes: &[u8], answer: &mut Vec<u8>) {
         for byte in bytes {
             self.packet.push(*byte);
@@ -433,48 +462,35 @@ fn operator(name: &str, kind: u32, id: u32, cycles: u64) -> messages::Operator {
     }
 }
 
-fn description(name: &str, format: u32, elements: u32, flags: u32) -> messages::TensorDesc {
-    messages::TensorDesc {
-        name: Some(name.to_owned()),
-        format: Some(format),
-        size: Some(elements),
-        n_dims: Some(4 << 24 | 2),
-        dims: vec![1, elements],
-        scale: Some(if format == INT8 { 0.5 } else { 0.0 }),
-        zeropoint: Some(if format == INT8 { -1 } else { 0 }),
-        addr: Some(0x2000_0000),
-        flags: Some(flags),
-    }
-}
-
-fn output(name: &str, format: u32, elements: u32, flags: u32, none: bool, datas: Vec<u8>) -> Payload {
+fn output(edge: &Edge, flags: u32, none: bool, datas: Vec<u8>) -> Payload {
     let (flags, datas) = if none { (flags | tensor_flag::NO_DATA, Vec::new()) } else { (flags, datas) };
-    let desc = Some(description(name, format, elements, flags));
+    let desc = Some(edge.description(flags));
     let data =
         messages::Data { r#type: Some(0), size: Some(datas.len() as u32), addr: Some(0x2000_0000), datas: Some(datas) };
     Payload::Tensor(messages::Tensor { desc, data: Some(data) })
 }
 
-fn model() -> messages::ModelInfo {
-    let inputs =
-        vec![description("in_1", INT8, 40, tensor_flag::INPUT), description("in_2", FLOAT, 2, tensor_flag::INPUT)];
-    let outputs =
-        vec![description("out_1", FLOAT, 2, tensor_flag::OUTPUT), description("out_2", INT8, 3, tensor_flag::OUTPUT)];
+fn model(inside: &Inside) -> messages::ModelInfo {
+    let described = |edges: &[Edge], flags| edges.iter().map(|edge| edge.description(flags)).collect::<Vec<_>>();
+    let (inputs, outputs) =
+        (described(&inside.inputs, tensor_flag::INPUT), described(&inside.outputs, tensor_flag::OUTPUT));
+    let elements = Elements::Int8 { scale: 0.5, zero_point: -1 };
+    let pool = Edge { name: "heap_overlay_pool".into(), dims: vec![inside.activation_bytes], elements };
     messages::ModelInfo {
-        name: Some(MODEL.to_owned()),
+        name: Some(inside.name.clone()),
         rtid: Some(RTID),
-        signature: Some("0x1234".to_owned()),
+        signature: Some(inside.signature.clone()),
         compile_datetime: Some("Jan  1 2026 00:00:00".to_owned()),
         runtime_version: Some(10 << 24 | 2 << 16),
         tool_version: Some(2 << 24 | 1 << 16 | 1 << 8),
-        n_macc: Some(1 << 33),
-        n_nodes: Some(LAYER_CYCLES.len() as u32),
-        n_inputs: Some(2),
+        n_macc: Some(inside.macs),
+        n_nodes: Some(inside.operators),
+        n_inputs: Some(inputs.len() as u32),
         inputs,
-        n_outputs: Some(2),
+        n_outputs: Some(outputs.len() as u32),
         outputs,
         n_activations: Some(1),
-        activations: vec![description("heap_overlay_pool", INT8, 1024, 8)],
+        activations: vec![pool.description(8)],
         n_params: Some(0),
         params: Vec::new(),
         runtime_desc: Some("GCC 12.3".to_owned()),

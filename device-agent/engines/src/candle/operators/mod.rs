@@ -1,0 +1,127 @@
+//! The operators: what a node of the model is on candle tensors.
+//!
+//! An operator is built once, when the model is loaded: there its attributes are read, and what depends on constants alone is computed.
+//! What is left is a function from values to values. What an operator cannot do it says when it is built, in words.
+
+mod elementwise;
+mod pools;
+mod products;
+mod quantized;
+mod reductions;
+mod shapes;
+
+use candle_core::bail;
+
+use super::source::Node;
+use super::value::{Value, Width};
+
+/// What a node does with its inputs when the plan runs.
+pub(super) type Run = Box<dyn Fn(&Inputs<'_>) -> candle_core::Result<Vec<Value>>>;
+
+/// Makes an operator of a node.
+pub(super) type Build = fn(&Known<'_>) -> Result<Run, String>;
+
+/// The inputs of one run; absent where the model leaves an optional one out.
+pub(super) struct Inputs<'a>(pub(super) Vec<Option<&'a Value>>);
+
+impl<'a> Inputs<'a> {
+    /// An input that must be there.
+    fn get(&self, index: usize) -> candle_core::Result<&'a Value> {
+        match self.optional(index) {
+            Some(value) => Ok(value),
+            None => bail!("expected an input {index}, got none"),
+        }
+    }
+
+    fn optional(&self, index: usize) -> Option<&'a Value> {
+        self.0.get(index).copied().flatten()
+    }
+}
+
+/// What is known of a node before anything runs.
+pub(super) struct Known<'a> {
+    pub(super) node: &'a Node,
+    /// Version of ONNX's own operators.
+    pub(super) opset: i64,
+    pub(super) width: Width,
+    /// The inputs that are constants.
+    pub(super) constants: Vec<Option<Value>>,
+}
+
+impl Known<'_> {
+    fn constant(&self, index: usize) -> Option<&Value> {
+        self.constants.get(index).and_then(Option::as_ref)
+    }
+
+    /// Whether the node has this input, constant or not.
+    fn has(&self, index: usize) -> bool {
+        self.node.inputs.get(index).is_some_and(|name| !name.is_empty())
+    }
+
+    /// Fails when somebody wants another output than the first.
+    fn one_output(&self) -> Result<(), String> {
+        match self.node.outputs.iter().skip(1).find(|name| !name.is_empty()) {
+            Some(name) => Err(format!("only its first output is made here, not {name}")),
+            None => Ok(()),
+        }
+    }
+
+    /// A constant that decides the operator: an input that is not constant is refused.
+    fn must(&self, index: usize, what: &str) -> Result<&Value, String> {
+        self.constant(index).ok_or_else(|| format!("expected its {what} to be constant, and it is not"))
+    }
+
+    /// Numbers of a constant input.
+    fn numbers(&self, index: usize, what: &str) -> Result<Vec<f64>, String> {
+        self.must(index, what)?.numbers().map_err(|error| error.to_string())
+    }
+
+    /// Integers of a constant input, none where the input is left out.
+    fn integers(&self, index: usize, what: &str) -> Result<Option<Vec<i64>>, String> {
+        if !self.has(index) {
+            return Ok(None);
+        }
+        Ok(Some(self.numbers(index, what)?.into_iter().map(|number| number as i64).collect()))
+    }
+
+    /// Integers that older versions hold in an attribute and newer ones in an input.
+    fn attribute_or_input(&self, name: &str, index: usize) -> Result<Option<Vec<i64>>, String> {
+        match self.node.ints(name) {
+            Some(list) => Ok(Some(list.to_vec())),
+            None => self.integers(index, name),
+        }
+    }
+}
+
+/// The axis that a possibly negative number means.
+fn axis(number: i64, rank: usize) -> candle_core::Result<usize> {
+    let found = if number < 0 { number + rank as i64 } else { number };
+    match usize::try_from(found) {
+        Ok(axis) if axis < rank => Ok(axis),
+        _ => bail!("expected an axis from -{rank} to {rank} exclusive, got {number}"),
+    }
+}
+
+/// The operator with this name; none when there is none here.
+pub(super) fn find(operator: &str) -> Option<Build> {
+    let families = [
+        elementwise::find as fn(&str) -> Option<Build>,
+        products::find,
+        pools::find,
+        reductions::find,
+        shapes::find,
+        quantized::find,
+    ];
+    families.into_iter().find_map(|family| family(operator))
+}
+
+/// Whether the operator adds up products: what an accumulator is told of.
+pub(super) fn adds_products(operator: &str) -> bool {
+    let names = ["Conv", "ConvInteger", "Gemm", "MatMul", "MatMulInteger", "QLinearConv", "QLinearMatMul"];
+    names.contains(&operator)
+}
+
+/// A single output.
+fn one(value: Value) -> candle_core::Result<Vec<Value>> {
+    Ok(vec![value])
+}
