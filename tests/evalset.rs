@@ -47,7 +47,11 @@ fn a_check_stops_at_an_unfit_evalset_before_anything_is_built_unless_that_is_acc
     blank(&copy);
     let ended = home.run(["check", "mnist_dscnn", "--out", "record"]);
     ended.expect_code(2);
-    ended.expect_said(&["cannot be judged on: ", "have the same value everywhere", "hint: `boardproof data check mnist_dscnn`"]);
+    ended.expect_said(&[
+        "cannot be judged on: ",
+        "have the same value everywhere",
+        "hint: `boardproof data check mnist_dscnn`",
+    ]);
     assert!(!home.path("record").exists());
     copy.replace("[evalset.slices]", "[evalset.accepts]\nconstant = 'a lens cap'\n\n[evalset.slices]");
     let ended = home.run(["data", "check", "mnist_dscnn"]);

@@ -7,9 +7,7 @@ use crate::out::{put, put_line};
 use crate::project::World;
 use anyhow::{Context, Result};
 use boardproof_evalset::expectations::{self, Outcome, Suite, Table, ask, validation};
-use boardproof_evalset::{
-    Accepted, Against, Checked, EvalsetFile, Finding, Kind, Severity, Snapshot, Survey, survey,
-};
+use boardproof_evalset::{Accepted, Against, Checked, EvalsetFile, Finding, Kind, Severity, Snapshot, Survey, survey};
 use boardproof_plan::{Manifest, Plan, PlanError};
 use boardproof_record::{Digest, ModelName};
 use std::collections::BTreeMap;

@@ -33,7 +33,8 @@ pub fn answer(kind: &str, arguments: &mut Arguments<'_>, column: &Cells) -> Answ
         "expect_column_distinct_values_to_be_in_set" => {
             let set = arguments.list("value_set")?;
             let bad: Vec<Value> = distinct(column).into_iter().filter(|value| !holds(set, value)).collect();
-            let result = json!({ "observed_value": null, "unexpected_count": bad.len(), "partial_unexpected_list": bad });
+            let result =
+                json!({ "observed_value": null, "unexpected_count": bad.len(), "partial_unexpected_list": bad });
             Ok((bad.is_empty(), result))
         }
         "expect_column_distinct_values_to_contain_set" => {
@@ -171,7 +172,8 @@ fn equal_set(arguments: &mut Arguments<'_>, column: &Cells) -> Answer {
 /// Kullback and Leibler's divergence of the observed shares from the expected ones, of categories: the sum of `p ln(p / q)` over the observed.
 /// A category that is not expected makes it infinite.
 fn divergence(arguments: &mut Arguments<'_>, column: &Cells) -> Answer {
-    let partition = arguments.value("partition_object").ok_or("boardproof makes no partition: give partition_object")?;
+    let partition =
+        arguments.value("partition_object").ok_or("boardproof makes no partition: give partition_object")?;
     let threshold = arguments.number("threshold")?.ok_or("expected threshold to be a number, got null")?;
     let list = |key: &str| {
         let list = partition.get(key).and_then(Value::as_array);
@@ -179,7 +181,8 @@ fn divergence(arguments: &mut Arguments<'_>, column: &Cells) -> Answer {
     };
     let (values, weights) = (list("values")?, list("weights")?);
     let weights: Option<Vec<f64>> = weights.iter().map(Value::as_f64).collect();
-    let weights = weights.filter(|weights| weights.len() == values.len() && (weights.iter().sum::<f64>() - 1.0).abs() < 1e-6);
+    let weights =
+        weights.filter(|weights| weights.len() == values.len() && (weights.iter().sum::<f64>() - 1.0).abs() < 1e-6);
     let weights = weights.ok_or("expected as many weights as values, with a sum of 1")?;
     let present: Vec<&Cell> = column.values.iter().filter(|cell| **cell != Cell::Missing).collect();
     let mut divergence = 0.0;

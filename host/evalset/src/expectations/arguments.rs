@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Arguments that say where and how to ask, and change no answer.
-const OF_THE_CALLER: [&str; 5] = ["batch_id", "result_format", "catch_exceptions", "include_config", "condition_parser"];
+const OF_THE_CALLER: [&str; 5] =
+    ["batch_id", "result_format", "catch_exceptions", "include_config", "condition_parser"];
 
 /// Arguments, and which were looked at.
 pub struct Arguments<'a> {

@@ -115,8 +115,11 @@ fn finding(outcome: &Outcome) -> Finding {
         }
         _ => String::new(),
     };
-    let wanted: serde_json::Map<String, Value> =
-        kwargs.iter().filter(|(key, value)| *key != "column" && !value.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let wanted: serde_json::Map<String, Value> = kwargs
+        .iter()
+        .filter(|(key, value)| *key != "column" && !value.is_null())
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     let message = format!("{kind} {} is not met{seen}", short(&Value::Object(wanted)));
     Finding::new(severity, Kind::Expectation, subject, message)
 }

@@ -38,9 +38,7 @@ fn alike(found: &Value, expected: &Value) -> bool {
             (a - b).abs() <= 2e-6 * b.abs().max(1.0)
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.iter().all(|(key, a)| b.get(key).is_some_and(|b| alike(a, b)))
-        }
+        (Value::Object(a), Value::Object(b)) => a.iter().all(|(key, a)| b.get(key).is_some_and(|b| alike(a, b))),
         _ => found == expected,
     }
 }
@@ -137,7 +135,8 @@ fn a_validation_result_has_the_suite_and_our_own_findings() {
     let met = results.iter().filter(|r| r["success"] == true).count();
     assert_eq!((&result["success"], &result["suite_name"]), (&json!(false), &json!("adult")));
     assert_eq!(result["statistics"]["successful_expectations"], json!(met));
-    let own = results.iter().find(|r| r["expectation_config"]["type"] == "expect_evalset_to_have_no_non_finite").unwrap();
+    let own =
+        results.iter().find(|r| r["expectation_config"]["type"] == "expect_evalset_to_have_no_non_finite").unwrap();
     assert_eq!(own["success"], json!(false));
     assert_eq!(own["exception_info"]["raised_exception"], json!(false));
 }

@@ -51,7 +51,10 @@ fn flips_are_counted_both_ways_and_told_by_the_references_margin() {
     let first = &found.told[0];
     let names = ["disc", "square", "star"];
     assert_eq!(first.label, names[label(8) as usize]);
-    assert_eq!((first.reference.as_str(), first.candidate.as_str()), (names[label(8) as usize], names[(label(8) as usize + 1) % 3]));
+    assert_eq!(
+        (first.reference.as_str(), first.candidate.as_str()),
+        (names[label(8) as usize], names[(label(8) as usize + 1) % 3])
+    );
     assert_eq!((first.id, first.margin, first.candidate_margin), (Some(8), Some(9.0), Some(2.0)));
     assert_eq!(first.slices["side"], "left");
 }
@@ -86,7 +89,6 @@ fn scores_flip_at_the_references_own_threshold() {
     assert_eq!(found.threshold.map(|t| (t * 1e4).round() / 1e4), Some(0.9));
     assert_eq!((found.told[0].reference.as_str(), found.told[0].candidate.as_str()), ("not ill", "ill"));
 }
-
 
 #[test]
 fn reports_show_the_first_flips_and_the_page_the_samples_themselves() {
