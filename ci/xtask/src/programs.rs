@@ -48,6 +48,15 @@ pub fn add_libraries(root: &Path) -> Result<()> {
     })
 }
 
+/// The engine's library for this machine, as [`add_libraries`] has kept it; `None` before.
+pub fn library_here(root: &Path) -> Option<PathBuf> {
+    let folder = root.join(SHARED_CACHE).join("boardproof/host/engines").join(LIBRARY_ENGINE);
+    let folder = folder.join(std::env::consts::ARCH);
+    let description: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("library.json")).ok()?).ok()?;
+    Some(folder.join(description["file"].as_str()?))
+}
+
 /// A command line of the tool.
 pub fn tool(root: &Path, arguments: &[&str]) -> Command {
     let mut command = program(&root.join(TOOL).to_string_lossy(), arguments);
