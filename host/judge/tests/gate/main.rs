@@ -5,6 +5,7 @@ mod defects;
 mod draw;
 mod errors;
 mod foreign;
+mod gap;
 mod good;
 mod hostile;
 #[path = "../../examples/honesty/latency.rs"]
