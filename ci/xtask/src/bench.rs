@@ -3,6 +3,7 @@
 mod figure;
 mod firmware;
 mod gate;
+mod honesty;
 mod judge;
 mod overhead;
 mod ship;
@@ -22,7 +23,7 @@ use std::path::Path;
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Which [default: all but `verdicts`]
+    /// Which [default: all but `honesty` and `verdicts`]
     #[arg(value_enum)]
     name: Option<Name>,
     /// Target; may be given again [default: host and virtual-board-aarch64]
@@ -31,7 +32,7 @@ pub struct Arguments {
     /// Model; may be given again [default: all]
     #[arg(long = "model", short = 'm', value_name = "MODEL")]
     model: Vec<String>,
-    /// Put the tables of all into docs/benchmarks.md; of one, only `firmware` has a table there
+    /// Put the tables of all into docs/benchmarks.md; of one, only `firmware` has a table there, and `honesty` a document of its own
     #[arg(long)]
     write: bool,
 }
@@ -46,8 +47,9 @@ enum Name {
     Gate,
     /// Bytes per second of the metrics
     Judge,
-    /// How often the gate's rules are wrong, simulated; prints tables of its own
-    GateErrors,
+    /// How often the gate's rules are wrong and its intervals hold, simulated; for docs/honesty.md
+    #[value(alias = "gate-errors")]
+    Honesty,
     /// Bytes of agent and runner, stripped and on the wire
     Size,
     /// Shipping to the virtual board against `cat`, the second run, the agent's memory, the boot
@@ -62,7 +64,7 @@ enum Name {
 
 impl Name {
     fn has_tables_of_its_own(self) -> bool {
-        matches!(self, Self::GateErrors | Self::Verdicts)
+        matches!(self, Self::Honesty | Self::Verdicts)
     }
 }
 
@@ -72,7 +74,7 @@ pub fn bench(root: &Path, arguments: &Arguments) -> Result<()> {
     let models = or_usual(&arguments.model, &verdicts::MODELS);
     match arguments.name {
         Some(Name::Verdicts) => return verdicts::verdicts(root, &models, &targets),
-        Some(Name::GateErrors) => return gate_errors(),
+        Some(Name::Honesty) => return honesty::honesty(root, arguments.write),
         _ => {}
     }
     if arguments.write && !matches!(arguments.name, None | Some(Name::Firmware)) {
@@ -124,15 +126,8 @@ fn measure(root: &Path, name: Name, models: &[String], targets: &[String]) -> Re
         Name::Ship => ship::ship(root),
         Name::Sim => sim::sim(),
         Name::Firmware => firmware::firmware(root),
-        Name::GateErrors | Name::Verdicts => bail!("these are tables, not figures"),
+        Name::Honesty | Name::Verdicts => bail!("these are tables, not figures"),
     }
-}
-
-/// The rules on draws whose truth is known, see docs/gate.md.
-fn gate_errors() -> Result<()> {
-    let example =
-        ["run", "--quiet", "--release", "--locked", "--package", "boardproof-judge", "--example", "gate_errors"];
-    step("gate-errors", || crate::step::run(crate::step::cargo(&example)))
 }
 
 fn or_usual(given: &[String], usual: &[&str]) -> Vec<String> {

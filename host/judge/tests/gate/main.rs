@@ -15,3 +15,4 @@ mod moved;
 mod reports;
 #[path = "../../examples/honesty/rules.rs"]
 mod rules;
+mod vectors;
