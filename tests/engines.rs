@@ -11,7 +11,8 @@ const INT8: &str = "mnist_dscnn/int8_qdq_pc";
 fn check(home: &Home, out: &str, more: &[&str]) -> (Option<i32>, String, String) {
     let models = root().join("models");
     let models = models.to_str().expect("a path in UTF-8");
-    let usual = ["check", "mnist_dscnn", "-v", "int8_qdq_pc", "--models", models, "--samples", "128", "--iterations", "200"];
+    let usual =
+        ["check", "mnist_dscnn", "-v", "int8_qdq_pc", "--models", models, "--samples", "128", "--iterations", "200"];
     let ended = home.run(usual.iter().chain(more).chain(&["--out", out, "--quiet"]));
     (ended.code, ended.stdout, ended.stderr)
 }

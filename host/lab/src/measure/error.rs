@@ -117,8 +117,7 @@ const BROKE_OFF: &str = "look at the unit and its log: somebody or something els
 
 /// What a runner says that cannot use the library of its engine.
 const NO_LIBRARY: &str = "load the library of ";
-const ADD_LIBRARY: &str =
-    "`boardproof engine add onnxruntime --target TARGET` keeps a library for this architecture, which is then shipped; or install one on the unit";
+const ADD_LIBRARY: &str = "`boardproof engine add onnxruntime --target TARGET` keeps a library for this architecture, which is then shipped; or install one on the unit";
 
 /// The end of a pass that is a fault, because it says nothing of the model.
 pub(super) fn fault_of(pass: &PassObservation) -> Option<BenchError> {
