@@ -122,10 +122,13 @@ fn request_frame(run: &Run<'_>) -> io::Result<Vec<u8>> {
 
 /// Variables that a runner keeps; all others are cleared, so that two runs see one environment.
 const KEPT: [&str; 2] = ["PATH", "LD_LIBRARY_PATH"];
+/// Set for every runner: engines use one thread, and candle reads the processor's description at every product where nobody says how many.
+const ONE_THREAD: (&str, &str) = ("RAYON_NUM_THREADS", "1");
 
 fn spawn(program: &Path, model: &Path, evalset: &Path) -> io::Result<Child> {
     let mut command = Command::new(program);
     command.arg("--model").arg(model).arg("--evalset").arg(evalset).env_clear().process_group(0);
+    command.env(ONE_THREAD.0, ONE_THREAD.1);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in KEPT {
         if let Some(value) = std::env::var_os(name) {

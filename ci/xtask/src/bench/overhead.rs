@@ -58,6 +58,8 @@ pub fn overhead(models: &[String]) -> Result<Vec<Figure>> {
             if in_python {
                 command.arg(python()?);
             }
+            // As the agent starts a runner: candle reads the processor's description at every product where nobody says how many.
+            command.env("RAYON_NUM_THREADS", "1");
             let line = output(command)?;
             let (ratio, bare_ns) = (number_behind(&line, "ratio")?, number_behind(&line, "bare")?);
             let measured = format!("{ratio:.3} at {:.0} µs", bare_ns / 1000.0);

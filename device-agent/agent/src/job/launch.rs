@@ -21,6 +21,8 @@ pub const FAILED_CODE: i32 = 127;
 pub const FAILED: &str = "boardproof-agent could not start the runner: ";
 /// Variables that a runner keeps; all others are cleared, so that two runs see one environment.
 const KEPT: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "QEMU_LD_PREFIX"];
+/// Set for every runner: engines use one thread, and candle reads the processor's description at every product where nobody says how many.
+const ONE_THREAD: (&str, &str) = ("RAYON_NUM_THREADS", "1");
 
 /// The command that runs `program` through a launch by this agent.
 pub fn command(launch: &Launch) -> Command {
@@ -45,6 +47,7 @@ pub fn command(launch: &Launch) -> Command {
     }
     command.arg("--").args(&launch.words);
     command.env_clear().process_group(0);
+    command.env(ONE_THREAD.0, ONE_THREAD.1);
     for name in KEPT {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
