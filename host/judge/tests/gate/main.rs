@@ -6,6 +6,7 @@ mod draw;
 mod errors;
 mod flips;
 mod foreign;
+mod gap;
 mod good;
 mod hostile;
 #[path = "../../examples/honesty/latency.rs"]
@@ -16,3 +17,4 @@ mod reports;
 #[path = "../../examples/honesty/rules.rs"]
 mod rules;
 mod second;
+mod vectors;
