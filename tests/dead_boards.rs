@@ -179,6 +179,7 @@ fn a_unit_that_never_answers_is_started_anew_once_in_each_way_and_tried_no_more(
     let job = Job {
         cell: &cell,
         runner: None,
+        library: None,
         model: blob.clone(),
         evalset: blob,
         sample_bytes: None,

@@ -59,6 +59,7 @@ fn upload(home: &Home, plan: &Plan, target: &Target, firmware: &Artifact, addres
     let job = Job {
         cell: &cell,
         runner,
+        library: None,
         model: prepared.model,
         evalset: prepared.samples,
         sample_bytes: Some(prepared.sample_bytes),
@@ -88,7 +89,7 @@ fn planned(variant: &str) -> Plan {
         in_folders: Vec::new(),
         variants: vec![variant.into()],
         places: vec![TARGET.into()],
-        engine: EngineName::new("tract").expect("a name"),
+        engines: Vec::new(),
         counts: Counts { samples: 8, ..Counts::default() },
     };
     let policy = parse_policy("default", builtin::POLICY).expect("the default policy");

@@ -12,7 +12,7 @@ use boardproof_lab::ship::Blob;
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, Wanted, builtin, parse_model, parse_policy, parse_target, plan};
 use boardproof_record::observation::Outcome;
-use boardproof_record::plan::{Cell, Pass, Target, Unit};
+use boardproof_record::plan::{Cell, Pass, TRACT, Target, Unit};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::{Digest, EngineName, UnitName};
 use std::collections::BTreeMap;
@@ -148,10 +148,11 @@ impl Site {
         Job {
             cell,
             runner: Some(Blob { program: true, ..blob("runner", runner.to_owned(), runner_digest) }),
+            library: None,
             model: blob("model", (&variant.file).into(), variant.digest),
             evalset: blob("evalset", (&model.evalset.file).into(), model.evalset.digest),
             sample_bytes: None,
-            options: options(model, variant, &self.target().limits, &cell.passes),
+            options: options(model, variant, &self.target().limits, &cell.passes, None),
             target: self.target(),
             agent_digest: Some(self.agent.build.digest),
         }
@@ -293,7 +294,7 @@ fn start(boot: Boot) -> QemuBoard {
 pub fn programs(target: &Target) -> (Artifact, Artifact) {
     let workshop = Workshop::open().expect("the source is here");
     let make = |program| workshop.artifact(program, &target.build, &mut |line| eprintln!("{line}")).expect("it builds");
-    (make(Program::Agent), make(Program::Runner))
+    (make(Program::Agent), make(Program::Runner(TRACT)))
 }
 
 /// The float model on the board, 64 samples.
@@ -310,7 +311,7 @@ fn planned() -> Plan {
         in_folders: Vec::new(),
         variants: vec!["f32".into()],
         places: vec![TARGET.into()],
-        engine: EngineName::new("tract").expect("a name"),
+        engines: Vec::new(),
         counts: Counts { samples: 64, ..Counts::default() },
     };
     let policy = parse_policy("default", builtin::POLICY).expect("the default policy");

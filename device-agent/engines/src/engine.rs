@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -42,6 +43,11 @@ pub trait Engine: Sync {
         samples: &[Vec<TensorView<'_>>],
         limits: &SelfCheckLimits,
     ) -> Result<SelfCheck, Refusal>;
+
+    /// Does it take its memory from the allocator of this process? One that has its own cannot be seen by counting there.
+    fn allocates_in_the_process_heap(&self) -> bool {
+        true
+    }
 }
 
 /// A model that is ready to run.
@@ -72,6 +78,15 @@ pub trait Loaded {
     /// # Errors
     /// `RunFailure::NotRun` when there is no answer to the prepared inputs yet.
     fn answers(&self) -> Result<Vec<Tensor>, RunFailure>;
+
+    /// What each operator costs: so many inferences of their own over the prepared inputs, each operator timed, which makes the whole
+    /// slower than `run` is. Only shares of it mean anything.
+    ///
+    /// # Errors
+    /// What the engine says, also that it cannot tell.
+    fn profile(&mut self, _inferences: u32) -> Result<Vec<OperatorCost>, RunFailure> {
+        Err(RunFailure::Engine { reason: "this engine does not tell the time of its operators".into() })
+    }
 }
 
 /// How a model is to be loaded.
@@ -83,6 +98,8 @@ pub struct LoadOptions {
     pub dims: BTreeMap<String, usize>,
     /// Preprocessing by input name. An input without an entry is only converted between datatypes of the same kind.
     pub preprocess: BTreeMap<String, Preprocess>,
+    /// Find out what will run as well, where that takes more than loading: not for a load that is timed, or whose memory is.
+    pub describe: bool,
 }
 
 /// One extent of a shape as the model declares it.
@@ -148,6 +165,19 @@ impl fmt::Display for OperatorFacts {
             _ => write!(f, "{} ({}), {}", self.op, self.name, self.dtypes()),
         }
     }
+}
+
+/// What an operator costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorCost {
+    /// Position in the order of execution.
+    pub index: usize,
+    /// Mean time of one run, in nanoseconds; `None` where it was not measured.
+    pub time_ns: Option<u64>,
+    /// Size of its outputs, in bytes; `None` where the engine does not tell.
+    pub output_bytes: Option<u64>,
+    /// Multiply-accumulates of one run; `None` for an operator that does none, or whose are not known.
+    pub macs: Option<u64>,
 }
 
 /// Where on the way from bytes to a plan a model was refused.
@@ -264,19 +294,49 @@ pub fn engine_names() -> &'static [&'static str] {
         "tract",
         #[cfg(feature = "micro")]
         "micro",
+        #[cfg(feature = "onnxruntime")]
+        "onnxruntime",
     ]
 }
 
-/// The engine with this name, when this build has it.
-#[must_use]
-pub fn engine_by_name(name: &str) -> Option<Box<dyn Engine>> {
+/// The engine with this name. `library` is the file of an engine that is a library of its own; without one, the unit's own is looked for.
+///
+/// # Errors
+/// `EngineFault`: this build has no such engine, or its library cannot be used.
+#[cfg_attr(not(feature = "onnxruntime"), expect(unused_variables, reason = "no other engine is a library of its own"))]
+pub fn open_engine(name: &str, library: Option<&Path>) -> Result<Box<dyn Engine>, EngineFault> {
     match name {
         #[cfg(feature = "tract")]
-        "tract" => Some(Box::new(crate::tract::TractEngine)),
+        "tract" => Ok(Box::new(crate::tract::TractEngine)),
         #[cfg(feature = "micro")]
-        "micro" => Some(Box::new(crate::micro::MicroEngine)),
-        _ => None,
+        "micro" => Ok(Box::new(crate::micro::MicroEngine)),
+        #[cfg(feature = "onnxruntime")]
+        "onnxruntime" => Ok(Box::new(crate::onnxruntime::OnnxruntimeEngine::open(library)?)),
+        _ => Err(EngineFault::Unknown { found: name.to_owned(), known: engine_names().join(", ") }),
     }
+}
+
+/// An engine cannot be used here, whatever the model.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EngineFault {
+    /// This build has no such engine.
+    #[error("no engine is called '{found}'; this runner has: {known}")]
+    Unknown {
+        /// What was asked for.
+        found: String,
+        /// What there is.
+        known: String,
+    },
+    /// The library of an engine cannot be used.
+    #[error("load the library of {engine}, {}: {reason}", path.display())]
+    Library {
+        /// The engine.
+        engine: &'static str,
+        /// The file, or the name that the dynamic loader was asked for.
+        path: PathBuf,
+        /// Why, in one line.
+        reason: String,
+    },
 }
 
 #[cfg(test)]
@@ -308,9 +368,11 @@ mod tests {
 
     #[test]
     fn unknown_engines_are_absent() {
-        assert!(engine_by_name("tensorflow").is_none());
-        for name in engine_names() {
-            assert_eq!(engine_by_name(name).map(|engine| engine.name()), Some(*name));
+        let error = open_engine("tensorflow", None).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.starts_with("no engine is called 'tensorflow'"), "{error}");
+        // An engine with a library of its own needs that to be opened.
+        for name in engine_names().iter().filter(|name| **name != "onnxruntime") {
+            assert_eq!(open_engine(name, None).map(|engine| engine.name()), Ok(*name));
         }
     }
 }

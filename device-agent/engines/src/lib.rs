@@ -1,11 +1,14 @@
 //! Inference engines behind one trait.
 //!
 //! Owns: loading a model from bytes, turning evalset tensors into what the model reads, running it, naming what really ran, and
-//! comparing an engine with itself. Refuses to: open files, read clocks for a measurement, print, or decide whether a number is good.
+//! comparing an engine with itself, and sharing out the time of an inference among operators. Refuses to: open files, measure the latency
+//! of an inference, print, or decide whether a number is good.
 
 mod engine;
 #[cfg(feature = "micro-values")]
 mod micro;
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime;
 mod preprocess;
 mod self_check;
 mod tensor;
@@ -13,13 +16,15 @@ mod tensor;
 mod tract;
 
 pub use engine::{
-    Dim, Engine, LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts, engine_by_name,
-    engine_names,
+    Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage,
+    TensorFacts, engine_names, open_engine,
 };
 #[cfg(feature = "micro-values")]
 pub use micro::values;
 #[cfg(feature = "micro")]
 pub use micro::{Edge, Inside, MicroEngine};
+#[cfg(feature = "onnxruntime")]
+pub use onnxruntime::OnnxruntimeEngine;
 pub use preprocess::Preprocess;
 pub use self_check::{Parting, SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};
 pub use tensor::{DType, Tensor, TensorError, TensorView};

@@ -519,6 +519,18 @@ pub enum Key {
     LinkOverruns,
     /// Inferences by their ticks: `index` is a bin of a logarithmic histogram, eight to the octave. Since version 3.
     TicksHistogram,
+    /// Mean time of one run of an operator, when each is timed by itself; `index` is the operator's. Since version 4.
+    OperatorNs,
+    /// Size of an operator's outputs; `index` is the operator's. Since version 4.
+    OperatorOutBytes,
+    /// Multiply-accumulates of one run of an operator; `index` is the operator's. Since version 4.
+    OperatorMacs,
+    /// Multiply-accumulates of 32-bit floats that the runner's probe got out of one core in a second. Since version 4.
+    PeakF32MacPerS,
+    /// The same of 8-bit integers, summed in 32 bits. Since version 4.
+    PeakI8MacPerS,
+    /// Bytes that the probe read out of main memory in a second. Since version 4.
+    PeakReadBytesPerS,
 }
 
 /// Names of the texts a device reports.

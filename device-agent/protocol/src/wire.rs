@@ -254,7 +254,7 @@ names! {
         AllocPeakBytes, MinorFaults, MajorFaults, InstructionsMilli, CyclesMilli, MeasuredWallNs, CpuCount, CpuFrequencyHz, CpuFrequencyMaxHz,
         TemperatureMilliC, ThrottleCount, LoadMilli, MemoryTotalBytes, MemoryAvailableBytes, PinnedCore, WallClockUnixS, UptimeMs, RunnerBytes,
         AgentBytes, AgentRssBytes, PassWallNs, FlashBytes, StaticRamBytes, ArenaPeakBytes, ArenaBytes, StackPeakBytes, StackBytes, ModelBytes,
-        LinkOverruns, TicksHistogram
+        LinkOverruns, TicksHistogram, OperatorNs, OperatorOutBytes, OperatorMacs, PeakF32MacPerS, PeakI8MacPerS, PeakReadBytesPerS
     }
     TextKey {
         Engine, CpuModel, CpuFeatures, Governor, ThermalZone, Kernel, Libc, Board, Os, Stderr, RunnerBuild, ClockSource, ResetReason, CrashRecord

@@ -2,7 +2,7 @@
 //!
 //! When a test here breaks, a device in the field and this host no longer understand each other. Do one of two things:
 //! - you did not mean to change the wire: undo it (enums grow at the end only, fields never move);
-//! - you did: it is a new version. Raise `VERSION_CURRENT`, keep the old version's bytes, add a file of its own (`v4.txt`), and write the
+//! - you did: it is a new version. Raise `VERSION_CURRENT`, keep the old version's bytes, add a file of its own (`v5.txt`), and write the
 //!   reason into docs/decisions. `BOARDPROOF_GOLDEN=write cargo test -p boardproof-protocol` writes the newest file.
 
 use boardproof_protocol::*;
@@ -149,6 +149,20 @@ fn events_for_microcontrollers() -> Vec<(&'static str, Event<'static>)> {
     ]
 }
 
+/// What version 4 added: what operators cost.
+fn events_of_operators() -> Vec<(&'static str, Event<'static>)> {
+    [
+        Key::OperatorNs,
+        Key::OperatorOutBytes,
+        Key::OperatorMacs,
+        Key::PeakF32MacPerS,
+        Key::PeakI8MacPerS,
+        Key::PeakReadBytesPerS,
+    ]
+    .map(|key| ("OperatorCosts", Event::Number { key, index: 3, value: 300 }))
+    .into()
+}
+
 fn version_1() -> String {
     let mut text = String::new();
     requests().iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
@@ -164,11 +178,17 @@ fn version_2() -> String {
     text
 }
 
-fn current() -> String {
+fn version_3() -> String {
     let mut text = version_2();
     requests_for_microcontrollers().iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
     replies_for_microcontrollers().iter().for_each(|(name, m)| line(&mut text, &format!("reply.{name}"), m));
     events_for_microcontrollers().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
+    text
+}
+
+fn current() -> String {
+    let mut text = version_3();
+    events_of_operators().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
     text
 }
 
@@ -182,7 +202,7 @@ fn check(golden: &str, now: &str) {
 
 #[test]
 fn the_wire_is_what_its_newest_version_says() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v3.txt");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v4.txt");
     if std::env::var("BOARDPROOF_GOLDEN").as_deref() == Ok("write") {
         std::fs::write(file, current()).unwrap();
     }
@@ -193,6 +213,7 @@ fn the_wire_is_what_its_newest_version_says() {
 fn what_earlier_versions_say_is_said_in_the_same_bytes() {
     check(include_str!("golden/v1.txt"), &version_1());
     check(include_str!("golden/v2.txt"), &version_2());
+    check(include_str!("golden/v3.txt"), &version_3());
 }
 
 #[test]
@@ -205,7 +226,12 @@ fn every_message_comes_back_as_it_went() {
     let (new_requests, new_replies) = (requests_for_microcontrollers(), replies_for_microcontrollers());
     requests().iter().chain(&added_requests()).chain(&new_requests).for_each(|(_, m)| check(m, &mut [0; 512]));
     replies().iter().chain(&new_replies).for_each(|(_, m)| check(m, &mut [0; 512]));
-    events().iter().chain(&added()).chain(&events_for_microcontrollers()).for_each(|(_, m)| check(m, &mut [0; 512]));
+    events()
+        .iter()
+        .chain(&added())
+        .chain(&events_for_microcontrollers())
+        .chain(&events_of_operators())
+        .for_each(|(_, m)| check(m, &mut [0; 512]));
 }
 
 /// A body as a payload: a header and a checksum that fits.
@@ -273,7 +299,9 @@ fn messages_are_coded_as_postcard_codes_them() {
             |body| whole(postcard::take_from_bytes::<Reply<'_>>(body)),
         );
     }
-    for (_, message) in events().iter().chain(&added()).chain(&events_for_microcontrollers()) {
+    for (_, message) in
+        events().iter().chain(&added()).chain(&events_for_microcontrollers()).chain(&events_of_operators())
+    {
         let decode = |bytes: &[u8]| frame::decode_event(bytes).map(|message| format!("{message:?}"));
         check_coding(
             message,
@@ -286,7 +314,7 @@ fn messages_are_coded_as_postcard_codes_them() {
 
 #[test]
 fn the_schema_is_that_of_the_golden_bytes() {
-    let bytes = include_bytes!("golden/v3.txt");
+    let bytes = include_bytes!("golden/v4.txt");
     let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     assert_eq!(SCHEMA, fnv, "set SCHEMA to {fnv:#x}");
 }

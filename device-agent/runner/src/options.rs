@@ -24,6 +24,8 @@ pub struct Options {
     /// Samples of the self-check.
     #[serde(default = "eight")]
     pub self_check_samples: u32,
+    /// Digest of the engine's library, a blob beside the model; without it the unit's own library is used.
+    pub library: Option<String>,
 }
 
 /// So many inferences, and so much time in all of them.

@@ -7,8 +7,8 @@ use crate::memory;
 use crate::options::Options;
 use crate::wire::Wire;
 use boardproof_engines::{
-    Engine, LoadOptions, Loaded, Refusal, RunFailure, SelfCheckLimits, SelfCheckOutcome, Tensor, TensorError,
-    engine_by_name, engine_names,
+    Engine, EngineFault, LoadOptions, Loaded, Refusal, RunFailure, SelfCheckLimits, SelfCheckOutcome, Tensor,
+    TensorError, open_engine,
 };
 use boardproof_protocol::{
     CannotRun, Dtype, Event, Key, Output, Pass, Phase, RANK_MAX, Run, SelfCheck, Stage, Stream, TextKey,
@@ -43,8 +43,8 @@ pub enum RunError {
     Worker { worker: usize },
     #[error("options name no inputs")]
     NoInputs,
-    #[error("no engine is called '{found}'; this runner has: {known}")]
-    Engine { found: String, known: String },
+    #[error("could not open the engine")]
+    Engine(#[source] EngineFault),
     #[error("could not read the head of the evalset")]
     Evalset(#[source] serde_json::Error),
     #[error("the evalset has no tensor '{tensor}'")]
@@ -133,8 +133,8 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
     if run.count == 0 || end > samples.count() as u64 {
         return Err(RunError::Range { first: run.first, end, count: samples.count() });
     }
-    let engine = engine_by_name(run.engine)
-        .ok_or_else(|| RunError::Engine { found: run.engine.into(), known: engine_names().join(", ") })?;
+    let library = options.library.as_deref().map(|digest| beside(model, digest));
+    let engine = open_engine(run.engine, library.as_deref()).map_err(RunError::Engine)?;
     let job = Job { run, options, engine, model, samples };
     let done = match job.run.pass {
         Pass::Inspect => job.inspect(wire),
@@ -159,6 +159,11 @@ fn not_allocated(reason: &str) -> Option<Layout> {
     let (_, size) = reason.split_once("failed to allocate Layout { size: ")?;
     let size = size.split(',').next()?.parse().ok()?;
     Layout::from_size_align(size, 1).ok()
+}
+
+/// Another blob of the store that the model lies in: blobs are called by their digests.
+fn beside(model: &Path, digest: &str) -> PathBuf {
+    model.with_file_name(digest)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RunError> {
@@ -194,13 +199,17 @@ impl Job<'_> {
 
     /// Loads the model and reports how long it took.
     fn load(&self, wire: &mut Wire, batch: usize) -> Step<Box<dyn Loaded>> {
+        self.load_with(wire, &self.load_options(batch))
+    }
+
+    fn load_with(&self, wire: &mut Wire, options: &LoadOptions) -> Step<Box<dyn Loaded>> {
         wire.send(&Event::Phase(Phase::Loading))?;
         let name = format!("{} {}", self.engine.name(), self.engine.version());
         wire.send(&Event::Text { key: TextKey::Engine, index: 0, value: &name })?;
         // Its bytes go when it is loaded: an engine has its own copy of what it needs.
         let model = read(self.model)?;
         let start = clock::now();
-        let loaded = self.engine.load(&model, &self.load_options(batch))?;
+        let loaded = self.engine.load(&model, options)?;
         number(wire, Key::LoadNs, clock::now() - start)?;
         self.check_inputs(loaded.as_ref())?;
         Ok(loaded)
@@ -246,7 +255,7 @@ impl Job<'_> {
 
     fn inspect(&self, wire: &mut Wire) -> Step<()> {
         let batch = self.run.batch.max(1) as usize;
-        let mut loaded = self.load(wire, batch)?;
+        let mut loaded = self.load_with(wire, &LoadOptions { describe: true, ..self.load_options(batch) })?;
         for op in loaded.operators() {
             let kernel =
                 [op.kernel.as_deref(), op.accumulator.as_deref().map(|_| "accumulates in"), op.accumulator.as_deref()];
@@ -261,7 +270,34 @@ impl Job<'_> {
             }))?;
         }
         self.first_inference(wire, loaded.as_mut(), batch)?;
+        self.costs(wire, loaded.as_mut())?;
         self.self_check(wire, loaded.as_mut(), batch)
+    }
+
+    /// What each operator costs, over inferences of their own. An engine that cannot tell does not fail for it.
+    fn costs(&self, wire: &mut Wire, loaded: &mut dyn Loaded) -> Step<()> {
+        const INFERENCES: u32 = 10;
+        let costs = match loaded.profile(INFERENCES) {
+            Ok(costs) => costs,
+            Err(failure) => {
+                let reason = failure.to_string();
+                wire.send(&Event::Missing { key: Key::OperatorNs, reason: clip(&reason) })?;
+                return Ok(());
+            }
+        };
+        for cost in costs {
+            let Ok(index) = u16::try_from(cost.index) else { break };
+            for (key, value) in [
+                (Key::OperatorNs, cost.time_ns),
+                (Key::OperatorOutBytes, cost.output_bytes),
+                (Key::OperatorMacs, cost.macs),
+            ] {
+                if let Some(value) = value {
+                    wire.send(&Event::Number { key, index, value })?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// On the samples that were asked for, one after the other; a model with a fixed batch takes as many at a time.
@@ -478,7 +514,11 @@ impl Job<'_> {
             self.prepare(loaded.as_mut(), first + i % count, self.run.batch.max(1) as usize)?;
             loaded.run()?;
         }
-        number(wire, Key::AllocPeakBytes, memory::peak_bytes())?;
+        let peak = match self.engine.allocates_in_the_process_heap() {
+            true => Ok(memory::peak_bytes()),
+            false => Err(format!("{} has an allocator of its own, which is not counted", self.engine.name())),
+        };
+        reading(wire, Key::AllocPeakBytes, peak)?;
         reading(wire, Key::RssPeakBytes, memory::status_bytes("VmHWM"))?;
         Ok(())
     }

@@ -65,7 +65,7 @@ fn wire_bytes(program: Program, target: &Target, artifact: &Artifact) -> Result<
             let agent = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
             packed(&agent).len() as u64
         }
-        Program::Runner | Program::MicroRunner => prepare(&Blob::runner(artifact), &cache_folder())?,
+        Program::Runner(_) => prepare(&Blob::runner(artifact), &cache_folder())?,
     };
     Ok(Some(bytes))
 }

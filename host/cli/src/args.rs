@@ -46,6 +46,12 @@ pub enum Command {
         #[command(subcommand)]
         command: AgentCommand,
     },
+    /// Keep the libraries of engines that are some, for shipping them to boards
+    Engine {
+        /// What.
+        #[command(subcommand)]
+        command: EngineCommand,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell.
@@ -142,6 +148,9 @@ pub struct CheckArgs {
     /// Unit of the inventory to check on; may be given again
     #[arg(long = "unit", short = 'u', value_name = "UNIT")]
     pub unit: Vec<String>,
+    /// Engines to check with, each on every unit that a runner is built for: tract, candle, onnxruntime [default: the target's own]
+    #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
+    pub engine: Vec<String>,
     /// Policy file, or `default`
     #[arg(long, value_name = "FILE")]
     pub policy: Option<String>,
@@ -355,6 +364,40 @@ pub enum AgentCommand {
         /// Where things are.
         #[command(flatten)]
         places: Places,
+    },
+}
+
+/// What to do about the libraries of engines.
+#[derive(Debug, Subcommand)]
+pub enum EngineCommand {
+    /// Bring the library of an engine for a target's architecture: from the package that its makers publish, by pip, or from a file
+    Add {
+        /// The engine: onnxruntime
+        engine: String,
+        /// Target; may be given again [default: host]
+        #[arg(long = "target", short = 't', value_name = "TARGET")]
+        target: Vec<String>,
+        /// Version of the package
+        #[arg(long, value_name = "VERSION", default_value = boardproof_lab::library::ONNXRUNTIME_VERSION)]
+        version: String,
+        /// A library that you have, in place of the package's
+        #[arg(long, value_name = "FILE", conflicts_with = "version")]
+        from: Option<PathBuf>,
+        /// Where things are.
+        #[command(flatten)]
+        places: Places,
+        /// Print as JSON on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// List engines: where each runs, and what is kept for it
+    List {
+        /// Where things are.
+        #[command(flatten)]
+        places: Places,
+        /// Print as JSON on stdout
+        #[arg(long)]
+        json: bool,
     },
 }
 

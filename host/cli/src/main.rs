@@ -5,6 +5,7 @@ mod args;
 mod board;
 mod compare;
 mod doctor;
+mod engine;
 mod exit;
 mod hands;
 mod list;
@@ -18,7 +19,8 @@ mod simulate;
 mod table;
 mod verdict;
 
-use crate::args::{AgentCommand, Cli, Command};
+use crate::args::{AgentCommand, Cli, Command, EngineCommand};
+use crate::engine::Origin;
 use crate::exit::Exit;
 use anyhow::Result;
 use clap::Parser;
@@ -50,6 +52,10 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Agent { command: AgentCommand::Build { target, builder, places, json } } => {
             agent::build(&target, builder, &places, json)
         }
+        Command::Engine { command: EngineCommand::Add { engine, target, version, from, places, json } } => {
+            engine::add(&engine, &target, &Origin { version, from }, &places, json)
+        }
+        Command::Engine { command: EngineCommand::List { places, json } } => engine::list(&places, json),
         Command::Completions { shell } => Ok(list::completions(shell)),
         Command::Man { folder } => list::man(&folder),
         Command::Agent { command: AgentCommand::Clean { target, places } } => agent::clean(&target, &places),
@@ -80,6 +86,7 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             .downcast_ref::<boardproof_plan::PlanError>()
             .and_then(boardproof_plan::PlanError::hint)
             .or_else(|| cause.downcast_ref::<boardproof_lab::build::BuildError>().and_then(|e| e.hint()))
+            .or_else(|| cause.downcast_ref::<boardproof_lab::library::LibraryError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_judge::gate::GateError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_lab::power::QemuError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_lab::reach::ReachError>().and_then(|e| e.hint()));

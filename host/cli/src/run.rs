@@ -12,6 +12,7 @@ use boardproof_lab::dialect::{DialectBench, DialectJob};
 use boardproof_lab::events::{Event, Events};
 use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
+use boardproof_lab::library::Library;
 use boardproof_lab::measure::{Bench, Job, JobOptions, options};
 use boardproof_lab::micro;
 use boardproof_lab::reach::{Destination, Reach};
@@ -20,7 +21,7 @@ use boardproof_lab::ship::{Blob, prepare};
 use boardproof_lab::store::{RecordFolder, judging_part};
 use boardproof_plan::{Counts, Plan, PlanError, Wanted};
 use boardproof_record::observation::{Fault, Outcome, Shipped};
-use boardproof_record::plan::{Cell, LinkSpec, MICRO, PowerSpec, TRACT, Target, Task, Unit, Variant};
+use boardproof_record::plan::{Cell, LinkSpec, PowerSpec, Target, Task, Unit, Variant};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::{Digest, EngineName, UnitName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,8 +101,8 @@ fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
     };
     let counts =
         Counts { samples: args.samples.unwrap_or(0), latency_iterations: args.iterations, ..Counts::default() };
-    let engine = EngineName::new(TRACT).context("the engine's name")?;
-    let wanted = Wanted { models, in_folders, variants, places, engine, counts };
+    let engines = args.engine.iter().map(|name| boardproof_plan::runner_engine(name)).collect::<Result<_, _>>()?;
+    let wanted = Wanted { models, in_folders, variants, places, engines, counts };
     let policy = world.policy(args.policy.as_deref())?;
     let plan = boardproof_plan::plan(&wanted, &world.manifests, &world.targets, &world.units, policy)?;
     if !args.quiet {
@@ -169,6 +170,8 @@ struct Made {
     agent: Option<Artifact>,
     /// The runner of each engine that the unit's cells name; none in a firmware.
     runners: BTreeMap<EngineName, Artifact>,
+    /// The libraries that are kept for engines which are some; without one the unit's own is used.
+    libraries: BTreeMap<EngineName, Library>,
 }
 
 struct Run<'a> {
@@ -399,17 +402,21 @@ impl Run<'_> {
         for program in programs(target) {
             match program {
                 Program::Agent | Program::Firmware => made.agent = Some(make(*program)?),
-                Program::Runner | Program::MicroRunner => {
+                Program::Runner(_) => {
                     for engine in cells.iter().map(|cell| &cell.engine).collect::<BTreeSet<_>>() {
-                        let program = if engine.as_str() == MICRO { Program::MicroRunner } else { Program::Runner };
+                        // A plan has no engine that nobody can build.
+                        let Some(program) = Program::runner_of(engine.as_str()) else { continue };
                         made.runners.insert(engine.clone(), make(program)?);
+                        let kept = Library::kept(&cache_folder(), engine.as_str(), &target.architecture);
+                        made.libraries.extend(kept.map(|library| (engine.clone(), library)));
                     }
                 }
             }
         }
-        for artifact in made.agent.iter().chain(made.runners.values()) {
-            if !self.record.builds.iter().any(|b| b.digest == artifact.build.digest) {
-                self.record.builds.push(artifact.build.clone());
+        let programs = made.agent.iter().chain(made.runners.values()).map(|artifact| artifact.build.clone());
+        for build in programs.chain(made.libraries.values().map(Library::build)) {
+            if !self.record.builds.iter().any(|known| known.digest == build.digest) {
+                self.record.builds.push(build);
             }
         }
         Ok(made)
@@ -419,6 +426,7 @@ impl Run<'_> {
         let (target, made) = (ready.target, ready.made);
         let model = &self.record.plan.models[&cell.model];
         let variant = &model.variants[&cell.variant];
+        let library = made.libraries.get(&cell.engine);
         let blob =
             |what: &str, path: &str, digest| Blob { what: what.into(), path: path.into(), digest, program: false };
         let (model_blob, evalset, sample_bytes, options) = if target.build.firmware.is_some() {
@@ -427,13 +435,15 @@ impl Run<'_> {
             let options = JobOptions::from(self.crash.take().map_or("", Crash::options));
             (prepared.model, prepared.samples, Some(prepared.sample_bytes), options)
         } else {
-            let options = options(model, variant, &target.limits, &cell.passes);
+            let shipped = library.map(|library| library.digest);
+            let options = options(model, variant, &target.limits, &cell.passes, shipped);
             let model_blob = blob("model", &variant.file, variant.digest);
             (model_blob, blob("evalset", &model.evalset.file, model.evalset.digest), None, options)
         };
         let runner = made.runners.get(&cell.engine).map(Blob::runner);
+        let library = library.map(|library| library.blob(&cache_folder()));
         let agent_digest = made.agent.as_ref().map(|agent| agent.build.digest);
-        Ok(Job { cell, runner, model: model_blob, evalset, sample_bytes, options, target, agent_digest })
+        Ok(Job { cell, runner, library, model: model_blob, evalset, sample_bytes, options, target, agent_digest })
     }
 
     /// The same fault for every cell of a unit.

@@ -10,7 +10,7 @@ use boardproof_lab::build::{Program, Workshop};
 use boardproof_lab::interrupt::{interrupted, listen};
 use boardproof_lab::simulate::{Inside, Opened, Opening, Simulated};
 use boardproof_plan::{PlanError, nearest};
-use boardproof_record::plan::{HOST, Model, Variant};
+use boardproof_record::plan::{HOST, MICRO, Model, Variant};
 use std::path::Path;
 
 /// Serves until it is interrupted; that is its good end. Standard output has one line: the address.
@@ -31,7 +31,7 @@ pub fn simulate(args: &SimulateArgs) -> Result<Exit> {
     let host = world.targets.values().find(|target| target.name.as_str() == HOST);
     let host = host.context("could not find the target host, which comes with boardproof")?;
     let runner = Workshop::open()?
-        .artifact(Program::MicroRunner, &host.build, &mut |line| say(&format!("  {line}")))
+        .artifact(Program::Runner(MICRO), &host.build, &mut |line| say(&format!("  {line}")))
         .context("could not build the runner with the engine of microcontrollers")?;
     let name = args.name.as_deref().unwrap_or(model.name.as_str());
     let inside = Inside { runner: &runner.path, model: Path::new(&variant.file), name };

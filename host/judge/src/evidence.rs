@@ -127,15 +127,14 @@ impl<'a> Evidence<'a> {
     }
 
     /// The same variant on the host; the cell itself when the host is its unit. The engine of a firmware that somebody else built is not
-    /// on the host: the reference's stands in for it.
+    /// on the host: this machine's own stands in for it.
     pub fn on_host(&self, cell: &Cell) -> Option<&'a Cell> {
         let plan = &self.record.plan;
         if cell.engine.as_str() != FOREIGN {
             return plan.on_host(cell);
         }
-        let engine = &self.reference(cell)?.engine;
-        let same = |c: &&Cell| c.model == cell.model && c.variant == cell.variant && c.engine == *engine;
-        plan.cells.iter().filter(same).find(|c| c.unit.as_str() == HOST)
+        let same = |c: &&Cell| c.model == cell.model && c.variant == cell.variant && c.unit.as_str() == HOST;
+        plan.cells.iter().filter(same).find(|c| c.has_float_engine())
     }
 
     /// The cell's unit runs a firmware that somebody else built.
@@ -143,10 +142,20 @@ impl<'a> Evidence<'a> {
         self.record.plan.targets.get(&cell.target).is_some_and(|target| target.dialect.is_some())
     }
 
-    /// The float model on the same unit: what latency and memory are compared with.
+    /// The float model by the same engine on the same unit: what latency and memory are compared with.
     pub fn reference_on_unit(&self, cell: &Cell) -> Option<&'a Cell> {
         let reference = &self.model(cell).reference;
-        self.record.plan.cells.iter().find(|c| c.model == cell.model && c.variant == *reference && c.unit == cell.unit)
+        let same = |c: &&Cell| c.model == cell.model && c.unit == cell.unit && c.engine == cell.engine;
+        self.record.plan.cells.iter().filter(same).find(|c| c.variant == *reference)
+    }
+
+    /// The float model by the cell's engine on the host, where another engine answers for the reference: its second opinion.
+    pub fn second_opinion(&self, cell: &Cell) -> Option<&'a Cell> {
+        let reference = self.reference(cell)?;
+        let engine = &self.on_host(cell)?.engine;
+        let same = |c: &&Cell| c.model == cell.model && c.engine == *engine && c.unit.as_str() == HOST;
+        let mut all = self.record.plan.cells.iter().filter(same).filter(|c| c.id != reference.id);
+        all.find(|c| c.variant == reference.variant)
     }
 
     /// What an observed cell was planned to do in this pass.

@@ -9,6 +9,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, FileKind, ReadCache, ReadRef, elf};
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 
 /// A program that cannot work on the unit.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,11 @@ pub fn check(program: &Blob, unit: &Greeting) -> Result<(), FitError> {
         Some(needs) => needs.met_by(&program.what, &unit.architecture, &unit.system),
         None => Ok(()),
     }
+}
+
+/// Architecture that a program or library is made for, as Rust names it; `None` when it is none for Linux, or for one that no board has.
+pub(crate) fn architecture_of(file: &Path) -> Option<String> {
+    Needs::of(&ReadCache::new(File::open(file).ok()?))?.architecture.map(ToOwned::to_owned)
 }
 
 /// What a program needs of the unit that runs it.
@@ -113,12 +119,13 @@ impl Needs {
             let (expected, found) = (architecture.to_owned(), found.to_owned());
             return Err(FitError::Architecture { what: what.to_owned(), expected, found });
         }
-        let Some(loader) = &self.loader else { return Ok(()) };
-        let needs_glibc = self.glibc.is_some() || loader.contains("/ld-linux");
-        let needed = match self.glibc {
-            Some(version) => format!("glibc {version} or later"),
-            None if needs_glibc => "glibc".to_owned(),
-            None => format!("the loader {loader}"),
+        // A library names no loader: what loads it does.
+        let needs_glibc = self.glibc.is_some() || self.loader.as_ref().is_some_and(|it| it.contains("/ld-linux"));
+        let needed = match (self.glibc, &self.loader) {
+            (Some(version), _) => format!("glibc {version} or later"),
+            (None, None) => return Ok(()),
+            (None, Some(_)) if needs_glibc => "glibc".to_owned(),
+            (None, Some(loader)) => format!("the loader {loader}"),
         };
         let refuse = |found: String| Err(FitError::CLibrary { what: what.to_owned(), needed: needed.clone(), found });
         // `linux gnu 2.36 (a note)`, as the agent writes it.
@@ -169,7 +176,6 @@ fn architecture(machine: u16, is_64_bit: bool) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
     use std::process::Command;
 
     /// Makes a program with this machine's compiler. `version` is one of glibc that the program then needs, real or not.

@@ -11,6 +11,7 @@ pub mod held;
 pub mod interrupt;
 mod kill;
 pub mod lease;
+pub mod library;
 pub mod link;
 pub mod load;
 pub mod measure;

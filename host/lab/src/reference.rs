@@ -116,6 +116,7 @@ mod tests {
         Job {
             cell,
             runner: Some(blob("runner")),
+            library: None,
             model: blob("model"),
             evalset: blob("evalset"),
             sample_bytes: None,

@@ -3,7 +3,8 @@
 use crate::error::{PlanError, nearest};
 use crate::model::{Manifest, Purpose};
 use boardproof_record::plan::{
-    Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit, Variant,
+    Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit,
+    Variant,
 };
 use boardproof_record::policy::Policy;
 use boardproof_record::{CellId, EngineName, ModelName, TargetName, UnitName, VariantName};
@@ -21,8 +22,9 @@ pub struct Wanted {
     pub variants: Vec<String>,
     /// Targets or units, in the order in which they are to be visited.
     pub places: Vec<String>,
-    /// Engine of the reference. Every other cell runs on its target's own.
-    pub engine: EngineName,
+    /// Engines to check with, one after the other on each unit, in place of the target's own; empty: the target's own. A firmware has
+    /// its engine inside and keeps it.
+    pub engines: Vec<EngineName>,
     /// How much to measure.
     pub counts: Counts,
 }
@@ -82,18 +84,27 @@ pub fn plan(
     }
     let by_place: Vec<_> = std::iter::once(&host).chain(places.iter().filter(|(u, _)| u.name != host.0.name)).collect();
     let host_judged = places.iter().any(|(u, _)| u.name == host.0.name);
-    // Every engine that runs on some unit runs the variants on the host too, so that drift can be told from the engine's own.
-    let engines = places.iter().map(|(_, target)| &target.engine);
-    let engines = engines.filter(|engine| **engine != wanted.engine && engine.as_str() != FOREIGN);
-    let others: Vec<&EngineName> = distinct(engines, |engine| engine.as_str());
+    check_engines(wanted, &places)?;
+    let engines = HostEngines::of(wanted, &plan.policy.reference.engine, &host.1, &places);
     for (unit, target) in by_place {
         for (manifest, variants) in &asked {
             let on_host = unit.name.as_str() == HOST;
-            let engine = if on_host { &wanted.engine } else { &target.engine };
-            let site = Site { wanted, model: &manifest.model, unit, target, engine, host_judged };
-            plan.cells.extend(site.cells(variants));
-            let others = others.iter().filter(|_| on_host);
-            plan.cells.extend(others.flat_map(|engine| Site { engine, ..site }.host_variants(variants)));
+            let site = |engine| Site {
+                wanted,
+                model: &manifest.model,
+                unit,
+                target,
+                engine,
+                reference: engines.reference,
+                host_judged,
+            };
+            let own = if on_host { engines.own.clone() } else { engines_of(wanted, target) };
+            if on_host && !own.contains(&engines.reference) {
+                plan.cells.push(site(engines.reference).reference());
+            }
+            plan.cells.extend(in_turn(own.iter().map(|engine| site(engine).cells(variants)).collect()));
+            let others = engines.others.iter().filter(|_| on_host);
+            plan.cells.extend(others.flat_map(|engine| site(engine).host_variants(variants)));
         }
     }
     if !plan.cells.iter().any(|c| c.judged) {
@@ -114,6 +125,69 @@ fn check_one_inside(plan: &Plan, unit: &Unit, target: &Target) -> Result<(), Pla
     let expected = "one variant of one model, the one that is inside its firmware (name it with --variant)";
     let what = format!("cells of unit '{}'", unit.name);
     Err(PlanError::value("command line", what, expected, format!("{}: {}", asked.len(), asked.join(", "))))
+}
+
+/// Engines that run on this machine.
+struct HostEngines<'a> {
+    /// The one that answers for the float model.
+    reference: &'a EngineName,
+    /// Those whose cells are judged where this machine is checked itself.
+    own: Vec<&'a EngineName>,
+    /// Others that run on some unit: they run the variants here too, so that drift can be told from the engine's own.
+    others: Vec<&'a EngineName>,
+}
+
+impl<'a> HostEngines<'a> {
+    fn of(wanted: &'a Wanted, reference: &'a EngineName, host: &'a Target, places: &'a [(Unit, Target)]) -> Self {
+        let own = engines_of(wanted, host);
+        let all = places.iter().flat_map(|(_, target)| engines_of(wanted, target));
+        let others = all.filter(|engine| !own.contains(engine) && engine.as_str() != FOREIGN);
+        let others = distinct(others, |engine| engine.as_str());
+        Self { reference, own, others }
+    }
+}
+
+/// The engine is inside the firmware, whose ever it is.
+fn has_engine_inside(target: &Target) -> bool {
+    matches!(target.engine.as_str(), MICRO | FOREIGN)
+}
+
+/// Engines of a target's cells.
+fn engines_of<'a>(wanted: &'a Wanted, target: &'a Target) -> Vec<&'a EngineName> {
+    if wanted.engines.is_empty() || has_engine_inside(target) {
+        return vec![&target.engine];
+    }
+    distinct(&wanted.engines, |engine| engine.as_str())
+}
+
+/// Engines that were asked for must have somewhere to run.
+fn check_engines(wanted: &Wanted, places: &[(Unit, Target)]) -> Result<(), PlanError> {
+    let names = || wanted.engines.iter().map(EngineName::as_str).collect::<Vec<_>>().join(", ");
+    if !wanted.engines.is_empty() && places.iter().all(|(_, target)| has_engine_inside(target)) {
+        let expected = "none where every unit has its engine inside its firmware";
+        return Err(PlanError::value("command line", "--engine", expected, names()));
+    }
+    for (unit, target) in places {
+        // Its runner is a process of this machine among files of its own: it finds no library that was shipped.
+        let simulated = matches!(target.link, LinkSpec::Sim { .. });
+        if simulated && engines_of(wanted, target).iter().any(|engine| engine.as_str() == ONNXRUNTIME) {
+            let what = format!("engine of unit '{}'", unit.name);
+            return Err(PlanError::value(
+                "command line",
+                what,
+                "an engine without a library on a simulated device",
+                ONNXRUNTIME,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The cells of one engine after the other, taken in turn: what is compared is measured side by side.
+fn in_turn(by_engine: Vec<Vec<Cell>>) -> Vec<Cell> {
+    let most = by_engine.iter().map(Vec::len).max().unwrap_or(0);
+    let mut by_engine: Vec<_> = by_engine.into_iter().map(Vec::into_iter).collect();
+    (0..most).flat_map(|_| by_engine.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()).collect()
 }
 
 /// Each thing once, where it was said first.
@@ -341,10 +415,18 @@ struct Site<'a> {
     unit: &'a Unit,
     target: &'a Target,
     engine: &'a EngineName,
+    /// Engine that answers for the float model on this machine.
+    reference: &'a EngineName,
     host_judged: bool,
 }
 
 impl Site<'_> {
+    /// The float model by an engine that runs nothing else here.
+    fn reference(&self) -> Cell {
+        let site = Site { host_judged: false, ..*self };
+        site.cell(&self.model.variants[&self.model.reference], Role::Reference, false)
+    }
+
     /// Reference first, then the variants that were asked for.
     fn cells(&self, asked: &[&Variant]) -> Vec<Cell> {
         let on_host = self.unit.name.as_str() == HOST;
@@ -352,9 +434,10 @@ impl Site<'_> {
         let reference = &self.model.variants[&self.model.reference];
         let reference_asked = asked.iter().any(|v| v.name == reference.name);
         let reference_role = match (on_host, reference_asked) {
-            (true, _) => Role::Reference,
-            (false, true) => Role::Device,
-            (false, false) => Role::DeviceReference,
+            (true, _) if self.engine == self.reference => Role::Reference,
+            (true, _) if !self.host_judged => Role::HostVariant,
+            (_, true) => Role::Device,
+            (_, false) => Role::DeviceReference,
         };
         let variant_role = if judged { Role::Device } else { Role::HostVariant };
         let others = asked.iter().filter(|v| v.name != reference.name);
@@ -367,16 +450,22 @@ impl Site<'_> {
             .collect()
     }
 
-    /// The variants by an engine that is not the reference's own: never judged, and not timed.
+    /// The variants by an engine of other units: never judged, and not timed. With them the float model, where the engine runs one: what
+    /// the engine does to it is not the variant's doing.
     fn host_variants(&self, asked: &[&Variant]) -> Vec<Cell> {
         let site = Site { host_judged: false, ..*self };
-        asked.iter().map(|v| site.cell(v, Role::HostVariant, false)).collect()
+        let reference = &self.model.variants[&self.model.reference];
+        let runs_floats = self.engine.as_str() != MICRO;
+        let float = (runs_floats && self.engine != self.reference).then_some(reference);
+        let variants = asked.iter().copied().filter(|v| !(runs_floats && v.name == reference.name));
+        float.into_iter().chain(variants).map(|v| site.cell(v, Role::HostVariant, false)).collect()
     }
 
     fn cell(&self, variant: &Variant, role: Role, judged: bool) -> Cell {
         let on_host = self.unit.name.as_str() == HOST;
         let timed = !on_host || self.host_judged;
-        let answers = !matches!(role, Role::DeviceReference);
+        // On this machine the float model by another engine than the reference's is its second opinion.
+        let answers = on_host || !matches!(role, Role::DeviceReference);
         let mut passes = Vec::new();
         // What a firmware of somebody else cannot tell is not planned: rules on it find that it was not measured.
         let (tells_itself, tells_time) =
@@ -526,7 +615,7 @@ mod tests {
             in_folders: Vec::new(),
             variants: words(variants),
             places: words(places),
-            engine: EngineName::new("tract").unwrap(),
+            engines: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -628,6 +717,77 @@ mod tests {
         let error = planned_on_bench(&wanted("one", "f32 int8", "bench"), dialect).unwrap_err().to_string();
         assert!(error.contains("unit 'bench'") && error.contains("--variant"), "{error}");
         assert!(error.contains("one/f32@bench/foreign, one/int8@bench/foreign"), "{error}");
+    }
+
+    /// Id, role and passes of each cell, one letter a pass.
+    fn cells(plan: &Plan) -> Vec<String> {
+        let letter = |pass: &PassPlan| match pass.pass {
+            Pass::Inspect => 'i',
+            Pass::Accuracy => 'a',
+            Pass::Latency => 'l',
+            Pass::Memory => 'm',
+        };
+        let line = |c: &Cell| {
+            let passes: String = c.passes.iter().map(letter).collect();
+            format!("{} {:?} {passes}{}", c.id, c.role, if c.judged { " judged" } else { "" })
+        };
+        plan.cells.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_reference_by_another_engine_has_a_second_opinion() {
+        let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
+        let policy = || Policy {
+            reference: boardproof_record::policy::Reference { engine: EngineName::new("candle").unwrap() },
+            ..parse_policy("default", builtin::POLICY).unwrap()
+        };
+        let planned = |places: &str| {
+            let wanted = wanted("one", "int8", places);
+            cells(&plan(&wanted, &manifests, &targets(), &BTreeMap::new(), policy()).unwrap())
+        };
+        assert_eq!(
+            planned("host"),
+            [
+                "one/f32@host/candle Reference ia",
+                "one/f32@host/tract DeviceReference ialm",
+                "one/int8@host/tract Device ialm judged",
+            ]
+        );
+        assert_eq!(
+            planned("qemu-aarch64"),
+            [
+                "one/f32@host/candle Reference ia",
+                "one/f32@host/tract HostVariant ia",
+                "one/int8@host/tract HostVariant ia",
+                "one/f32@qemu-aarch64/tract DeviceReference lm",
+                "one/int8@qemu-aarch64/tract Device ialm judged",
+            ]
+        );
+    }
+
+    #[test]
+    fn engines_that_are_asked_for_run_everywhere_side_by_side() {
+        let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
+        let engines = ["tract", "onnxruntime"].map(|name| EngineName::new(name).unwrap()).to_vec();
+        let both =
+            |places: &str| planned(&Wanted { engines: engines.clone(), ..wanted("one", "int8", places) }, &manifests);
+        assert_eq!(
+            cells(&both("qemu-aarch64").unwrap()),
+            [
+                "one/f32@host/tract Reference ia",
+                "one/f32@host/onnxruntime HostVariant ia",
+                "one/int8@host/tract HostVariant ia",
+                "one/int8@host/onnxruntime HostVariant ia",
+                "one/f32@qemu-aarch64/tract DeviceReference lm",
+                "one/f32@qemu-aarch64/onnxruntime DeviceReference lm",
+                "one/int8@qemu-aarch64/tract Device ialm judged",
+                "one/int8@qemu-aarch64/onnxruntime Device ialm judged",
+            ]
+        );
+        for (places, said) in [("mps2-an386", "has its engine inside"), ("sim", "without a library")] {
+            let error = both(places).unwrap_err().to_string();
+            assert!(error.contains(said), "{places}: {error}");
+        }
     }
 
     #[test]

@@ -19,6 +19,6 @@ pub use cells::{Counts, Wanted, check_places, lacking, locate, plan};
 pub use error::{PlanError, nearest};
 pub use inventory::parse_inventory;
 pub use model::{Manifest, Purpose, parse_model};
-pub use policy::parse_policy;
+pub use policy::{parse_policy, runner_engine};
 pub use project::{Project, TEMPLATE, parse_project};
 pub use target::parse_target;

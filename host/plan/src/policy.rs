@@ -1,8 +1,9 @@
 //! `policy.toml`: the rules that decide.
 
 use crate::error::{PlanError, check_schema, from_toml};
-use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
-use boardproof_record::{ModelName, RuleId, TargetName};
+use boardproof_record::plan::RUNNER_ENGINES;
+use boardproof_record::policy::{Against, Decide, Direction, Policy, Reference, Rule};
+use boardproof_record::{EngineName, ModelName, RuleId, TargetName};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
@@ -11,7 +12,14 @@ use std::collections::BTreeSet;
 struct RawFile {
     schema: u32,
     policy: RawPolicy,
+    reference: Option<RawReference>,
     rule: Vec<RawRule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReference {
+    engine: String,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +88,22 @@ pub fn parse_policy(file: &str, text: &str) -> Result<Policy, PlanError> {
         rules,
         allow_nonfinite_mismatch: raw.policy.allow_nonfinite_mismatch,
         inconclusive_blocks: raw.policy.inconclusive_blocks,
+        reference: raw.reference.map(reference).transpose()?.unwrap_or_default(),
+    })
+}
+
+fn reference(raw: RawReference) -> Result<Reference, PlanError> {
+    Ok(Reference { engine: runner_engine(&raw.engine)? })
+}
+
+/// An engine that a runner can hold.
+pub fn runner_engine(name: &str) -> Result<EngineName, PlanError> {
+    let known = RUNNER_ENGINES.iter().find(|known| **known == name);
+    let known = known.and_then(|name| EngineName::new(*name).ok());
+    known.ok_or_else(|| PlanError::Unknown {
+        kind: "engine",
+        found: name.into(),
+        known: crate::nearest(name, RUNNER_ENGINES),
     })
 }
 

@@ -27,8 +27,14 @@ pub struct Plan {
 
 /// Name of the unit and of the target that is this machine.
 pub const HOST: &str = "host";
-/// Engine of the reference, and of every target that names none.
+/// Engine of every target that names none.
 pub const TRACT: &str = "tract";
+/// Engine for references that share no code with tract.
+pub const CANDLE: &str = "candle";
+/// onnxruntime: a library of its own on the unit, loaded when it runs.
+pub const ONNXRUNTIME: &str = "onnxruntime";
+/// Engines that a runner holds, one each: any of them runs on every unit that a runner can be built for.
+pub const RUNNER_ENGINES: [&str; 3] = [TRACT, CANDLE, ONNXRUNTIME];
 /// Engine of microcontrollers. It runs integers only: no float model, so there is none on the unit to compare with.
 pub const MICRO: &str = "micro";
 /// Engine of firmware that somebody else built: which one it is, nobody here knows.

@@ -1,6 +1,7 @@
 //! The policy: rules with metric, limit, direction and reason. Parsed by `plan`, applied by `judge`.
 
-use crate::{ModelName, RuleId, TargetName};
+use crate::plan::TRACT;
+use crate::{EngineName, ModelName, RuleId, TargetName};
 use serde::{Deserialize, Serialize};
 
 /// The rules that decide.
@@ -15,6 +16,30 @@ pub struct Policy {
     pub allow_nonfinite_mismatch: bool,
     /// An inconclusive rule fails the gate (default) or is only shown.
     pub inconclusive_blocks: bool,
+    /// What answers for the float model.
+    #[serde(default, skip_serializing_if = "Reference::is_usual")]
+    pub reference: Reference,
+}
+
+/// What the variants are held against.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Reference {
+    /// Engine that runs the float model on this machine.
+    pub engine: EngineName,
+}
+
+impl Default for Reference {
+    fn default() -> Self {
+        Self { engine: EngineName::new(TRACT).expect("a name of this crate") }
+    }
+}
+
+impl Reference {
+    /// Records of the time when there was one engine say nothing of it.
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One rule.

@@ -174,6 +174,7 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
     let job = Job {
         cell: &cell,
         runner: Some(blob()),
+        library: None,
         model: blob(),
         evalset: blob(),
         sample_bytes: None,

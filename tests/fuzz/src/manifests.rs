@@ -45,7 +45,7 @@ pub fn model(input: &[u8]) -> bool {
     for variant in model.variants.values() {
         let limits =
             Limits { memory_bytes: None, flash_bytes: None, pass_deadline_s: 1, slowdown: 1, accuracy_workers: 2 };
-        let options = options(model, variant, &limits, &[]);
+        let options = options(model, variant, &limits, &[], None);
         for text in options.alone.iter().chain([&options.usual]) {
             assert!(serde_json::from_str::<serde_json::Value>(text).is_ok(), "options that are no JSON: {text}");
         }
@@ -78,7 +78,7 @@ pub fn target(input: &[u8]) -> bool {
         in_folders: Vec::new(),
         variants: Vec::new(),
         places: vec![name.to_string()],
-        engine: EngineName::new("tract").expect("a name"),
+        engines: Vec::new(),
         counts: Counts::default(),
     };
     let manifest = material::manifest();

@@ -174,7 +174,7 @@ pub fn plan_of(manifest: &Manifest, policy: Policy) -> Option<Plan> {
         in_folders: Vec::new(),
         variants: Vec::new(),
         places: vec!["host".into()],
-        engine: EngineName::new("tract").expect("a name"),
+        engines: Vec::new(),
         counts: Counts { latency_iterations: Some(INFERENCES as u32), ..Counts::default() },
     };
     let manifests = BTreeMap::from([(manifest.model.name.clone(), manifest.clone())]);

@@ -8,8 +8,9 @@ use tract_onnx::tract_core::internal::{TypedSimplePlan, TypedSimpleState};
 use super::convert::{from_tract, plain_dtype, to_tract};
 use super::guard::guard;
 use super::operators::operators;
+use super::profile::profile;
 use super::source::Source;
-use crate::engine::{Dim, LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts};
+use crate::engine::{Dim, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts};
 use crate::preprocess::Preprocess;
 use crate::tensor::{Tensor, TensorView};
 
@@ -104,6 +105,11 @@ impl Loaded for TractModel {
     fn answers(&self) -> Result<Vec<Tensor>, RunFailure> {
         let answers = self.answers.as_ref().ok_or(RunFailure::NotRun)?;
         answers.iter().zip(&self.outputs).map(|(value, facts)| from_tract(&facts.name, value)).collect()
+    }
+
+    fn profile(&mut self, inferences: u32) -> Result<Vec<OperatorCost>, RunFailure> {
+        let inputs = self.prepared.clone().ok_or(RunFailure::NotPrepared)?;
+        guard(|| profile(&mut self.state, &inputs, inferences)).map_err(|trouble| trouble.fail())
     }
 }
 

@@ -8,6 +8,7 @@ mod convert;
 mod guard;
 mod loaded;
 mod operators;
+mod profile;
 mod source;
 
 use crate::engine::{Engine, LoadOptions, Loaded, Refusal};

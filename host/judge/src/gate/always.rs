@@ -4,6 +4,7 @@
 
 use super::answers::{Answers, answers};
 use super::clock;
+use super::second::Opinion;
 use super::sense::sense;
 use crate::evidence::{Evidence, EvidenceError, Truth};
 use boardproof_record::observation::{Ended, Observation, Outcome, PassObservation};
@@ -246,7 +247,12 @@ fn not_numbers(evidence: Evidence<'_>, cell: &Cell, allowed: bool) -> Result<Opt
 }
 
 /// Was everything that the cell is compared with measured? What it is worth is asked where it is used.
-pub fn compared_with(evidence: Evidence<'_>, cell: &Cell, reference: Result<(), &str>) -> RuleResult {
+pub fn compared_with(
+    evidence: Evidence<'_>,
+    cell: &Cell,
+    reference: Result<(), &str>,
+    opinion: &Opinion,
+) -> RuleResult {
     let others = [evidence.reference(cell), evidence.on_host(cell), evidence.reference_on_unit(cell)];
     let gap = others.into_iter().flatten().find_map(|other| match evidence.record.outcomes.get(&other.id) {
         Some(Outcome::Measured(_)) => None,
@@ -256,7 +262,10 @@ pub fn compared_with(evidence: Evidence<'_>, cell: &Cell, reference: Result<(), 
     match (reference, gap) {
         (Err(why), _) => own(COMPARED_WITH, Verdict::Incomplete, why.to_owned()),
         (Ok(()), Some(gap)) => own(COMPARED_WITH, Verdict::Incomplete, gap),
-        (Ok(()), None) => own(COMPARED_WITH, Verdict::Pass, "what it is compared with can be trusted".into()),
+        (Ok(()), None) => {
+            let same = if let Opinion::Same(words) = opinion { format!("; {words}") } else { String::new() };
+            own(COMPARED_WITH, Verdict::Pass, format!("what it is compared with can be trusted{same}"))
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::always::{compared_with, finite, same_as_host, trusted};
 use super::answers::{Answers, Drop, Value, answers, samples_of};
 use super::clock;
 use super::decide::{Number, decide};
+use super::second::{Opinion, opinion};
 use super::slices::Part;
 use super::timed::exact;
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options, Summary, pair_outputs};
@@ -112,6 +113,8 @@ pub struct Desk<'a> {
     own: Option<Answers>,
     /// Answers of the reference, or why nothing may be compared with them.
     reference: Result<Answers, String>,
+    /// What another engine says of the reference.
+    opinion: Opinion,
     /// The same of the baseline.
     earlier: Result<Answers, String>,
 }
@@ -137,6 +140,11 @@ impl<'a> Desk<'a> {
             Some(other) => trusted(evidence, other, &truth, policy.allow_nonfinite_mismatch)?,
             None => Err("the plan has no reference to compare with".into()),
         };
+        let opinion = opinion(evidence, cell)?;
+        let reference = match &opinion {
+            Opinion::Another(why) => Err(why.clone()),
+            Opinion::None | Opinion::Same(_) => reference,
+        };
         let earlier = match same_cell(baseline, cell) {
             Ok((other, cell)) if policy.rules.iter().any(|r| r.against == Against::Baseline) => {
                 trusted(other, cell, &truth, policy.allow_nonfinite_mismatch)?
@@ -144,7 +152,7 @@ impl<'a> Desk<'a> {
             Ok(_) => Err("no rule compares with the baseline".into()),
             Err(why) => Err(why),
         };
-        Ok(Self { evidence, baseline, policy, cell, model, truth, own, reference, earlier })
+        Ok(Self { evidence, baseline, policy, cell, model, truth, own, reference, opinion, earlier })
     }
 
     /// What no policy can switch off, as far as it needs the answers.
@@ -152,7 +160,7 @@ impl<'a> Desk<'a> {
         let trusted = self.reference.as_ref().map(|_| ()).map_err(String::as_str);
         let allowed = self.policy.allow_nonfinite_mismatch;
         let mut results: Vec<RuleResult> = finite(self.evidence, self.cell, allowed)?.into_iter().collect();
-        results.push(compared_with(self.evidence, self.cell, trusted));
+        results.push(compared_with(self.evidence, self.cell, trusted, &self.opinion));
         results.extend(same_as_host(self.evidence, self.cell)?);
         Ok(results)
     }

@@ -9,6 +9,7 @@ mod clock;
 mod decide;
 mod meaning;
 mod metrics;
+mod second;
 mod sense;
 mod slices;
 mod timed;

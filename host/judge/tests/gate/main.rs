@@ -7,3 +7,4 @@ mod good;
 mod hostile;
 mod microcontroller;
 mod reports;
+mod second;

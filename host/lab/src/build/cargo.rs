@@ -4,7 +4,7 @@ use super::Program;
 use super::choose::{Choice, OWN_COMPILER, Tools, channel, choose, is_static, needs, rustc};
 use super::source::{SourceError, find_source, source_digest};
 use boardproof_record::Digest;
-use boardproof_record::plan::{BuildSpec, Builder};
+use boardproof_record::plan::{BuildSpec, Builder, MICRO, TRACT};
 use boardproof_record::record::Build;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -109,7 +109,11 @@ impl Workshop {
         let (triple, compiler) = needs(program, spec);
         let choice = choose(triple, spec.builder, compiler, &Tools::detect(&self.root, compiler))?;
         let source = self.digest(program, spec, &choice)?;
-        let name = format!("{}{}", program.binary(spec), if program == Program::MicroRunner { "-micro" } else { "" });
+        let engine = match program {
+            Program::Runner(engine) if engine != TRACT => format!("-{engine}"),
+            _ => String::new(),
+        };
+        let name = format!("{}{engine}", program.binary(spec));
         let kept = self.root.join("target/device/kept").join(format!("{name}-{triple}-{}", source.short()));
         let cached = kept.is_file();
         if !cached {
@@ -272,7 +276,7 @@ fn keep(made: &Path, kept: &Path) -> Result<(), BuildError> {
 fn folder(program: Program, builder: Builder) -> &'static str {
     match (program, builder) {
         (Program::Firmware, _) => "target/device/firmware",
-        (Program::MicroRunner, _) => "target/device/micro",
+        (Program::Runner(MICRO), _) => "target/device/micro",
         (_, Builder::Cargo | Builder::Auto) => "target/device",
         (_, Builder::Cross) => "target/device/cross",
         (_, Builder::Zig) => "target/device/zig",
@@ -367,16 +371,22 @@ mod tests {
     #[test]
     fn only_a_runner_that_links_glibc_stands_at_a_fixed_address() {
         let cargo = choice(Builder::Cargo);
-        check(Program::Runner, "riscv64gc-unknown-linux-gnu", &cargo, "cargo", "-C strip=symbols -C link-arg=-no-pie");
+        check(
+            Program::Runner(TRACT),
+            "riscv64gc-unknown-linux-gnu",
+            &cargo,
+            "cargo",
+            "-C strip=symbols -C link-arg=-no-pie",
+        );
         check(Program::Agent, "armv7-unknown-linux-gnueabihf", &cargo, "cargo", "-C strip=symbols");
-        check(Program::Runner, "aarch64-unknown-linux-musl", &cargo, "cargo", "-C strip=symbols");
+        check(Program::Runner(TRACT), "aarch64-unknown-linux-musl", &cargo, "cargo", "-C strip=symbols");
     }
 
     #[test]
     fn a_runner_for_microcontrollers_has_their_engine_alone_and_a_firmware_keeps_its_symbols_and_knows_its_build() {
         let cargo = choice(Builder::Cargo);
         let ends = "--target-dir target/device/micro -- -C strip=symbols -C link-arg=-no-pie";
-        check(Program::MicroRunner, "x86_64-unknown-linux-gnu", &cargo, "cargo", ends);
+        check(Program::Runner(MICRO), "x86_64-unknown-linux-gnu", &cargo, "cargo", ends);
         let ends = "--bin board --features=x --target thumbv7em-none-eabihf --target-dir target/device/firmware";
         check(Program::Firmware, "thumbv7em-none-eabihf", &cargo, "cargo", ends);
         let command = command_of(Program::Firmware, "thumbv7em-none-eabihf", &cargo);

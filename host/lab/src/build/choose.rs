@@ -73,7 +73,7 @@ pub(super) fn channel(root: &Path) -> String {
 pub fn needs(program: Program, spec: &BuildSpec) -> (&str, Option<&str>) {
     let triple = match program {
         Program::Agent | Program::Firmware => &spec.agent_triple,
-        Program::Runner | Program::MicroRunner => &spec.runner_triple,
+        Program::Runner(_) => &spec.runner_triple,
     };
     (triple, spec.linker.as_deref())
 }

@@ -6,13 +6,13 @@ mod cargo;
 mod choose;
 mod source;
 
-use boardproof_record::plan::{BuildSpec, LinkSpec, Target};
+use boardproof_record::plan::{BuildSpec, LinkSpec, MICRO, RUNNER_ENGINES, TRACT, Target};
 
 pub use cargo::{Artifact, BuildError, Workshop};
 pub use choose::{Choice, OWN_COMPILER, Tools, choose, in_path, is_static, needs};
 pub use source::{SourceError, find_source, source_digest};
 
-/// The programs of a target's own cells. A simulated device is its own agent, a firmware has its engine with it, and one that somebody else
+/// The programs of a target, with the runner of the usual engine where it has one. A simulated device is its own agent, a firmware has its engine with it, and one that somebody else
 /// built is there already.
 pub fn programs(target: &Target) -> &'static [Program] {
     if target.dialect.is_some() {
@@ -20,8 +20,8 @@ pub fn programs(target: &Target) -> &'static [Program] {
     }
     match (&target.link, &target.build.firmware) {
         (_, Some(_)) => &[Program::Firmware],
-        (LinkSpec::Sim { .. }, None) => &[Program::Runner],
-        (_, None) => &[Program::Agent, Program::Runner],
+        (LinkSpec::Sim { .. }, None) => &[Program::Runner(TRACT)],
+        (_, None) => &[Program::Agent, Program::Runner(TRACT)],
     }
 }
 
@@ -30,21 +30,24 @@ pub fn programs(target: &Target) -> &'static [Program] {
 pub enum Program {
     /// The small static program that speaks the protocol.
     Agent,
-    /// The program with the engine that runs float and quantized models.
-    Runner,
-    /// The program with the engine of microcontrollers: on this machine their answers are worked out, too.
-    MicroRunner,
+    /// The program that holds this engine and no other.
+    Runner(&'static str),
     /// Agent and engine of a microcontroller in one.
     Firmware,
 }
 
 impl Program {
+    /// The runner that holds this engine; `None` for an engine that none holds.
+    pub fn runner_of(engine: &str) -> Option<Self> {
+        RUNNER_ENGINES.into_iter().chain([MICRO]).find(|held| *held == engine).map(Self::Runner)
+    }
+
     /// Cargo package of it; a firmware's is the target's to say.
     pub fn package(self, spec: &BuildSpec) -> &str {
         match (self, &spec.firmware) {
             (Self::Firmware, Some(firmware)) => &firmware.package,
             (Self::Agent | Self::Firmware, _) => "boardproof-agent",
-            (Self::Runner | Self::MicroRunner, _) => "boardproof-runner",
+            _ => "boardproof-runner",
         }
     }
 
@@ -60,16 +63,19 @@ impl Program {
     pub fn name(self) -> &'static str {
         match self {
             Self::Agent | Self::Firmware => "agent",
-            Self::Runner | Self::MicroRunner => "runner",
+            _ => "runner",
         }
     }
 
     /// Features that cargo is asked for.
     fn features(self, spec: &BuildSpec) -> Vec<String> {
         match (self, &spec.firmware) {
-            (Self::MicroRunner, _) => vec!["--no-default-features".into(), "--features=micro".into()],
             (Self::Firmware, Some(firmware)) if !firmware.features.is_empty() => {
                 vec![format!("--features={}", firmware.features.join(","))]
+            }
+            // The usual engine is the package's own default.
+            (Self::Runner(engine), _) if engine != TRACT => {
+                vec!["--no-default-features".into(), format!("--features={engine}")]
             }
             _ => Vec::new(),
         }
@@ -84,14 +90,14 @@ impl Program {
     fn folders(self) -> &'static [&'static str] {
         match self {
             Self::Agent => &["device-agent/protocol", "device-agent/core", "device-agent/agent"],
-            Self::Runner => &["device-agent/protocol", "device-agent/engines", "device-agent/runner"],
-            Self::MicroRunner => &[
+            Self::Runner(MICRO) => &[
                 "device-agent/protocol",
                 "device-agent/engines",
                 "device-agent/runner",
                 "device-agent/micro",
                 "device-agent/compile",
             ],
+            Self::Runner(_) => &["device-agent/protocol", "device-agent/engines", "device-agent/runner"],
             Self::Firmware => &[
                 "device-agent/protocol",
                 "device-agent/core",

@@ -47,6 +47,8 @@ pub struct Job<'a> {
     pub cell: &'a Cell,
     /// The runner; `None` where the agent has the engine itself.
     pub runner: Option<Blob>,
+    /// The engine's library, where it is one of its own and the unit's is not to be used.
+    pub library: Option<Blob>,
     /// The model, in the form that the engine reads.
     pub model: Blob,
     /// The evalset, in the form that the engine reads.
@@ -198,10 +200,11 @@ impl Bench {
         let mut parts = Vec::new();
         let before = self.attempts("prepare the unit", work, |bench, work| {
             let (_, greeting) = bench.session()?;
-            job.runner.as_ref().map_or(Ok(()), |runner| fit::check(runner, greeting))?;
+            let programs = || job.runner.iter().chain(&job.library);
+            programs().try_for_each(|program| fit::check(program, greeting))?;
             let room = greeting.store_free_bytes;
             parts = part::cut(job, room, &bench.cache)?;
-            for blob in job.runner.iter().chain([&job.model, &parts[0].blob]) {
+            for blob in programs().chain([&job.model, &parts[0].blob]) {
                 bench.ship(blob, &mut work.shipped, events)?;
             }
             bench.environment()

@@ -1,5 +1,6 @@
 //! Options of the runner as JSON: which tensor of the evalset feeds which input, how raw values become inputs, and how much is done.
 
+use boardproof_record::Digest;
 use boardproof_record::plan::{Limits, Model, Pass, PassPlan, Variant};
 use serde_json::{Value, json};
 
@@ -23,8 +24,14 @@ impl From<&str> for JobOptions {
     }
 }
 
-/// Options for a variant of a model on a target.
-pub fn options(model: &Model, variant: &Variant, limits: &Limits, passes: &[PassPlan]) -> JobOptions {
+/// Options for a variant of a model on a target. `library` is that of the engine, when it is shipped.
+pub fn options(
+    model: &Model,
+    variant: &Variant,
+    limits: &Limits,
+    passes: &[PassPlan],
+    library: Option<Digest>,
+) -> JobOptions {
     let inputs: Vec<Value> = model
         .inputs
         .iter()
@@ -43,11 +50,14 @@ pub fn options(model: &Model, variant: &Variant, limits: &Limits, passes: &[Pass
     let enough = enough.map(|plan| json!({ "iterations": plan.enough, "after_ms": ENOUGH_MS }));
     let text = |workers: u32| {
         let (threads, samples) = (1, SELF_CHECK_SAMPLES);
-        json!({
+        let mut all = json!({
             "inputs": inputs, "threads": threads, "accuracy_workers": workers, "latency_enough": enough,
             "self_check_samples": samples,
-        })
-        .to_string()
+        });
+        if let Some(library) = library {
+            all["library"] = library.to_string().into();
+        }
+        all.to_string()
     };
     // Copies of the model would count against a limit that is meant for one.
     let workers = if limits.memory_bytes.is_some() { 1 } else { limits.accuracy_workers };

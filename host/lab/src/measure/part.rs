@@ -104,6 +104,7 @@ mod tests {
         let job = Job {
             cell: &cell.unwrap(),
             runner: None,
+            library: None,
             model: blob("model", vec![7; 16]),
             evalset: blob("evalset", (0..30).collect()),
             sample_bytes: Some(3),

@@ -1,0 +1,161 @@
+//! onnxruntime: a library of its own on the unit, loaded when the engine is opened.
+//!
+//! Owns everything that knows the `ort` crate; nothing of it is visible outside this module. One thread, CPU only: what runs elsewhere
+//! would have to be said.
+
+mod profile;
+mod refusal;
+mod session;
+mod values;
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use ort::session::builder::GraphOptimizationLevel;
+
+use self::refusal::reason;
+use self::session::OrtModel;
+use crate::engine::{Engine, EngineFault, LoadOptions, Loaded, Refusal};
+use crate::self_check::{Arithmetic, SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};
+use crate::tensor::{DType, Tensor, TensorView};
+
+/// Where the dynamic loader looks by itself when no file is given.
+const USUAL_LIBRARY: &str = "libonnxruntime.so";
+
+/// The library allows one environment per process; it lives as long as the process.
+static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+/// Its version, as the library tells it.
+static VERSION: OnceLock<String> = OnceLock::new();
+
+/// onnxruntime with its CPU execution provider and all of its graph optimizations.
+#[derive(Debug, Clone, Copy)]
+pub struct OnnxruntimeEngine {
+    environment: &'static Environment,
+    version: &'static str,
+}
+
+impl OnnxruntimeEngine {
+    /// Loads the library, this file or else the one that the unit's dynamic loader finds.
+    ///
+    /// # Errors
+    /// `EngineFault::Library` when it cannot be loaded or is none: a fault of the unit or of what was shipped, never of a model.
+    pub fn open(library: Option<&Path>) -> Result<Self, EngineFault> {
+        let path = library.unwrap_or(Path::new(USUAL_LIBRARY));
+        let fault = |reason: String| EngineFault::Library { engine: "onnxruntime", path: path.to_path_buf(), reason };
+        let environment = match ENVIRONMENT.get() {
+            Some(environment) => environment,
+            None => {
+                let builder = ort::init_from(path).map_err(|error| fault(said(&error)))?;
+                let built = builder.with_name("boardproof").with_telemetry(false).build();
+                let built = built.map_err(|error| fault(reason(&error)))?;
+                built.set_log_level(LogLevel::Fatal);
+                ENVIRONMENT.get_or_init(|| built)
+            }
+        };
+        Ok(Self { environment, version: VERSION.get_or_init(version) })
+    }
+}
+
+/// The error with all of its causes, in one line.
+fn said(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// The library tells its build in one line: `ORT Build Info: git-branch=rel-1.26.0, git-commit-id=..., ...`.
+fn version() -> String {
+    version_in(ort::info())
+}
+
+fn version_in(info: &str) -> String {
+    let field = |name: &str| info.split([',', ' ']).find_map(|word| word.trim().strip_prefix(name));
+    let branch = field("git-branch=").map(|branch| branch.trim_start_matches("rel-"));
+    let commit = field("git-commit-id=").map(|commit| format!(" ({commit})"));
+    branch.map_or_else(|| info.to_owned(), |branch| format!("{branch}{}", commit.unwrap_or_default()))
+}
+
+impl Engine for OnnxruntimeEngine {
+    fn name(&self) -> &'static str {
+        "onnxruntime"
+    }
+
+    fn version(&self) -> &'static str {
+        self.version
+    }
+
+    fn load(&self, model: &[u8], options: &LoadOptions) -> Result<Box<dyn Loaded>, Refusal> {
+        Ok(Box::new(OrtModel::load(self.environment, model, options, GraphOptimizationLevel::All)?))
+    }
+
+    fn self_check(
+        &self,
+        model: &[u8],
+        options: &LoadOptions,
+        loaded: &mut dyn Loaded,
+        samples: &[Vec<TensorView<'_>>],
+        _limits: &SelfCheckLimits,
+    ) -> Result<SelfCheck, Refusal> {
+        let options = LoadOptions { describe: false, ..options.clone() };
+        let plain = OrtModel::load(self.environment, model, &options, GraphOptimizationLevel::Disable);
+        let mut plain = match plain {
+            Ok(plain) => plain,
+            // Some models run only after optimization: kernels exist for the fused operators alone.
+            Err(refusal) => return Ok(unavailable(format!("the graph without optimizations: {refusal}"))),
+        };
+        let dtypes = loaded.operators().iter().flat_map(|op| &op.dtypes_in).filter_map(|name| DType::from_name(name));
+        let arithmetic = Arithmetic::of(dtypes);
+        let answers = answers(&mut plain, samples).and_then(|plain| Ok((plain, answers(loaded, samples)?)));
+        let (expected, found) = match answers {
+            Ok(both) => both,
+            Err(failure) => return Ok(unavailable(failure)),
+        };
+        let parting = parting(&expected, &found);
+        let outcome = if parting.relative_l2 <= arithmetic.tolerance() {
+            SelfCheckOutcome::Agrees
+        } else {
+            let stage = "graph optimizations".to_owned();
+            SelfCheckOutcome::Parts { stage, operator: None, replaced: Vec::new() }
+        };
+        Ok(SelfCheck { samples: samples.len(), parting, tolerance: arithmetic.tolerance(), outcome })
+    }
+
+    fn allocates_in_the_process_heap(&self) -> bool {
+        false
+    }
+}
+
+fn unavailable(reason: String) -> SelfCheck {
+    let parting = parting(&[], &[]);
+    SelfCheck { samples: 0, parting, tolerance: 0.0, outcome: SelfCheckOutcome::Unavailable { reason } }
+}
+
+fn answers(loaded: &mut dyn Loaded, samples: &[Vec<TensorView<'_>>]) -> Result<Vec<Vec<Tensor>>, String> {
+    let one = |sample: &Vec<TensorView<'_>>| {
+        loaded.prepare(sample)?;
+        loaded.run()?;
+        loaded.answers()
+    };
+    samples.iter().map(one).collect::<Result<_, _>>().map_err(|failure| failure.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_in_the_build_info() {
+        let info =
+            "ORT Build Info: git-branch=rel-1.26.0, git-commit-id=26250ae, build type=Release, cmake cxx flags: /EHsc";
+        assert_eq!(version_in(info), "1.26.0 (26250ae)");
+        assert_eq!(version_in("of somebody's own"), "of somebody's own");
+    }
+
+    #[test]
+    fn a_file_that_is_no_library_is_a_fault_that_names_it() {
+        let path = std::env::temp_dir().join("boardproof-no-library.so");
+        let error = OnnxruntimeEngine::open(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("onnxruntime") && error.contains("boardproof-no-library.so"), "{error}");
+    }
+}

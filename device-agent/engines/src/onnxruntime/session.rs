@@ -1,0 +1,186 @@
+//! A session of the library with its inputs: the only file whose `run` is timed.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ort::environment::Environment;
+use ort::session::Session;
+use ort::session::SessionInputValue;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::value::{DynValue, Outlet, ValueType};
+
+use super::profile::{Ran, ran};
+use super::refusal::{failure, reason, refusal, refuse};
+use super::values::{dtype_of, from_ort, to_ort};
+use crate::engine::{Dim, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts};
+use crate::preprocess::Preprocess;
+use crate::tensor::{Tensor, TensorView};
+
+/// Inferences of the session that is profiled; the first tells which nodes run, the others for how long.
+const PROFILED_RUNS: usize = 21;
+
+/// A model that the library has loaded.
+pub(super) struct OrtModel {
+    session: Session,
+    inputs: Vec<TensorFacts>,
+    outputs: Vec<TensorFacts>,
+    preprocess: Vec<Option<Preprocess>>,
+    ran: Vec<Ran>,
+    operators: Vec<OperatorFacts>,
+    prepared: Option<Vec<DynValue>>,
+    answers: Option<Vec<DynValue>>,
+}
+
+impl OrtModel {
+    pub(super) fn load(
+        environment: &Environment,
+        model: &[u8],
+        options: &LoadOptions,
+        level: GraphOptimizationLevel,
+    ) -> Result<Self, Refusal> {
+        let mut builder = builder(environment, level)?;
+        let session = builder.commit_from_memory(model).map_err(|error| refuse(&error))?;
+        let inputs = facts(session.inputs(), options, "input")?;
+        let outputs = facts(session.outputs(), options, "output")?;
+        let preprocess = inputs.iter().map(|input| options.preprocess.get(&input.name).cloned()).collect();
+        let ran = if options.describe { described(environment, model, &inputs, level)? } else { Vec::new() };
+        let operators = ran.iter().map(|ran| ran.facts.clone()).collect();
+        Ok(Self { session, inputs, outputs, preprocess, ran, operators, prepared: None, answers: None })
+    }
+
+    fn prepare_one(&self, index: usize, raw: TensorView<'_>) -> Result<DynValue, RunFailure> {
+        let facts = &self.inputs[index];
+        let refuse = |reason: String| RunFailure::Input { name: facts.name.clone(), reason };
+        if raw.shape() != facts.shape {
+            return Err(refuse(format!("expected shape {:?}, got {:?}", facts.shape, raw.shape())));
+        }
+        let converted = match &self.preprocess[index] {
+            Some(step) => step.apply(raw, facts.dtype),
+            None => raw.convert(facts.dtype),
+        };
+        let converted = converted.map_err(|error| refuse(error.to_string()))?;
+        to_ort(converted.view()).map_err(|error| refuse(reason(&error)))
+    }
+}
+
+fn builder(environment: &Environment, level: GraphOptimizationLevel) -> Result<SessionBuilder, Refusal> {
+    let builder = Session::builder(environment).map_err(|error| refuse(&error))?;
+    let builder = builder.with_optimization_level(level).map_err(|error| refuse(&error))?;
+    let builder = builder.with_intra_threads(1).map_err(|error| refuse(&error))?;
+    builder.with_inter_threads(1).map_err(|error| refuse(&error))
+}
+
+/// Inputs or outputs as declared, with every symbolic extent fixed: the first axis is the batch.
+fn facts(outlets: &[Outlet], options: &LoadOptions, what: &str) -> Result<Vec<TensorFacts>, Refusal> {
+    outlets.iter().map(|outlet| fact(outlet, options, what)).collect()
+}
+
+fn fact(outlet: &Outlet, options: &LoadOptions, what: &str) -> Result<TensorFacts, Refusal> {
+    let refuse = |why: String| refusal(Stage::Type, format!("{what} {}: {why}", outlet.name()));
+    let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else {
+        return Err(refuse(format!("expected a tensor, got {}", outlet.dtype())));
+    };
+    let dtype = dtype_of(*ty).ok_or_else(|| refuse(format!("datatype {ty:?} cannot travel")))?;
+    let mut declared = Vec::new();
+    let mut fixed = Vec::new();
+    for (axis, extent) in shape.iter().enumerate() {
+        let symbol = dimension_symbols.get(axis).cloned().unwrap_or_default();
+        match usize::try_from(*extent) {
+            Ok(extent) => {
+                declared.push(Dim::Fixed(extent));
+                fixed.push(extent);
+            }
+            Err(_) => {
+                let named = options.dims.get(&symbol).copied();
+                fixed.push(named.or(options.batch.filter(|_| axis == 0)).unwrap_or(1));
+                declared.push(Dim::Symbol(symbol));
+            }
+        }
+    }
+    Ok(TensorFacts { name: outlet.name().to_owned(), dtype, declared, shape: fixed })
+}
+
+/// Runs a session of its own with the library's profiler on, over zeros.
+fn described(
+    environment: &Environment,
+    model: &[u8],
+    inputs: &[TensorFacts],
+    level: GraphOptimizationLevel,
+) -> Result<Vec<Ran>, Refusal> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let trouble = |why: String| refusal(Stage::Plan, format!("what runs could not be found out: {why}"));
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let prefix = std::env::temp_dir().join(format!("boardproof-profile-{}-{number}", std::process::id()));
+    let profiled = builder(environment, level)?.with_profiling(&prefix);
+    let mut profiled = profiled.map_err(|error| refuse(&error))?;
+    let mut session = profiled.commit_from_memory(model).map_err(|error| refuse(&error))?;
+    let zeros = || -> Result<Vec<DynValue>, Refusal> {
+        let zero = |facts: &TensorFacts| {
+            let count = facts.shape.iter().product::<usize>() * facts.dtype.size_bytes();
+            let tensor = Tensor::new(facts.dtype, facts.shape.clone(), vec![0; count]);
+            let tensor = tensor.map_err(|error| trouble(error.to_string()))?;
+            to_ort(tensor.view()).map_err(|error| refuse(&error))
+        };
+        inputs.iter().map(zero).collect()
+    };
+    let values = zeros()?;
+    let done = (0..PROFILED_RUNS).try_for_each(|_| {
+        let views: Vec<SessionInputValue<'_>> = values.iter().map(SessionInputValue::from).collect();
+        session.run(&views[..]).map(drop)
+    });
+    let file = session.end_profiling().map(PathBuf::from);
+    let text = file.map_err(|error| trouble(reason(&error))).and_then(|file| {
+        let text = std::fs::read_to_string(&file).map_err(|error| trouble(format!("{}: {error}", file.display())));
+        let _ = std::fs::remove_file(&file);
+        text
+    });
+    done.map_err(|error| refuse(&error))?;
+    ran(&text?).map_err(|error| trouble(error.to_string()))
+}
+
+impl Loaded for OrtModel {
+    fn inputs(&self) -> &[TensorFacts] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[TensorFacts] {
+        &self.outputs
+    }
+
+    fn operators(&self) -> &[OperatorFacts] {
+        &self.operators
+    }
+
+    fn prepare(&mut self, inputs: &[TensorView<'_>]) -> Result<(), RunFailure> {
+        self.answers = None;
+        self.prepared = None;
+        if inputs.len() != self.inputs.len() {
+            return Err(RunFailure::InputCount { expected: self.inputs.len(), got: inputs.len() });
+        }
+        let prepared = inputs.iter().enumerate().map(|(index, raw)| self.prepare_one(index, *raw));
+        self.prepared = Some(prepared.collect::<Result<_, _>>()?);
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), RunFailure> {
+        let prepared = self.prepared.as_ref().ok_or(RunFailure::NotPrepared)?;
+        let views: Vec<SessionInputValue<'_>> = prepared.iter().map(SessionInputValue::from).collect();
+        self.answers = None;
+        let outputs = self.session.run(&views[..]).map_err(|error| failure(&error))?;
+        self.answers = Some(outputs.into_iter().map(|(_, value)| value.into_dyn()).collect());
+        Ok(())
+    }
+
+    fn answers(&self) -> Result<Vec<Tensor>, RunFailure> {
+        let answers = self.answers.as_ref().ok_or(RunFailure::NotRun)?;
+        let named = answers.iter().zip(&self.outputs);
+        let one = |(value, facts): (&DynValue, &TensorFacts)| {
+            from_ort(value).map_err(|dtype| RunFailure::Output { name: facts.name.clone(), dtype })
+        };
+        named.map(one).collect()
+    }
+
+    fn profile(&mut self, _inferences: u32) -> Result<Vec<OperatorCost>, RunFailure> {
+        Ok(self.ran.iter().map(|ran| ran.cost.clone()).collect())
+    }
+}
