@@ -4,6 +4,7 @@ use super::escape;
 use super::png::picture;
 use crate::report::shown::{Sample, Shown};
 use boardproof_record::plan::Shows;
+use std::cmp::Ordering;
 use std::fmt::Write;
 
 /// Points across a waveform; longer ones show the least and the greatest of each point.
@@ -59,7 +60,11 @@ fn image(sample: &Sample, number: u64) -> Option<String> {
 fn ends(values: &[f64]) -> Option<(f64, f64)> {
     let finite = values.iter().copied().filter(|value| value.is_finite());
     let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-    (low <= high).then(|| if low < high { (low, high) } else { (low - 0.5, high + 0.5) })
+    match low.partial_cmp(&high)? {
+        Ordering::Less => Some((low, high)),
+        Ordering::Equal => Some((low - 0.5, high + 0.5)),
+        Ordering::Greater => None,
+    }
 }
 
 fn waveform(sample: &Sample, number: u64) -> Option<String> {
