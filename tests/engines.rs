@@ -99,3 +99,51 @@ fn an_engine_that_nobody_knows_is_named_with_those_that_are() {
     assert_eq!(code, Some(2), "{stderr}");
     assert!(stderr.contains("no engine is called 'onnxruntim'") && stderr.contains("onnxruntime"), "{stderr}");
 }
+
+/// Asks the engines about a model and reads what they say.
+fn reference(home: &Home, model: &str, more: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let models = root().join("models");
+    let models = models.to_str().expect("a path in UTF-8");
+    let usual = ["reference", model, "--models", models, "--out", "asked", "--json", "--quiet"];
+    let ended = home.run(usual.iter().chain(more));
+    let said: serde_json::Value =
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", ended.stdout, ended.stderr));
+    (ended.code, said[0].clone())
+}
+
+#[test]
+fn engines_that_agree_on_the_float_model_make_a_reference() {
+    let (code, said) = reference(&Home::new(), "vowels_former", &["--engine", "candle,tract"]);
+    assert_eq!((code, said["verdict"].as_str()), (Some(0), Some("agreed")), "{said}");
+    let beside = &said["engines"][1]["answers"][0];
+    assert!(beside["sqnr_db"].as_f64().is_some_and(|db| db > 100.0), "{said}");
+}
+
+/// tract's optimizer breaks this one, and only as long as nobody looks between the nodes that it fuses.
+#[test]
+fn engines_that_part_are_refused_with_the_operator_named() {
+    let more = ["--variant", "int8_qdq_pc", "--engine", "candle,tract", "--samples", "64"];
+    let (code, said) = reference(&Home::new(), "vowels_former", &more);
+    assert_eq!((code, said["verdict"].as_str()), (Some(1), Some("refused")), "{said}");
+    let parting = &said["parting"];
+    assert_eq!((parting["engine"].as_str(), parting["operator"].as_str()), (Some("tract"), Some("Softmax")), "{said}");
+    assert!(said["engines"][1]["self_check"].as_str().is_some_and(|text| text.contains("Softmax")), "{said}");
+}
+
+#[test]
+fn an_engine_that_cannot_run_the_model_is_no_second_opinion() {
+    let more = ["--variant", "int8_qop", "--engine", "candle,tract"];
+    let (code, said) = reference(&Home::new(), "adult_mlp", &more);
+    assert_eq!((code, said["verdict"].as_str()), (Some(4), Some("incomplete")), "{said}");
+    let silent = said["engines"][0]["silent"].as_str().unwrap_or_default();
+    assert!(silent.contains("com.microsoft.QGemm") && silent.contains("candle"), "{said}");
+}
+
+#[test]
+fn one_engine_is_no_second_opinion() {
+    let models = root().join("models");
+    let models = models.to_str().expect("a path in UTF-8");
+    let ended = Home::new().run(["reference", "adult_mlp", "--models", models, "--engine", "candle"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("two engines or more"), "{}", ended.stderr);
+}

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything a fresh machine needs, then every test. Cargo's own closing lines stay in view.
 
-use crate::check::{DEVICE_FOLDER, OTHER_ENGINES};
+use crate::check::{DEVICE_FOLDER, ENGINES};
 use crate::firmware;
 use crate::programs::{add_libraries, build_agents, build_tool, host_triple, library_here};
 use crate::setup::{self, USUAL, every_target};
@@ -31,12 +31,15 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
     add_libraries(root)?;
     let mut tests = Steps::default();
     tests.run("tests of the host's crates", || cargo_test(&[], &arguments.rest, &targets));
-    tests.run("tests of the engines", || {
-        let triple = host_triple()?;
-        let packages = ["--package", "boardproof-engines", "--package", "boardproof-runner"];
-        let place = ["--features", OTHER_ENGINES, "--target", &triple, "--target-dir", DEVICE_FOLDER];
-        cargo_test(&[&packages[..], &place[..]].concat(), &arguments.rest, &targets)
-    });
+    for engine in ENGINES {
+        tests.run(&format!("tests of the engine {engine}"), || {
+            let (triple, feature) = (host_triple()?, format!("boardproof-runner/{engine}"));
+            let packages = ["--package", "boardproof-engines", "--package", "boardproof-runner"];
+            let engine = ["--no-default-features", "--features", &feature];
+            let place = ["--target", &triple, "--target-dir", DEVICE_FOLDER];
+            cargo_test(&[&packages[..], &engine[..], &place[..]].concat(), &arguments.rest, &targets)
+        });
+    }
     tests.run("tests of the firmware", || firmware::test(root, &arguments.rest));
     // They boot a board for minutes, so `cargo test` alone leaves them out. Named one by one: elsewhere `ignored` means a program that a
     // test starts, or a measurement that asserts nothing.

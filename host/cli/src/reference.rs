@@ -12,7 +12,7 @@ use boardproof_judge::evidence::Evidence;
 use boardproof_judge::opinions::{Beside, ROUNDING_DB, side_by_side};
 use boardproof_lab::interrupt::{interrupted, listen};
 use boardproof_lab::store::{Opened, RecordFolder, open};
-use boardproof_layers::take_apart;
+use boardproof_layers::{Apart, take_apart};
 use boardproof_plan::{Counts, Manifest, PlanError, Wanted, nearest, runner_engine};
 use boardproof_record::observation::Outcome;
 use boardproof_record::plan::{Cell, HOST, Model, Pass, Plan, Variant};
@@ -24,6 +24,8 @@ use std::path::Path;
 
 /// Samples on which every tensor is looked at, once the answers are known to part: a wrong operator is wrong on most of them.
 const LOOKED_AT: u64 = 32;
+/// A quantized tensor that is nearer than the answers by more than this is not where they part.
+const NEARER_DB: f64 = 20.0;
 
 /// What the engines say of one model.
 #[derive(Serialize)]
@@ -131,7 +133,14 @@ impl Asking<'_> {
         }
         let first_part = engines.iter().position(|heard| heard.answers.iter().any(|answer| answer.parts));
         let parting = match first_part {
-            Some(at) => self.parting(variant, at, folder)?,
+            Some(at) => {
+                let parting = engines[at].answers.iter().filter(|answer| answer.parts);
+                let apart_db = parting.filter_map(|answer| answer.sqnr_db).fold(ROUNDING_DB, f64::min);
+                // In floats all that is more than rounding is wrong; an 8-bit value may lie on an edge and fall to either side.
+                let is_quantized = cells.iter().any(|cell| has_bytes(evidence, cell));
+                let limit_db = if is_quantized { ROUNDING_DB.min(apart_db + NEARER_DB) } else { ROUNDING_DB };
+                self.parting(variant, at, limit_db, folder)?
+            }
             None => None,
         };
         let verdict = match (first_part, engines.iter().any(|heard| heard.silent.is_some())) {
@@ -187,33 +196,81 @@ impl Asking<'_> {
         Ok(open(folder.path())?)
     }
 
-    /// Looks at every tensor by the first engine and by the one that parts from it.
-    fn parting(&self, variant: &Variant, at: usize, folder: &Path) -> Result<Option<Parting>> {
+    /// Looks at the tensors of the model by the first engine and by the one that parts from it: at all in one run, and where looking keeps
+    /// an optimizer from what it does otherwise, at one after the other.
+    fn parting(&self, variant: &Variant, at: usize, limit_db: f64, folder: &Path) -> Result<Option<Parting>> {
         let bytes =
             std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))?;
         let apart = take_apart(&bytes, &bytes).with_context(|| format!("could not take {} apart", variant.name))?;
-        let kept = RecordFolder::create(&folder.join("inside"))?;
-        let shown = kept.keep("inside.onnx", &apart.reference_shown(false))?;
-        let path = kept.path().join(&shown.path);
-        let name =
-            VariantName::new(format!("{}.inside", variant.name)).context("could not name what shows the inside")?;
-        let file = path.display().to_string();
-        // Each output is a line per sample, whatever the shape of what it shows.
-        let shown = Variant { name, file, digest: shown.digest, bytes: shown.bytes, batch: Some(1), ..variant.clone() };
         let pair = [self.engines[0].clone(), self.engines[at].clone()];
-        let asking = Asking { engines: &pair, ..*self };
-        let samples = self.args.samples.unwrap_or(LOOKED_AT).min(LOOKED_AT).min(self.manifest.model.evalset.samples);
-        let opened = asking.measured(alone(&self.manifest.model, shown), samples, &folder.join("inside/record"))?;
-        let evidence = Evidence { record: &opened.record, files: &opened.files };
-        let cells = asking.cells(&opened);
-        let seen = heard(evidence, cells[0], cells[1])?;
-        let first = seen.answers.into_iter().zip(&apart.layers.layers).find(|(beside, _)| beside.parts);
-        Ok(first.map(|(beside, layer)| Parting {
-            engine: self.engines[at].to_string(),
-            operator: layer.operator.clone(),
-            node: layer.node.clone(),
-            at: Beside { tensor: layer.tensor.clone(), ..beside },
+        let inside = Inside { asking: Asking { engines: &pair, ..*self }, variant, folder, limit_db };
+        let found = match inside.first(&apart.reference_shown(false), "inside")? {
+            Some(found) => Some(found),
+            None => inside.one_by_one(&apart)?,
+        };
+        Ok(found.map(|(layer, beside)| {
+            let (operator, node) = apart.maker(layer).unwrap_or(("Input", ""));
+            Parting {
+                engine: self.engines[at].to_string(),
+                operator: operator.into(),
+                node: node.into(),
+                at: Beside { tensor: apart.layers.layers[layer].tensor.clone(), ..beside },
+            }
         }))
+    }
+}
+
+/// Two engines asked about what is inside of a model.
+struct Inside<'a> {
+    asking: Asking<'a>,
+    variant: &'a Variant,
+    folder: &'a Path,
+    /// A tensor that is nearer than this is not where they part.
+    limit_db: f64,
+}
+
+impl Inside<'_> {
+    /// The first output of a model that shows some of it at which the engines part.
+    fn first(&self, shown: &[u8], what: &str) -> Result<Option<(usize, Beside)>> {
+        let kept = RecordFolder::create(&self.folder.join(what))?;
+        let file = kept.keep("inside.onnx", shown)?;
+        let path = kept.path().join(&file.path).display().to_string();
+        let name = VariantName::new(format!("{}.inside", self.variant.name))
+            .context("could not name what shows the inside")?;
+        // Each output is a line per sample, whatever the shape of what it shows.
+        let shown = Variant {
+            name,
+            file: path,
+            digest: file.digest,
+            bytes: file.bytes,
+            batch: Some(1),
+            ..self.variant.clone()
+        };
+        let model = &self.asking.manifest.model;
+        let samples = self.asking.args.samples.unwrap_or(LOOKED_AT).min(LOOKED_AT).min(model.evalset.samples);
+        let opened = self.asking.measured(alone(model, shown), samples, &kept.path().join("record"))?;
+        let evidence = Evidence { record: &opened.record, files: &opened.files };
+        let cells = self.asking.cells(&opened);
+        let seen = heard(evidence, cells[0], cells[1])?;
+        let parts = |beside: &Beside| beside.parts && beside.sqnr_db.is_none_or(|db| db < self.limit_db);
+        Ok(seen.answers.into_iter().enumerate().find(|(_, beside)| parts(beside)))
+    }
+
+    /// The same by bisection, with one tensor to look at in each run: what lies behind the first that parts does as well.
+    fn one_by_one(&self, apart: &Apart) -> Result<Option<(usize, Beside)>> {
+        let (mut low, mut high) = (0, apart.layers.layers.len());
+        let mut found = None;
+        while low < high && !interrupted() {
+            let middle = low + (high - low) / 2;
+            match self.first(&apart.reference_shown_at(middle), &format!("inside-{middle}"))? {
+                Some((_, beside)) => {
+                    found = Some((middle, beside));
+                    high = middle;
+                }
+                None => low = middle + 1,
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -243,6 +300,13 @@ fn heard(evidence: Evidence<'_>, first: &Cell, cell: &Cell) -> Result<Heard> {
         heard.answers = side_by_side(&reference, &outputs).map_err(anyhow::Error::msg)?;
     }
     Ok(heard)
+}
+
+/// Some operator reads or writes 8-bit values.
+fn has_bytes(evidence: Evidence<'_>, cell: &Cell) -> bool {
+    let inspected = evidence.completed(&cell.id, Pass::Inspect);
+    let mut operators = inspected.into_iter().flat_map(|pass| &pass.operators);
+    operators.any(|operator| operator.dtypes.contains("i8") || operator.dtypes.contains("u8"))
 }
 
 fn why_silent(evidence: Evidence<'_>, cell: &Cell) -> String {

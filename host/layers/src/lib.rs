@@ -122,6 +122,24 @@ fn layer(
 }
 
 impl Apart {
+    /// The reference with one of its layers for its only output: what is looked at alone keeps an optimizer from less.
+    pub fn reference_shown_at(&self, layer: usize) -> Vec<u8> {
+        let taps = self.alignment.pairs.get(layer).map(|p| Tap { tensor: &p.tensor, whole: None });
+        tapped(&self.reference, taps.as_slice(), false)
+    }
+
+    /// Operator and name of the reference's node that computes a layer, before whatever quantizes it; none for an input.
+    pub fn maker(&self, layer: usize) -> Option<(&str, &str)> {
+        let mut tensor = &self.alignment.pairs.get(layer)?.tensor;
+        loop {
+            let node = self.reference.maker(tensor)?;
+            if !matches!(node.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear") {
+                return Some((&node.op_type, &node.name));
+            }
+            tensor = node.input.first()?;
+        }
+    }
+
     /// The reference with its layers for outputs.
     pub fn reference_shown(&self, with_shapes: bool) -> Vec<u8> {
         let taps: Vec<_> = self.alignment.pairs.iter().map(|p| Tap { tensor: &p.tensor, whole: None }).collect();
