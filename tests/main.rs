@@ -9,6 +9,8 @@ mod cli;
 mod dead_boards;
 mod debug_probe;
 mod dialect;
+mod engines;
+mod evalset;
 mod faults;
 mod fixtures;
 mod material;

@@ -32,6 +32,9 @@ impl Home {
         std::fs::create_dir_all(&coded).expect("could not make the folder of compressed programs");
         std::fs::create_dir_all(&host).expect("could not make the cache");
         std::os::unix::fs::symlink(&coded, host.join("coded")).expect("could not link the compressed programs");
+        // The libraries of engines, as `cargo xtask test` has brought them.
+        let engines = root().join("target/boardproof-tests/cache/boardproof/host/engines");
+        std::os::unix::fs::symlink(&engines, host.join("engines")).expect("could not link the libraries of engines");
         Self { folder }
     }
 

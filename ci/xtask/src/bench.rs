@@ -4,6 +4,7 @@ mod causes;
 mod figure;
 mod firmware;
 mod gate;
+mod honesty;
 mod judge;
 mod overhead;
 mod ship;
@@ -23,7 +24,7 @@ use std::path::Path;
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Which [default: all but `verdicts` and `causes`]
+    /// Which [default: all but `honesty`, `verdicts` and `causes`]
     #[arg(value_enum)]
     name: Option<Name>,
     /// Target; may be given again [default: host and virtual-board-aarch64]
@@ -32,7 +33,7 @@ pub struct Arguments {
     /// Model; may be given again [default: all]
     #[arg(long = "model", short = 'm', value_name = "MODEL")]
     model: Vec<String>,
-    /// Put the tables of all into docs/benchmarks.md; of one, only `firmware` has a table there
+    /// Put the tables of all into docs/benchmarks.md; of one, only `firmware` has a table there, and `honesty` a document of its own
     #[arg(long)]
     write: bool,
 }
@@ -47,8 +48,9 @@ enum Name {
     Gate,
     /// Bytes per second of the metrics
     Judge,
-    /// How often the gate's rules are wrong, simulated; prints tables of its own
-    GateErrors,
+    /// How often the gate's rules are wrong and its intervals hold, simulated; for docs/honesty.md
+    #[value(alias = "gate-errors")]
+    Honesty,
     /// Bytes of agent and runner, stripped and on the wire
     Size,
     /// Shipping to the virtual board against `cat`, the second run, the agent's memory, the boot
@@ -65,7 +67,7 @@ enum Name {
 
 impl Name {
     fn has_tables_of_its_own(self) -> bool {
-        matches!(self, Self::GateErrors | Self::Verdicts | Self::Causes)
+        matches!(self, Self::Honesty | Self::Verdicts | Self::Causes)
     }
 }
 
@@ -76,7 +78,7 @@ pub fn bench(root: &Path, arguments: &Arguments) -> Result<()> {
     match arguments.name {
         Some(Name::Verdicts) => return verdicts::verdicts(root, &models, &targets),
         Some(Name::Causes) => return causes::causes(root, &models),
-        Some(Name::GateErrors) => return gate_errors(),
+        Some(Name::Honesty) => return honesty::honesty(root, arguments.write),
         _ => {}
     }
     if arguments.write && !matches!(arguments.name, None | Some(Name::Firmware)) {
@@ -86,15 +88,14 @@ pub fn bench(root: &Path, arguments: &Arguments) -> Result<()> {
     let names = all.filter(|name| arguments.name.is_none_or(|wanted| wanted == *name));
     let (firmware, others): (Vec<_>, Vec<_>) = names.partition(|name| *name == Name::Firmware);
     let mut figures = Vec::new();
-    for (section, names) in [(Section::Machine, others), (Section::Firmware, firmware)] {
+    let of_firmware = || firmware::HEAD.to_owned();
+    for (section, names, head) in
+        [(Section::Machine, others, machine as fn() -> String), (Section::Firmware, firmware, of_firmware)]
+    {
         if names.is_empty() {
             continue;
         }
-        let seen = taken(root, &names, &models, &targets);
-        let head = match section {
-            Section::Machine => machine(),
-            Section::Firmware => firmware::HEAD.to_owned(),
-        };
+        let (seen, head) = (taken(root, &names, &models, &targets), head());
         println!("{head}\n\n{}", figure::table(&seen));
         if arguments.write {
             figure::write(&root.join("docs/benchmarks.md"), section, &seen, &head)?;
@@ -128,15 +129,8 @@ fn measure(root: &Path, name: Name, models: &[String], targets: &[String]) -> Re
         Name::Ship => ship::ship(root),
         Name::Sim => sim::sim(),
         Name::Firmware => firmware::firmware(root),
-        Name::GateErrors | Name::Verdicts | Name::Causes => bail!("these are tables, not figures"),
+        Name::Honesty | Name::Verdicts | Name::Causes => bail!("these are tables, not figures"),
     }
-}
-
-/// The rules on draws whose truth is known, see docs/gate.md.
-fn gate_errors() -> Result<()> {
-    let example =
-        ["run", "--quiet", "--release", "--locked", "--package", "boardproof-judge", "--example", "gate_errors"];
-    step("gate-errors", || crate::step::run(crate::step::cargo(&example)))
 }
 
 fn or_usual(given: &[String], usual: &[&str]) -> Vec<String> {

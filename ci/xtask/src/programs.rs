@@ -24,6 +24,39 @@ pub fn build_agents(root: &Path, targets: &[String]) -> Result<()> {
     })
 }
 
+/// Folder of what the tests' homes share: a cache as the tool keeps one.
+const SHARED_CACHE: &str = "target/boardproof-tests/cache";
+/// Engine that is a library of its own.
+const LIBRARY_ENGINE: &str = "onnxruntime";
+/// Targets on which tests use it.
+const LIBRARY_TARGETS: [&str; 2] = ["host", "qemu-aarch64"];
+
+/// Keeps the engine's library for the targets whose tests use it. Brought once, by pip.
+pub fn add_libraries(root: &Path) -> Result<()> {
+    let cache = root.join(SHARED_CACHE);
+    let folder = cache.join("boardproof/host/engines").join(LIBRARY_ENGINE);
+    if ["x86_64", "aarch64"].iter().all(|architecture| folder.join(architecture).join("library.json").is_file()) {
+        return Ok(());
+    }
+    step(&format!("library of {LIBRARY_ENGINE}"), || {
+        let mut command = tool(root, &["engine", "add", LIBRARY_ENGINE]);
+        for target in LIBRARY_TARGETS {
+            command.args(["--target", target]);
+        }
+        command.env("XDG_CACHE_HOME", &cache);
+        run(command)
+    })
+}
+
+/// The engine's library for this machine, as [`add_libraries`] has kept it; `None` before.
+pub fn library_here(root: &Path) -> Option<PathBuf> {
+    let folder = root.join(SHARED_CACHE).join("boardproof/host/engines").join(LIBRARY_ENGINE);
+    let folder = folder.join(std::env::consts::ARCH);
+    let description: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("library.json")).ok()?).ok()?;
+    Some(folder.join(description["file"].as_str()?))
+}
+
 /// A command line of the tool.
 pub fn tool(root: &Path, arguments: &[&str]) -> Command {
     let mut command = program(&root.join(TOOL).to_string_lossy(), arguments);

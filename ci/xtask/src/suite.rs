@@ -2,7 +2,7 @@
 
 use crate::check::{DEVICE_FOLDER, OTHER_ENGINES};
 use crate::firmware;
-use crate::programs::{build_agents, build_tool, host_triple};
+use crate::programs::{add_libraries, build_agents, build_tool, host_triple, library_here};
 use crate::setup::{self, USUAL, every_target};
 use crate::step::{Steps, cargo, run};
 use anyhow::Result;
@@ -28,6 +28,7 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
     setup::for_targets(root, &targets)?;
     build_tool()?;
     build_agents(root, &targets)?;
+    add_libraries(root)?;
     let mut tests = Steps::default();
     tests.run("tests of the host's crates", || cargo_test(&[], &arguments.rest, &targets));
     tests.run("tests of the engines", || {
@@ -61,6 +62,9 @@ fn targets(root: &Path, all: bool) -> Result<Vec<String>> {
 fn cargo_test(selection: &[&str], rest: &[String], targets: &[String]) -> Result<()> {
     let mut command = cargo(&["test", "--release", "--locked"]);
     command.args(selection);
+    if let Some(library) = library_here(&std::env::current_dir()?) {
+        command.env("BOARDPROOF_ONNXRUNTIME", library);
+    }
     // Tests that walk targets take these and no others, so that a target that is not set up is never a failure of the code.
     command.env("BOARDPROOF_TEST_TARGETS", targets.join(","));
     if !rest.is_empty() {

@@ -460,6 +460,8 @@ pub enum DataFormat {
     Text,
     /// Everything, for a machine
     Json,
+    /// A Great Expectations validation result
+    Gx,
 }
 
 /// Arguments of `data check`.
@@ -470,6 +472,9 @@ pub struct DataCheckArgs {
     /// Snapshot of an earlier evalset that this one is held against
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
+    /// Great Expectations suite (JSON) that the table of the evalset is held against [default: the one that model.toml names]
+    #[arg(long, value_name = "FILE")]
+    pub suite: Option<PathBuf>,
     /// Warnings fail, too
     #[arg(long)]
     pub strict: bool,

@@ -6,9 +6,10 @@ use crate::exit::Exit;
 use crate::out::{put, put_line};
 use crate::project::World;
 use anyhow::{Context, Result};
-use boardproof_evalset::{Accepted, Against, Checked, EvalsetFile, Finding, Severity, Snapshot, Survey, survey};
+use boardproof_evalset::expectations::{self, Outcome, Suite, Table, ask, validation};
+use boardproof_evalset::{Accepted, Against, Checked, EvalsetFile, Finding, Kind, Severity, Snapshot, Survey, survey};
 use boardproof_plan::{Manifest, Plan, PlanError};
-use boardproof_record::ModelName;
+use boardproof_record::{Digest, ModelName};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -37,11 +38,16 @@ impl Unfit {
 pub fn check(args: &DataCheckArgs) -> Result<Exit> {
     let manifest = World::read_model(&args.places, &args.model)?;
     let snapshot = args.against.as_deref().map(read_snapshot).transpose()?;
-    let checked = look(&manifest, snapshot.as_ref())?;
+    let suite = args.suite.as_deref().map(read_suite).transpose()?.or(suite_of(&manifest)?);
+    let Looked { checked, outcomes } = look(&manifest, snapshot.as_ref(), suite.as_ref())?;
     let format = if args.json { DataFormat::Json } else { args.format };
     match format {
         DataFormat::Text => put(&checked),
         DataFormat::Json => put_line(serde_json::to_string_pretty(&checked)?),
+        DataFormat::Gx => {
+            let asked = suite.as_ref().map(|suite| (suite, outcomes.as_slice()));
+            put_line(serde_json::to_string_pretty(&validation(&checked, asked))?);
+        }
     }
     let fails = checked.errors > 0 || (args.strict && checked.warnings > 0);
     Ok(if fails { Exit::Fail } else { Exit::Pass })
@@ -79,7 +85,7 @@ pub fn diff(args: &DataDiffArgs) -> Result<Exit> {
 pub fn before_check(manifests: &BTreeMap<ModelName, Manifest>, plan: &Plan, quiet: bool) -> Result<()> {
     for model in plan.models.keys() {
         let Some(manifest) = manifests.get(model) else { continue };
-        let checked = look(manifest, None)?;
+        let checked = look(manifest, None, suite_of(manifest)?.as_ref())?.checked;
         let of = |severity| checked.findings.iter().filter(move |finding| finding.severity == severity);
         let line = |finding: &Finding| format!("{}: {finding}", finding.kind);
         let errors: Vec<String> = of(Severity::Error).map(line).collect();
@@ -93,20 +99,45 @@ pub fn before_check(manifests: &BTreeMap<ModelName, Manifest>, plan: &Plan, quie
     Ok(())
 }
 
-fn look(manifest: &Manifest, snapshot: Option<&Snapshot>) -> Result<Checked> {
+/// What was found, and what a suite's expectations came to.
+struct Looked {
+    checked: Checked,
+    outcomes: Vec<Outcome>,
+}
+
+fn look(manifest: &Manifest, snapshot: Option<&Snapshot>, suite: Option<&Suite>) -> Result<Looked> {
     let model = &manifest.model;
     let accepted = Accepted::new(&manifest.accepts).map_err(|why| wrong_accepts(manifest, &why))?;
-    let calibration = match &manifest.calibration {
-        Some(calibration) => {
-            let seen = read(manifest, &calibration.file, None).context("could not look at the calibration data")?;
-            Some((seen, calibration.digest))
-        }
-        None => None,
-    };
+    let (calibration, absent) = calibration(manifest)?;
     let seen = read(manifest, &model.evalset.file, calibration.as_ref().map(|(seen, _)| seen))?;
     let calibration = calibration.as_ref().map(|(seen, digest)| (seen, *digest));
-    let findings = boardproof_evalset::check(model, &seen, Against { calibration, snapshot }, &accepted);
-    Ok(Checked::new(model.name.clone(), seen.digest, seen.samples, findings))
+    let outcomes = suite.map(|suite| ask_suite(manifest, suite)).transpose()?.unwrap_or_default();
+    let mut findings = boardproof_evalset::check(model, &seen, Against { calibration, snapshot });
+    findings.extend(absent);
+    findings.extend(expectations::findings(&outcomes));
+    accepted.apply(&mut findings);
+    Ok(Looked { checked: Checked::new(model.name.clone(), seen.digest, seen.samples, findings), outcomes })
+}
+
+type Calibration = (Option<(Survey, Digest)>, Option<Finding>);
+
+/// The calibration data, where model.toml names some. A run does not need them: that they are not here is told and stops nothing.
+fn calibration(manifest: &Manifest) -> Result<Calibration> {
+    let Some(calibration) = &manifest.calibration else { return Ok((None, None)) };
+    if !Path::new(&calibration.file).exists() {
+        let message = format!("{} is not here: ranges are not compared with the calibration data's", calibration.file);
+        return Ok((None, Some(Finding::new(Severity::Note, Kind::Calibration, "", message))));
+    }
+    let seen = read(manifest, &calibration.file, None).context("could not look at the calibration data")?;
+    Ok((Some((seen, calibration.digest)), None))
+}
+
+fn ask_suite(manifest: &Manifest, suite: &Suite) -> Result<Vec<Outcome>> {
+    let (model, name) = (&manifest.model, &manifest.model.evalset.file);
+    let opened = File::open(name).map_err(|source| PlanError::Unreadable { file: name.clone(), source })?;
+    let mut file = EvalsetFile::open(opened).with_context(|| format!("could not read {name} as an evalset"))?;
+    let mut table = Table::of(model, &model.evalset.columns, &file);
+    ask(suite, &mut table, &mut file).with_context(|| format!("could not ask the suite '{}' of {name}", suite.name))
 }
 
 fn wrong_accepts(manifest: &Manifest, why: &str) -> PlanError {
@@ -136,6 +167,16 @@ fn model_or_file(places: &Places, named: &str) -> Result<Snapshot> {
     } else {
         of_model(&World::read_model(places, named)?)
     }
+}
+
+fn suite_of(manifest: &Manifest) -> Result<Option<Suite>> {
+    manifest.suite.as_ref().map(|file| read_suite(Path::new(file))).transpose()
+}
+
+fn read_suite(file: &Path) -> Result<Suite> {
+    let unreadable = |source| PlanError::Unreadable { file: file.display().to_string(), source };
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
+    Suite::from_json(&text).with_context(|| format!("could not read {}", file.display()))
 }
 
 fn read_snapshot(file: &Path) -> Result<Snapshot> {

@@ -1,7 +1,7 @@
 //! All findings of an evalset, the gravest first.
 
 use crate::drift;
-use crate::finding::{Accepted, Finding, Kind, Severity};
+use crate::finding::{Finding, Kind, Severity};
 use crate::snapshot::Snapshot;
 use crate::survey::Survey;
 use crate::{balance, range, repeats, schema};
@@ -18,7 +18,7 @@ pub struct Against<'a> {
 }
 
 /// Everything that is to be said about an evalset of this model.
-pub fn check(model: &Model, seen: &Survey, against: Against<'_>, accepted: &Accepted) -> Vec<Finding> {
+pub fn check(model: &Model, seen: &Survey, against: Against<'_>) -> Vec<Finding> {
     let calibration = against.calibration.map(|(survey, _)| survey);
     let mut found = schema::findings(model, seen);
     found.extend(against.calibration.and_then(|(survey, expected)| other_calibration(survey, expected)));
@@ -29,7 +29,7 @@ pub fn check(model: &Model, seen: &Survey, against: Against<'_>, accepted: &Acce
     if let Some(snapshot) = against.snapshot {
         found.extend(drift::diff(snapshot, &Snapshot::of(model, seen)));
     }
-    accepted.apply(&mut found);
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
 }
 

@@ -10,7 +10,7 @@ mod check;
 mod column;
 mod drift;
 mod elements;
-
+pub mod expectations;
 mod file;
 mod finding;
 mod layout;

@@ -4,6 +4,7 @@ use crate::balance::listed;
 use crate::column::Column;
 use crate::elements::{ends, is_float};
 use crate::finding::{Finding, Kind, Severity};
+use crate::layout::Layout;
 use crate::survey::{InputSurvey, Survey};
 use boardproof_record::plan::{Model, TensorSpec};
 
@@ -52,7 +53,12 @@ fn constant(input: &InputSurvey, other: Option<&InputSurvey>) -> Vec<Finding> {
     let (count, all) = (input.constant.count, input.form.samples());
     let mut found = Vec::new();
     if count > 0 {
-        let severity = if count * 10 >= all { Severity::Error } else { Severity::Warning };
+        // A row of zeros is a row; a picture of one grey is none.
+        let severity = match (input.layout, count * 10 >= all) {
+            (Layout::Row { .. }, false) => Severity::Note,
+            (Layout::Row { .. }, true) | (_, false) => Severity::Warning,
+            (_, true) => Severity::Error,
+        };
         let message = format!("{count} of {all} samples have the same value everywhere: there is nothing in them");
         let finding = Finding::new(severity, Kind::Constant, &input.tensor, message).of(count, all);
         found.push(finding.at(input.constant.first.iter().copied()));

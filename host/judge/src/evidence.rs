@@ -1,9 +1,9 @@
 //! What the judge looks at: a record with the bytes of its files, opened as tensors. Reads nothing by itself.
 
 use crate::compare::tensor::{DType, TensorError, TensorView};
-use boardproof_record::observation::{Ended, FileRef, Observation, Outcome, PassObservation};
+use boardproof_record::observation::{CannotRun, Ended, FileRef, Observation, Outcome, PassObservation};
 use boardproof_record::plan::{Cell, Clock, FOREIGN, HOST, Model, Pass, PassPlan, Role, Task};
-use boardproof_record::record::{Record, SHOWN_INPUT as INPUT, SHOWN_SAMPLES as SAMPLES};
+use boardproof_record::record::{Record, SHOWN_COLUMNS as COLUMNS, SHOWN_INPUT as INPUT, SHOWN_SAMPLES as SAMPLES};
 use boardproof_record::{CellId, Digest};
 use safetensors::SafeTensors;
 use std::borrow::Cow;
@@ -134,9 +134,31 @@ impl<'a> Evidence<'a> {
         &self.record.plan.models[&cell.model]
     }
 
-    /// The reference cell for answers: the float model on the host.
+    /// The reference cell for answers: the float model on the host, by the engine that the policy names. Where that engine cannot load the
+    /// float model, the cell's own engine has to answer for it, as it would without any other.
     pub fn reference(&self, cell: &Cell) -> Option<&'a Cell> {
+        let planned = self.planned_reference(cell)?;
+        let alone = self.no_second_opinion(cell).and_then(|_| self.float_on_host(cell, planned));
+        Some(alone.unwrap_or(planned))
+    }
+
+    fn planned_reference(&self, cell: &Cell) -> Option<&'a Cell> {
         self.record.plan.cells.iter().find(|c| c.model == cell.model && c.role == Role::Reference)
+    }
+
+    /// Why the engine that the policy names for the reference has not answered for the float model, when another one has to.
+    pub fn no_second_opinion(&self, cell: &Cell) -> Option<(&'a Cell, &'a CannotRun)> {
+        let planned = self.planned_reference(cell)?;
+        self.float_on_host(cell, planned)?;
+        Some((planned, self.observation(&planned.id)?.not_loaded()?))
+    }
+
+    /// The float model by the cell's own engine on the host, where that is not the planned reference.
+    fn float_on_host(&self, cell: &Cell, planned: &Cell) -> Option<&'a Cell> {
+        let engine = &self.on_host(cell)?.engine;
+        let same = |c: &&Cell| c.model == cell.model && c.engine == *engine && c.unit.as_str() == HOST;
+        let mut all = self.record.plan.cells.iter().filter(same).filter(|c| c.id != planned.id);
+        all.find(|c| c.variant == planned.variant)
     }
 
     /// The same variant on the host; the cell itself when the host is its unit. The engine of a firmware that somebody else built is not
@@ -164,11 +186,8 @@ impl<'a> Evidence<'a> {
 
     /// The float model by the cell's engine on the host, where another engine answers for the reference: its second opinion.
     pub fn second_opinion(&self, cell: &Cell) -> Option<&'a Cell> {
-        let reference = self.reference(cell)?;
-        let engine = &self.on_host(cell)?.engine;
-        let same = |c: &&Cell| c.model == cell.model && c.engine == *engine && c.unit.as_str() == HOST;
-        let mut all = self.record.plan.cells.iter().filter(same).filter(|c| c.id != reference.id);
-        all.find(|c| c.variant == reference.variant)
+        let planned = self.planned_reference(cell)?;
+        if self.no_second_opinion(cell).is_some() { None } else { self.float_on_host(cell, planned) }
     }
 
     /// What an observed cell was planned to do in this pass.
@@ -334,6 +353,17 @@ impl<'a> Evidence<'a> {
         }
         let of = |(row, number): (usize, &i64)| Some((u64::try_from(*number).ok()?, inputs.of(&[row])));
         Ok(numbers.iter().enumerate().filter_map(of).collect())
+    }
+
+    /// Names of the columns of a model's table: those of model.toml, else those that the evalset itself has.
+    pub fn columns(&self, model: &Model) -> Vec<String> {
+        let named = &model.evalset.columns;
+        let kept = || {
+            let bytes = self.bytes(self.record.shown.get(&model.evalset.digest)?).ok()?;
+            let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
+            serde_json::from_str(metadata.metadata().as_ref()?.get(COLUMNS)?).ok()
+        };
+        if named.is_empty() { kept().unwrap_or_default() } else { named.clone() }
     }
 
     fn bytes(&self, file: &FileRef) -> Result<&'a [u8], EvidenceError> {

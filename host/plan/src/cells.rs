@@ -569,6 +569,8 @@ fn usual_iterations(target: &Target) -> (u32, u32) {
 mod tests {
     use super::*;
     use crate::{builtin, parse_inventory, parse_model, parse_policy, parse_target};
+    use boardproof_record::plan::TRACT;
+    use boardproof_record::policy::Reference;
 
     /// A small model under this name with these variants, the first of them its reference.
     fn manifest(name: &str, variants: &[(&str, &str)]) -> Manifest {
@@ -618,6 +620,15 @@ mod tests {
             engines: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    #[test]
+    fn a_policy_that_names_no_engine_has_the_targets_own_for_its_reference() {
+        let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
+        let policy = Policy { reference: Reference::default(), ..parse_policy("default", builtin::POLICY).unwrap() };
+        let wanted = wanted("one", "int8", "host");
+        let plan = plan(&wanted, &manifests, &targets(), &BTreeMap::new(), policy).unwrap();
+        assert_eq!(cells(&plan), ["one/f32@host/tract Reference ialm", "one/int8@host/tract Device ialm judged"]);
     }
 
     fn planned(wanted: &Wanted, manifests: &BTreeMap<ModelName, Manifest>) -> Result<Plan, PlanError> {
@@ -705,8 +716,9 @@ mod tests {
         ] {
             let plan = planned_on_bench(&wanted("one", "int8", "bench"), dialect).unwrap();
             let ids: Vec<String> = plan.cells.iter().map(|c| c.id.to_string()).collect();
-            assert_eq!(ids, ["one/f32@host/tract", "one/int8@host/tract", "one/int8@bench/foreign"]);
-            let planned: Vec<Pass> = plan.cells[2].passes.iter().map(|p| p.pass).collect();
+            let on_host = ["one/f32@host/candle", "one/f32@host/tract", "one/int8@host/tract"];
+            assert_eq!(ids, [&on_host[..], &["one/int8@bench/foreign"]].concat());
+            let planned: Vec<Pass> = plan.cells[3].passes.iter().map(|p| p.pass).collect();
             assert_eq!(planned, passes, "{dialect}");
         }
     }
@@ -737,14 +749,7 @@ mod tests {
     #[test]
     fn a_reference_by_another_engine_has_a_second_opinion() {
         let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
-        let policy = || Policy {
-            reference: boardproof_record::policy::Reference { engine: EngineName::new("candle").unwrap() },
-            ..parse_policy("default", builtin::POLICY).unwrap()
-        };
-        let planned = |places: &str| {
-            let wanted = wanted("one", "int8", places);
-            cells(&plan(&wanted, &manifests, &targets(), &BTreeMap::new(), policy()).unwrap())
-        };
+        let planned = |places: &str| cells(&planned(&wanted("one", "int8", places), &manifests).unwrap());
         assert_eq!(
             planned("host"),
             [
@@ -774,7 +779,8 @@ mod tests {
         assert_eq!(
             cells(&both("qemu-aarch64").unwrap()),
             [
-                "one/f32@host/tract Reference ia",
+                "one/f32@host/candle Reference ia",
+                "one/f32@host/tract HostVariant ia",
                 "one/f32@host/onnxruntime HostVariant ia",
                 "one/int8@host/tract HostVariant ia",
                 "one/int8@host/onnxruntime HostVariant ia",
@@ -795,7 +801,7 @@ mod tests {
         let models = known([manifest("one", &[("f32", "'N'"), ("b4", "4")])]);
         let plan = planned(&wanted("one", "b4", "host"), &models).unwrap();
         let batches = |variant: &str| -> Vec<u32> {
-            let cell = plan.cells.iter().find(|c| c.variant.as_str() == variant).unwrap();
+            let cell = plan.cells.iter().find(|c| c.variant.as_str() == variant && c.engine.as_str() == TRACT).unwrap();
             cell.passes.iter().map(|p| p.batch).collect()
         };
         assert_eq!(batches("b4"), [4, 4, 4, 4]);

@@ -101,12 +101,7 @@ impl PlanError {
     }
 
     /// A value that is not what it should be: where, what, what was expected, what was found.
-    pub fn value(
-        file: &str,
-        what: impl Into<String>,
-        expected: impl Into<String>,
-        found: impl ToString,
-    ) -> Self {
+    pub fn value(file: &str, what: impl Into<String>, expected: impl Into<String>, found: impl ToString) -> Self {
         Self::Value { file: file.into(), what: what.into(), expected: expected.into(), found: found.to_string() }
     }
 }

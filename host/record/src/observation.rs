@@ -102,6 +102,12 @@ impl Observation {
         self.passes.iter().find(|p| p.pass == pass)
     }
 
+    /// Why the engine could not load the model, wherever it gave up before the first inference.
+    pub fn not_loaded(&self) -> Option<&CannotRun> {
+        let refused = self.passes.iter().filter(|p| p.ended == Ended::CannotRun).find_map(|p| p.cannot_run.as_ref());
+        refused.filter(|found| !["run", "evalset"].contains(&found.stage.as_str()))
+    }
+
     /// Why the engine could not even read the model: the same on every unit, since nothing of the unit has a part in it.
     pub fn unreadable(&self) -> Option<&CannotRun> {
         let refused = self.passes.iter().filter(|p| p.ended == Ended::CannotRun).find_map(|p| p.cannot_run.as_ref());

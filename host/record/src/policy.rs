@@ -107,6 +107,9 @@ pub enum Decide {
     /// is inconclusive; a number within the limit passes, and the result says how large a loss these samples could have hidden. For
     /// subgroups that are too small to show that they are good.
     Alarm,
+    /// Fails as an alarm does and passes otherwise: a number beyond the limit that is not shown to be a loss passes, too, and the detail
+    /// says so. For what is looked at in so many ways that something always lies beyond the limit by chance.
+    Proven,
 }
 
 /// What a measured number is held against.

@@ -88,6 +88,8 @@ pub enum Section {
     Machine,
     /// What does not: the firmware's.
     Firmware,
+    /// Error rates and coverage, of a document of their own.
+    Honesty,
 }
 
 impl Section {
@@ -96,6 +98,7 @@ impl Section {
         let begin = match self {
             Self::Machine => "<!-- made by `cargo xtask bench --write` -->\n",
             Self::Firmware => "<!-- made by `cargo xtask bench firmware --write` -->\n",
+            Self::Honesty => "<!-- made by `cargo xtask bench honesty --write` -->\n",
         };
         [begin, "<!-- end -->\n"]
     }
@@ -103,8 +106,13 @@ impl Section {
 
 /// Puts the table and what stands above it into the document, in the place of the one before.
 pub fn write(document: &Path, section: Section, figures: &[Figure], head: &str) -> Result<()> {
+    put(document, section, &format!("{head}\n\n{}", table(figures)))
+}
+
+/// Puts a text into the document, in the place of the one before.
+pub fn put(document: &Path, section: Section, table: &str) -> Result<()> {
     let text = std::fs::read_to_string(document).with_context(|| format!("could not read {}", document.display()))?;
-    let new = replaced(&text, section, &format!("{head}\n\n{}", table(figures)))?;
+    let new = replaced(&text, section, table)?;
     std::fs::write(document, new).with_context(|| format!("could not write {}", document.display()))
 }
 

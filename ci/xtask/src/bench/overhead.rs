@@ -3,43 +3,81 @@
 use super::figure::Figure;
 use crate::check::DEVICE_FOLDER;
 use crate::programs::host_triple;
-use crate::step::{cargo, output};
+use crate::step::{cargo, output, program, run, works};
 use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
 
-/// Largest ratio of a time through the harness to a bare one.
+/// Largest ratio of a time through the harness to a bare one, in one process.
 const LIMIT: f64 = 1.02;
+/// The same against a loop in another process, and another language.
+const LIMIT_APART: f64 = 1.03;
+/// Where the package onnxruntime is installed for its own loop.
+const PYTHON_FOLDER: &str = "target/python";
+/// The version whose library the tool brings.
+const PACKAGE: &str = "onnxruntime==1.32.0";
 
 /// An engine, the example that measures it, and the models for which a bare loop is written out there.
 struct Bare {
     engine: &'static str,
     example: &'static str,
     is_for: fn(&str) -> bool,
+    limit: f64,
+    /// The other loop is Python's.
+    in_python: bool,
 }
 
-const ENGINES: [Bare; 2] = [
-    Bare { engine: "tract", example: "overhead", is_for: |_| true },
-    // The layers are written out by hand, one behind the other.
-    Bare { engine: "candle", example: "overhead_candle", is_for: |model| model != "vowels_former" },
+const ENGINES: [Bare; 3] = [
+    Bare { engine: "tract", example: "overhead", is_for: |_| true, limit: LIMIT, in_python: false },
+    Bare {
+        engine: "candle",
+        example: "overhead_candle",
+        // The layers are written out by hand, one behind the other.
+        is_for: |model| model != "vowels_former",
+        limit: LIMIT,
+        in_python: false,
+    },
+    Bare {
+        engine: "onnxruntime",
+        example: "overhead_onnxruntime",
+        is_for: |_| true,
+        limit: LIMIT_APART,
+        in_python: true,
+    },
 ];
 
 /// One figure per engine and model.
 pub fn overhead(models: &[String]) -> Result<Vec<Figure>> {
     let triple = host_triple()?;
     let mut figures = Vec::new();
-    for Bare { engine, example, is_for } in ENGINES {
+    for Bare { engine, example, is_for, limit, in_python } in ENGINES {
         for model in models.iter().filter(|model| is_for(model)) {
             let file = format!("models/{model}/f32.onnx");
             let mut command = cargo(&["run", "--quiet", "--release", "--locked", "--package", "boardproof-engines"]);
             command.args(["--no-default-features", "--features", engine, "--example", example, "--target", &triple]);
             command.args(["--target-dir", DEVICE_FOLDER, "--", &file]);
+            if in_python {
+                command.arg(python()?);
+            }
             let line = output(command)?;
             let (ratio, bare_ns) = (number_behind(&line, "ratio")?, number_behind(&line, "bare")?);
             let measured = format!("{ratio:.3} at {:.0} µs", bare_ns / 1000.0);
             let what = format!("time of an inference through the harness against a bare loop of {engine}, {model}");
-            figures.push(Figure::at_most(what, ratio, LIMIT, "", measured));
+            figures.push(Figure::at_most(what, ratio, limit, "", measured));
         }
     }
     Ok(figures)
+}
+
+/// A Python that has the package, in an environment of the project's own.
+fn python() -> Result<PathBuf> {
+    let python = std::path::absolute(Path::new(PYTHON_FOLDER).join("bin/python"))?;
+    if !python.exists() {
+        run(program("python3", &["-m", "venv", PYTHON_FOLDER]))?;
+    }
+    if !works(&python.to_string_lossy(), &["-c", "import onnxruntime"]) {
+        run(program(&python.to_string_lossy(), &["-m", "pip", "install", "--quiet", PACKAGE]))?;
+    }
+    Ok(python)
 }
 
 /// The number behind a word.

@@ -6,6 +6,7 @@ use super::{File, Finding};
 const ARROWS: &[(&str, &[&str])] = &[
     ("host/record/", &[]),
     ("host/plan/", &["boardproof-record"]),
+    ("host/evalset/", &["boardproof-record"]),
     ("host/judge/", &["boardproof-record"]),
     ("host/layers/", &["boardproof-record"]),
     // The simulated device is one more kind of link, and so is the wire, which answers by a session of its own.
@@ -29,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "boardproof-record",
             "boardproof-plan",
+            "boardproof-evalset",
             "boardproof-lab",
             "boardproof-judge",
             "boardproof-layers",

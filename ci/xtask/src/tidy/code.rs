@@ -51,10 +51,11 @@ struct Place {
     all_test: bool,
 }
 
-const PURE: [&str; 4] = ["host/record/", "host/plan/", "host/judge/", "host/layers/"];
-const LIBRARIES: [&str; 8] = [
+const PURE: [&str; 5] = ["host/record/", "host/plan/", "host/evalset/", "host/judge/", "host/layers/"];
+const LIBRARIES: [&str; 9] = [
     "host/record/",
     "host/plan/",
+    "host/evalset/",
     "host/lab/",
     "host/judge/",
     "host/layers/",

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use candle_core::{DType as Held, Tensor as CandleTensor};
 
-use super::operators::{Inputs, Known, Run, adds_products, find};
+use super::operators::{Inputs, Known, Run, find, multiply_accumulates};
 use super::source::{Node, Source, concrete_shape, plain_refusal};
 use super::value::{Value, Width, carrier};
 use crate::engine::{LoadOptions, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts};
@@ -20,6 +20,8 @@ pub(super) struct Step {
     outputs: Vec<Option<usize>>,
     /// Places that nothing needs after this step.
     last_uses: Vec<usize>,
+    /// Multiply-accumulates, where it does any.
+    macs: Option<u64>,
 }
 
 /// Everything that runs, in order.
@@ -87,7 +89,12 @@ impl Plan {
         let mean = |total: u64| total.checked_div(u64::from(inferences));
         let costs = nanoseconds.into_iter().zip(bytes).enumerate();
         Ok(costs
-            .map(|(index, (total, bytes))| OperatorCost { index, time_ns: mean(total), output_bytes: Some(bytes) })
+            .map(|(index, (total, bytes))| OperatorCost {
+                index,
+                time_ns: mean(total),
+                output_bytes: Some(bytes),
+                macs: self.steps[index].macs,
+            })
             .collect())
     }
 
@@ -169,12 +176,14 @@ impl<'a> Building<'a> {
             }
             return Ok(());
         }
-        self.operators.push(operator_facts(self.operators.len(), node, &given, &made));
+        let shapes: Vec<&[usize]> = given.0.iter().map(|value| value.map_or(&[][..], |v| v.held.dims())).collect();
+        let macs = made.first().and_then(|made| multiply_accumulates(&node.operator, &shapes, made.held.dims()));
+        self.operators.push(operator_facts(self.operators.len(), node, (&given, &made), macs.is_some()));
         let mut outputs = Vec::new();
         for (name, value) in node.outputs.iter().zip(made) {
             outputs.push((!name.is_empty()).then(|| self.place(name, value, false)));
         }
-        self.steps.push(Step { run, inputs: places, outputs, last_uses: Vec::new() });
+        self.steps.push(Step { run, inputs: places, outputs, last_uses: Vec::new(), macs });
         Ok(())
     }
 
@@ -205,7 +214,12 @@ impl<'a> Building<'a> {
     }
 }
 
-fn operator_facts(index: usize, node: &Node, inputs: &Inputs<'_>, made: &[Value]) -> OperatorFacts {
+fn operator_facts(
+    index: usize,
+    node: &Node,
+    (inputs, made): (&Inputs<'_>, &[Value]),
+    adds_products: bool,
+) -> OperatorFacts {
     let names =
         |values: &mut dyn Iterator<Item = &Value>| values.map(|value| value.element.name().to_owned()).collect();
     OperatorFacts {
@@ -217,7 +231,7 @@ fn operator_facts(index: usize, node: &Node, inputs: &Inputs<'_>, made: &[Value]
         dtypes_in: names(&mut inputs.0.iter().copied().flatten()),
         dtypes_out: names(&mut made.iter().take(node.outputs.len())),
         kernel: Some("candle-cpu".into()),
-        accumulator: adds_products(&node.operator).then(|| accumulator(inputs, made)).flatten(),
+        accumulator: adds_products.then(|| accumulator(inputs, made)).flatten(),
     }
 }
 

@@ -73,6 +73,12 @@ impl Value {
         Tensor::new(self.element, shape, bytes).map_err(candle_core::Error::wrap)
     }
 
+    /// As a plain tensor of f64, whatever the model calls its elements.
+    pub(super) fn as_f64(&self) -> candle_core::Result<Tensor> {
+        let bytes = self.numbers()?.into_iter().flat_map(f64::to_le_bytes).collect();
+        Tensor::new(DType::F64, self.held.dims().to_vec(), bytes).map_err(candle_core::Error::wrap)
+    }
+
     /// All elements in their order, as numbers that hold them.
     pub(super) fn numbers(&self) -> candle_core::Result<Vec<f64>> {
         self.held.flatten_all()?.to_dtype(Held::F64)?.to_vec1()

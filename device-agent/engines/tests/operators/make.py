@@ -31,7 +31,7 @@ def case(name, operator, inputs, constants=(), outputs=1, opset=OPSET, **attribu
     for index, array in enumerate(inputs):
         names.append(f"x{index}")
         given.append(helper.make_tensor_value_info(f"x{index}", value_type(array), array.shape))
-        tensors[f"{name}.in.x{index}"] = np.ascontiguousarray(array)
+        tensors[f"{name}.in.x{index}"] = array.copy(order="C")
     for index, array in enumerate(constants):
         names.append("" if array is None else f"c{index}")
         if array is not None:
@@ -45,7 +45,7 @@ def case(name, operator, inputs, constants=(), outputs=1, opset=OPSET, **attribu
     answers = session.run(None, {f"x{index}": array for index, array in enumerate(inputs)})
     tensors[f"{name}.model"] = np.frombuffer(bytes_, np.uint8)
     for index, answer in enumerate(answers):
-        tensors[f"{name}.out.{index}"] = np.ascontiguousarray(answer)
+        tensors[f"{name}.out.{index}"] = answer.copy(order="C")
 
 
 def i64(*numbers):

@@ -3,3 +3,4 @@
 mod damage;
 mod drift;
 mod material;
+mod suites;

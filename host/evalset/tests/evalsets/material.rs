@@ -1,6 +1,6 @@
 //! Evalsets of `models/` in memory, so that tests can damage them.
 
-use boardproof_evalset::{Accepted, Against, EvalsetFile, Finding, Severity, Survey, check, survey};
+use boardproof_evalset::{Against, EvalsetFile, Finding, Severity, Survey, check, survey};
 use boardproof_plan::{Manifest, parse_model};
 use boardproof_record::Digest;
 use safetensors::tensor::TensorView;
@@ -101,7 +101,7 @@ impl Case {
         let (seen, calibration) = (self.survey(), self.calibration());
         let digest = self.manifest.calibration.as_ref().unwrap().digest;
         let against = Against { calibration: Some((&calibration, digest)), snapshot: None };
-        check(&self.manifest.model, &seen, against, &Accepted::default())
+        check(&self.manifest.model, &seen, against)
     }
 }
 

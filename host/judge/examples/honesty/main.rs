@@ -1,6 +1,7 @@
 //! How often the rules of the gate are wrong, and how often its intervals cover: `cargo xtask bench honesty`, which writes `docs/honesty.md`.
 
 mod ab;
+mod coverage;
 mod draw;
 mod latency;
 mod rules;
@@ -23,6 +24,9 @@ fn main() {
             rows(trials).iter().for_each(|row| println!("{row}"));
         }
     }
+    if wanted("coverage") {
+        main_coverage(trials);
+    }
     if wanted("latency") {
         table(
             "| rule | truth | n | runs | pass | fail | undecided |\n|---|---|---:|---:|---:|---:|---:|",
@@ -36,6 +40,17 @@ fn main() {
             &ab::rows(trials / SLOW),
         );
     }
+}
+
+fn main_coverage(trials: u32) {
+    table(
+        "| interval at 95 % | truth | n | runs | covers | too low / too high | |\n|---|---|---:|---:|---:|---:|---|",
+        &coverage::coverage(trials),
+    );
+    table(
+        "| margin | true loss | parted | samples | runs | power promised | passed |\n|---:|---:|---:|---:|---:|---:|---:|",
+        &coverage::promises(trials),
+    );
 }
 
 fn table(head: &str, rows: &[impl Display]) {

@@ -65,7 +65,9 @@ pub fn integer_share(lines: &[OperatorLine]) -> Option<f64> {
         lines.iter().filter_map(|line| Some((line.macs.unwrap_or(0), line.integer?))).collect();
     let counted = multiplying.iter().all(|(macs, _)| *macs > 0);
     let weight = |macs: u64| if counted { macs as f64 } else { 1.0 };
-    let sum = |all: &mut dyn Iterator<Item = &(u64, bool)>| all.map(|(macs, _)| weight(*macs)).sum::<f64>();
+    let sum = |all: &mut dyn Iterator<Item = &(u64, bool)>| {
+        all.map(|(macs, _)| weight(*macs)).fold(0.0, |sum, macs| sum + macs)
+    };
     let total = sum(&mut multiplying.iter());
     (total > 0.0).then(|| sum(&mut multiplying.iter().filter(|(_, integer)| *integer)) / total)
 }

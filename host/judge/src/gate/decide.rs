@@ -30,6 +30,8 @@ pub fn decide(number: Number, direction: Direction, limit: f64, how: Decide) -> 
         Decide::Alarm if value <= limit => Verdict::Pass,
         Decide::Alarm if lower > 0.0 => Verdict::Fail,
         Decide::Alarm => Verdict::Inconclusive,
+        Decide::Proven if value > limit && lower > 0.0 => Verdict::Fail,
+        Decide::Proven => Verdict::Pass,
     }
 }
 
@@ -74,7 +76,7 @@ pub fn reason(verdict: Verdict, rules: &[RuleResult]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Decide::{Alarm, Shown};
+    use Decide::{Alarm, Proven, Shown};
     use Direction::{AtLeast, AtMost};
     use Verdict::{Fail, Inconclusive, Pass};
 
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_never_passes() {
-        for how in [Shown, Alarm] {
+        for how in [Shown, Alarm, Proven] {
             for direction in [AtMost, AtLeast] {
                 check(f64::NAN, None, direction, 1.0, how, Fail);
                 check(0.5, Some((f64::NAN, 1.0)), direction, 1.0, how, Fail);
@@ -118,5 +120,8 @@ mod tests {
         check(0.10, Some((0.01, 0.2)), AtMost, 0.05, Alarm, Fail);
         check(0.10, Some((-0.01, 0.2)), AtMost, 0.05, Alarm, Inconclusive);
         check(0.04, Some((0.01, 0.2)), AtMost, 0.05, Alarm, Pass);
+        check(0.10, Some((0.01, 0.2)), AtMost, 0.05, Proven, Fail);
+        check(0.10, Some((-0.01, 0.2)), AtMost, 0.05, Proven, Pass);
+        check(0.04, Some((0.01, 0.2)), AtMost, 0.05, Proven, Pass);
     }
 }

@@ -1,6 +1,7 @@
 //! Does a rule say something? A rule of the wrong direction passes what is bad, one in the wrong unit passes nearly anything, and one that is
 //! to compare with what its metric is not compared with says less than its author believes. All three are errors, not passes.
 
+use super::gap::SLICE_GAP;
 use super::is_for;
 use super::metrics::{INTEGER_OPS_SHARE, SLICE_DROP};
 use crate::compare::numerics::{self, Metric};
@@ -16,6 +17,9 @@ pub fn check(plan: &Plan, rule: &Rule) -> Result<(), String> {
     }
     if rule.slice.is_some() && !has_slices(metric) {
         return Err(format!("{metric} is measured over all samples, not by slice: a rule on it cannot have a slice"));
+    }
+    if let Some(slice) = rule.slice.as_ref().filter(|slice| metric == SLICE_GAP && slice.contains('=')) {
+        return Err(format!("{metric} is between the slices of a column: expected a column, got '{slice}'"));
     }
     if let Some(unit) = unit(metric, &tasks).filter(|unit| *unit != rule.unit) {
         return Err(format!("{metric} is measured in '{unit}', the limit is in '{}'", rule.unit));
@@ -39,7 +43,7 @@ pub fn check(plan: &Plan, rule: &Rule) -> Result<(), String> {
 
 /// Metrics that are taken sample by sample. Times, memory and sizes are a cell's.
 fn has_slices(metric: &str) -> bool {
-    matches!(metric, "task.value" | "task.drop" | SLICE_DROP) || Metric::from_name(metric).is_some()
+    matches!(metric, "task.value" | "task.drop" | SLICE_DROP | SLICE_GAP) || Metric::from_name(metric).is_some()
 }
 
 fn in_words(direction: Direction) -> &'static str {
@@ -55,7 +59,7 @@ fn unit(metric: &str, tasks: &[&Task]) -> Option<&'static str> {
         return Some(metric.unit());
     }
     match metric {
-        "task.value" | "task.drop" | "slice.drop" => {
+        "task.value" | "task.drop" | SLICE_DROP | SLICE_GAP => {
             let shares = tasks.iter().all(|task| !matches!(task, Task::Regression));
             shares.then_some("share")
         }
@@ -92,7 +96,9 @@ fn directions(metric: &str, tasks: &[&Task]) -> &'static [Direction] {
 
 fn comparisons(metric: &str) -> &'static [Against] {
     match metric {
-        "task.drop" | "slice.drop" | "latency_ratio_p50" | "memory_ratio" => &[Against::Reference, Against::Baseline],
+        "task.drop" | SLICE_DROP | SLICE_GAP | "latency_ratio_p50" | "memory_ratio" => {
+            &[Against::Reference, Against::Baseline]
+        }
         _ if Metric::from_name(metric).is_some() => &[Against::Reference, Against::Baseline],
         _ => &[Against::Absolute],
     }

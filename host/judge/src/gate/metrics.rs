@@ -5,6 +5,7 @@ use super::always::{compared_with, finite, same_as_host, trusted};
 use super::answers::{Answers, Drop, Value, answers, samples_of};
 use super::clock;
 use super::decide::{Number, decide};
+use super::gap::SLICE_GAP;
 use super::second::{Opinion, opinion};
 use super::slices::Part;
 use super::timed::exact;
@@ -16,10 +17,11 @@ use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
 /// Metrics that are not elementwise.
-const OWN: [&str; 19] = [
+const OWN: [&str; 20] = [
     "task.value",
     "task.drop",
     SLICE_DROP,
+    SLICE_GAP,
     "latency_ns_p50",
     "latency_ns_p90",
     "latency_ns_p99",
@@ -172,6 +174,9 @@ impl<'a> Desk<'a> {
 
     /// Results of a rule on this cell: one, or one per slice, or none where it does not apply.
     pub fn results(&self, rule: &Rule) -> Result<Vec<RuleResult>, GateError> {
+        if rule.metric == SLICE_GAP {
+            return self.gap_results(rule);
+        }
         if rule.slice.is_some() || rule.metric == SLICE_DROP {
             return self.slice_results(rule);
         }
@@ -245,7 +250,7 @@ impl<'a> Desk<'a> {
     /// What was measured, and what was wanted where that is not the same.
     fn in_words(&self, rule: &Rule, result: &RuleResult, number: Number, detail: &str) -> String {
         let drop = rule.metric.ends_with(".drop");
-        let points = drop && rule.unit == "share";
+        let points = (drop || rule.metric == SLICE_GAP) && rule.unit == "share";
         let show =
             |v: f64| if points { format!("{:.2} points", v * 100.0) } else { crate::report::amount(v, &rule.unit) };
         let wanted = match rule.direction {
@@ -253,11 +258,23 @@ impl<'a> Desk<'a> {
             Direction::AtLeast => "at least",
         };
         let limit = show(result.limit);
-        let loss = if drop { format!(", a loss of {}", show(number.value)) } else { String::new() };
+        let loss = match () {
+            () if drop => format!(", a loss of {}", show(number.value)),
+            () if rule.metric == SLICE_GAP => format!(", it grew by {}", show(number.value)),
+            () => String::new(),
+        };
         match (result.verdict, number.bounds) {
+            (Verdict::Pass, Some((lower, upper))) if rule.decide == Decide::Proven && beyond(rule, number, result) => {
+                let (lower, upper) = (show(lower), show(upper));
+                format!("{detail}, beyond {limit} but not shown: between {lower} and {upper}")
+            }
             (Verdict::Pass, _) => detail.to_owned(),
             (Verdict::Inconclusive, bounds) => {
-                let of = if drop { "the loss" } else { "it" };
+                let of = match () {
+                    () if drop => "the loss",
+                    () if rule.metric == SLICE_GAP => "its growth",
+                    () => "it",
+                };
                 let range = match bounds {
                     Some((lower, upper)) => format!(": {of} lies between {} and {}", show(lower), show(upper)),
                     None => String::new(),
@@ -459,6 +476,14 @@ pub(super) fn same_cell<'a>(baseline: Option<Evidence<'a>>, cell: &Cell) -> Resu
     same.map(|cell| (baseline, cell)).ok_or_else(|| format!("the baseline has no cell {}", cell.id))
 }
 
+/// Is the number on the bad side of its limit, whatever the verdict?
+fn beyond(rule: &Rule, number: Number, result: &RuleResult) -> bool {
+    match rule.direction {
+        Direction::AtMost => number.value > result.limit,
+        Direction::AtLeast => number.value < result.limit,
+    }
+}
+
 fn within(part: Option<&Part>) -> String {
     part.map(|part| format!("{} ", part.name)).unwrap_or_default()
 }
@@ -482,7 +507,7 @@ pub(super) fn no_value(metric: &str) -> String {
 fn pivot(rule: &Rule, limit: f64) -> f64 {
     match rule.decide {
         Decide::Shown => limit,
-        Decide::Alarm => 0.0,
+        Decide::Alarm | Decide::Proven => 0.0,
     }
 }
 

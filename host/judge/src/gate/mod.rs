@@ -7,6 +7,7 @@ mod always;
 mod answers;
 mod clock;
 mod decide;
+mod gap;
 mod meaning;
 mod metrics;
 mod second;

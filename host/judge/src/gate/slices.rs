@@ -1,6 +1,7 @@
 //! Rules on parts of the evalset: which samples a rule's slice stands for, which models have it, and when there are too few of them.
 
 use super::answers::slice_samples;
+use super::gap::SLICE_GAP;
 use super::metrics::{Desk, Known, SLICE_DROP};
 use super::{GateError, is_for_task};
 use crate::compare::numerics::Metric;
@@ -35,7 +36,7 @@ fn names(model: &Model) -> impl Iterator<Item = (&str, String)> {
 pub fn has_slice(rule: &Rule, model: &Model) -> bool {
     match &rule.slice {
         Some(asked) => names(model).any(|(column, name)| column == asked || name == *asked),
-        None => rule.metric != SLICE_DROP || names(model).next().is_some(),
+        None => ![SLICE_DROP, SLICE_GAP].contains(&rule.metric.as_str()) || names(model).next().is_some(),
     }
 }
 
@@ -116,7 +117,7 @@ impl Desk<'_> {
         })
     }
 
-    fn parts(&self, rule: &Rule) -> Vec<Part> {
+    pub(super) fn parts(&self, rule: &Rule) -> Vec<Part> {
         let mut parts = Vec::new();
         for (column, values) in &self.model.evalset.slices {
             let codes = &self.truth.slices[column];
@@ -135,7 +136,7 @@ impl Desk<'_> {
     }
 
     /// Why a part supports no claim, if it does not.
-    fn too_few(&self, rule: &Rule, part: &Part) -> Option<Known> {
+    pub(super) fn too_few(&self, rule: &Rule, part: &Part) -> Option<Known> {
         let (name, samples) = (&part.name, part.size());
         let wanted = rule.min_samples.max(1);
         if samples < wanted {

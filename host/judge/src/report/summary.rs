@@ -425,6 +425,12 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
     if 0 < used && used < all && evidence.observation(&cell.id).is_some() {
         notes.push(format!("judged on the first {used} of {all} samples of the evalset"));
     }
+    if let Some((planned, why)) = evidence.no_second_opinion(cell) {
+        notes.push(format!(
+            "the float model has no second opinion: {} cannot run it ({}), so the cell's own engine answers for the reference",
+            planned.engine, why.reason
+        ));
+    }
     let mut told = BTreeSet::new();
     for rule in rules.iter().filter(|r| r.limit_reason.contains(LOOSER) && told.insert(&r.rule)) {
         notes.push(format!(

@@ -118,6 +118,20 @@ impl Case {
         self.record.evalsets.insert(digest, file);
     }
 
+    /// Keeps inputs of some samples to be shown, as bytes of this shape.
+    pub fn show(&mut self, samples: &[i64], shape: &[usize]) {
+        let numbers: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        let shape: Vec<usize> = std::iter::once(samples.len()).chain(shape.iter().copied()).collect();
+        let bytes: Vec<u8> = (0..shape.iter().product::<usize>()).map(|i| (i * 14) as u8).collect();
+        let views = [
+            ("samples", TensorView::new(Dtype::I64, vec![samples.len()], &numbers).unwrap()),
+            ("input", TensorView::new(Dtype::U8, shape, &bytes).unwrap()),
+        ];
+        let file = self.keep("shown/shapes.safetensors", safetensors::serialize(views, None).unwrap());
+        let digest = self.model().evalset.digest;
+        self.record.shown.insert(digest, file);
+    }
+
     fn keep(&mut self, path: &str, bytes: Vec<u8>) -> FileRef {
         let file = FileRef { path: path.into(), digest: Digest::of(&bytes), bytes: bytes.len() as u64 };
         self.files.insert(path.into(), bytes);

@@ -7,7 +7,9 @@ mod defects;
 #[path = "../../examples/honesty/draw.rs"]
 mod draw;
 mod errors;
+mod flips;
 mod foreign;
+mod gap;
 mod good;
 mod hostile;
 #[path = "../../examples/honesty/latency.rs"]
@@ -18,3 +20,4 @@ mod reports;
 #[path = "../../examples/honesty/rules.rs"]
 mod rules;
 mod second;
+mod vectors;

@@ -1,8 +1,10 @@
 //! A reference that another engine than the cell's answers for: the cell's own engine has a second opinion of the float model.
 
 use crate::good::{Case, JUDGED, REFERENCE, answers, good, id};
+use boardproof_judge::report::summary::summarize;
 use boardproof_record::EngineName;
-use boardproof_record::plan::{CANDLE, Role};
+use boardproof_record::observation::{CannotRun, Ended};
+use boardproof_record::plan::{CANDLE, Pass, Role};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
 const BY_CANDLE: &str = "shapes/f32@host/candle";
@@ -57,5 +59,28 @@ fn an_opinion_of_another_shape_is_another_opinion() {
     case.outputs(REFERENCE, &[("others", safetensors::Dtype::F32, vec![some.len() / 3, 3], bytes)]);
     let (verdict, rule) = compared_with(&case);
     assert_eq!(verdict, Verdict::Incomplete);
-    assert!(rule.detail.contains("one has the outputs scores, the other others"), "{}", rule.detail);
+    assert!(rule.detail.starts_with("candle and tract do not agree on the float model"), "{}", rule.detail);
+}
+
+/// The engine that was to answer for the float model cannot load it: the cell's own answers alone, and every report says so.
+#[test]
+fn without_a_second_opinion_the_own_engine_answers_and_it_is_said() {
+    let mut case = with_second_opinion();
+    let refused = CannotRun {
+        stage: "type".into(),
+        operator: "LSTM".into(),
+        node: "rnn".into(),
+        reason: "operator LSTM (node rnn): not implemented".into(),
+    };
+    let inspected = case.pass(BY_CANDLE, Pass::Inspect);
+    (inspected.ended, inspected.cannot_run) = (Ended::CannotRun, Some(refused));
+    case.seen(BY_CANDLE).passes.truncate(1);
+    let (verdict, rule) = compared_with(&case);
+    assert_eq!((verdict, rule.verdict), (Verdict::Pass, Verdict::Pass), "{}", rule.detail);
+    let summary = summarize(case.evidence(), &case.judge().unwrap()).unwrap();
+    let note = summary.cells[0].notes.join("; ");
+    assert!(note.contains("no second opinion: candle cannot run it (operator LSTM (node rnn)"), "{note}");
+    // It must be trusted as any other reference.
+    case.answers(REFERENCE, &vec![f32::NAN; answers(0.0).len()]);
+    assert_eq!(compared_with(&case).0, Verdict::Incomplete);
 }

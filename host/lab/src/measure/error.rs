@@ -98,6 +98,7 @@ impl BenchError {
             Self::Reach(error) => error.hint(),
             Self::Fit(error) => Some(error.hint()),
             Self::NotStarted { words, .. } => Some(hint_of_a_runner(words).into()),
+            Self::BrokeOff { words, .. } if words.contains(NO_LIBRARY) => Some(ADD_LIBRARY.into()),
             Self::BrokeOff { .. } => Some(BROKE_OFF.into()),
             Self::NoRoom { .. } => Some("give the firmware's store more of the unit's memory".into()),
             Self::Reset { why: Some(_), .. } => Some(STARTED_ANEW.into()),
@@ -113,6 +114,10 @@ const FROM_OUTSIDE: [i32; 7] = [1, 2, 3, 9, 13, 14, 15];
 const STARTED_ANEW: &str =
     "no answer of before a crash is used; measure again, and if it crashes again look at the place that it names";
 const BROKE_OFF: &str = "look at the unit and its log: somebody or something else than the model ended the runner";
+
+/// What a runner says that cannot use the library of its engine.
+const NO_LIBRARY: &str = "load the library of ";
+const ADD_LIBRARY: &str = "`boardproof engine add onnxruntime --target TARGET` keeps a library for this architecture, which is then shipped; or install one on the unit";
 
 /// The end of a pass that is a fault, because it says nothing of the model.
 pub(super) fn fault_of(pass: &PassObservation) -> Option<BenchError> {

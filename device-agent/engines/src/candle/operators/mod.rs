@@ -12,6 +12,8 @@ mod shapes;
 
 use candle_core::bail;
 
+pub(super) use products::multiply_accumulates;
+
 use super::source::Node;
 use super::value::{Value, Width};
 
@@ -113,12 +115,6 @@ pub(super) fn find(operator: &str) -> Option<Build> {
         quantized::find,
     ];
     families.into_iter().find_map(|family| family(operator))
-}
-
-/// Whether the operator adds up products: what an accumulator is told of.
-pub(super) fn adds_products(operator: &str) -> bool {
-    let names = ["Conv", "ConvInteger", "Gemm", "MatMul", "MatMulInteger", "QLinearConv", "QLinearMatMul"];
-    names.contains(&operator)
 }
 
 /// A single output.

@@ -15,6 +15,20 @@ pub(super) fn find(operator: &str) -> Option<Build> {
     })
 }
 
+/// Multiply-accumulates of one run over inputs and an output of these shapes; none for an operator that adds up no products.
+pub(in crate::candle) fn multiply_accumulates(operator: &str, inputs: &[&[usize]], output: &[usize]) -> Option<u64> {
+    let each = match operator {
+        // What lies under the kernel, for one channel of the output.
+        "Conv" | "ConvInteger" => inputs.get(1)?.get(1..)?.iter().product(),
+        "QLinearConv" => inputs.get(3)?.get(1..)?.iter().product(),
+        "MatMul" | "MatMulInteger" | "QLinearMatMul" => *inputs.first()?.last()?,
+        // Turned or not: the elements of A over its rows.
+        "Gemm" => inputs.first()?.iter().product::<usize>().checked_div(*output.first()?)?,
+        _ => return None,
+    };
+    Some(output.iter().product::<usize>() as u64 * each as u64)
+}
+
 fn matmul_operator(_: &Known<'_>) -> Result<Run, String> {
     Ok(Box::new(|inputs| {
         let (a, b) = (inputs.get(0)?, inputs.get(1)?);
@@ -289,6 +303,15 @@ mod tests {
         assert_eq!(pads(AutoPad::Same { at_end: true }, 2, 8), (0, 1));
         assert_eq!(pads(AutoPad::Same { at_end: false }, 2, 8), (1, 0));
         assert_eq!(pads(AutoPad::Same { at_end: true }, 2, 7), (1, 1));
+    }
+
+    #[test]
+    fn products_are_counted_from_shapes() {
+        let count = |operator, inputs: &[&[usize]], output: &[usize]| multiply_accumulates(operator, inputs, output);
+        assert_eq!(count("Conv", &[&[1, 6, 9, 9], &[4, 3, 3, 3]], &[1, 4, 7, 7]), Some(4 * 49 * 27));
+        assert_eq!(count("MatMul", &[&[2, 3, 4], &[4, 5]], &[2, 3, 5]), Some(30 * 4));
+        assert_eq!(count("Gemm", &[&[4, 3], &[5, 4]], &[3, 5]), Some(15 * 4));
+        assert_eq!(count("Relu", &[&[4, 3]], &[4, 3]), None);
     }
 
     #[test]

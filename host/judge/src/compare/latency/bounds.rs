@@ -1,6 +1,6 @@
 //! How far a quantile of a pass may be off when its samples follow each other, or when the pass left its level on the way.
 
-use super::course::{BLOCKS, Movement, MovementKind, SAMPLES_MIN, blocks, correlation_time};
+use super::course::{BLOCKS, Movement, MovementKind, correlation_time};
 use super::{lower_rank, rank_of, upper_rank};
 use crate::compare::statistics::{Confidence, student_quantile};
 
@@ -41,15 +41,16 @@ fn of_stretch(samples: &[f64], p: f64, confidence: Confidence) -> Bounds {
     }
 }
 
-/// Samples that hang together too long for the binomial distribution: between the lowest and the highest of the same quantile in sixteen
-/// parts of the pass, where a part is large enough to have it. All of them lie on one side of the truth only when the pass never crossed it.
+/// Samples that hang together too long for the binomial distribution: between the lowest and the highest of the same quantile in up to sixteen
+/// parts, where a part is large enough to have it. All of them lie on one side of the truth only when the samples never crossed it.
 fn extremes(samples: &[f64], p: f64) -> Option<Bounds> {
-    let beyond = (samples.len() / BLOCKS) as f64 * (1.0 - p).min(p);
-    if samples.len() < SAMPLES_MIN || beyond < 4.0 {
+    let parts = (samples.len() / 10).min(BLOCKS);
+    if parts < 4 || (samples.len() / parts) as f64 * (1.0 - p).min(p) < 4.0 {
         return None;
     }
-    let parts = sorted(&blocks(samples).map(|part| quantile(part, p)).collect::<Vec<_>>());
-    Some((parts.first().copied(), parts.last().copied()))
+    let of_parts = samples.chunks(samples.len().div_ceil(parts)).map(|part| quantile(part, p));
+    let of_parts = sorted(&of_parts.collect::<Vec<_>>());
+    Some((of_parts.first().copied(), of_parts.last().copied()))
 }
 
 /// A ramp: what is left of the samples when each is divided by the line through the levels of the first and the last eighth, then that

@@ -114,7 +114,7 @@ fn begin(block: usize, samples: usize) -> usize {
 }
 
 /// The parts of a pass, in order.
-pub(super) fn blocks(values: &[f64]) -> impl Iterator<Item = &[f64]> {
+fn blocks(values: &[f64]) -> impl Iterator<Item = &[f64]> {
     (0..BLOCKS).map(|block| &values[begin(block, values.len())..begin(block + 1, values.len())])
 }
 

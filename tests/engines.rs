@@ -1,0 +1,101 @@
+//! Engines side by side: the same variant by tract and by onnxruntime, and a reference that another engine answers for.
+
+use crate::tool::{Home, root};
+use boardproof_record::observation::Outcome;
+use boardproof_record::record::Record;
+use boardproof_record::verdict::{Judgement, Verdict};
+use std::path::Path;
+
+const INT8: &str = "mnist_dscnn/int8_qdq_pc";
+
+fn check(home: &Home, out: &str, more: &[&str]) -> (Option<i32>, String, String) {
+    let models = root().join("models");
+    let models = models.to_str().expect("a path in UTF-8");
+    let usual =
+        ["check", "mnist_dscnn", "-v", "int8_qdq_pc", "--models", models, "--samples", "128", "--iterations", "200"];
+    let ended = home.run(usual.iter().chain(more).chain(&["--out", out, "--quiet"]));
+    (ended.code, ended.stdout, ended.stderr)
+}
+
+/// The policy in force, with candle as the engine of its reference.
+fn policy_with_candle(home: &Home) -> String {
+    let text = std::fs::read_to_string(root().join("ci/policy/default.toml")).expect("the default policy");
+    let path = home.path("candle.toml");
+    std::fs::write(&path, format!("{text}\n[reference]\nengine = \"candle\"\n")).expect("a place for it");
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+fn judgement(home: &Home, out: &str) -> Judgement {
+    let ended = home.run(["gate", out, "--json"]);
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}", ended.stdout))
+}
+
+fn detail(judgement: &Judgement, cell: &str, rule: &str) -> (Verdict, String) {
+    let cell = judgement.cells.iter().find(|found| found.cell.as_str() == cell).expect("judged");
+    let rule = cell.rules.iter().find(|found| found.rule.as_str() == rule).expect("asked");
+    (rule.verdict, rule.detail.clone())
+}
+
+/// Kernels that the operators of a cell ran with.
+fn kernels(record: &Record, cell: &str) -> Vec<String> {
+    let (_, outcome) = record.outcomes.iter().find(|(id, _)| id.as_str() == cell).expect("planned");
+    let Outcome::Measured(seen) = outcome else { panic!("{cell}: {outcome:?}") };
+    seen.passes.iter().flat_map(|pass| &pass.operators).map(|op| format!("{} {}", op.op, op.kernel)).collect()
+}
+
+#[test]
+fn two_engines_run_the_same_variant_side_by_side() {
+    let home = Home::new();
+    let (code, stdout, stderr) = check(&home, "out", &["--engine", "tract,onnxruntime"]);
+    assert!(matches!(code, Some(0 | 1 | 3)), "{stderr}");
+    assert!(stdout.contains("engines side by side") && stdout.contains("by onnxruntime"), "{stdout}");
+    let judgement = judgement(&home, "out");
+    for engine in ["tract", "onnxruntime"] {
+        let cell = format!("{INT8}@host/{engine}");
+        for rule in ["runs", "self-check", "accuracy-drop", "drift"] {
+            let (verdict, detail) = detail(&judgement, &cell, rule);
+            // 128 samples may be too few to show an accuracy: no more than that.
+            assert!(matches!(verdict, Verdict::Pass | Verdict::Inconclusive), "{cell} {rule}: {detail}");
+        }
+    }
+    let (_, said) = detail(&judgement, &format!("{INT8}@host/onnxruntime"), "compared-with");
+    assert!(said.contains("tract and onnxruntime agree on the float model"), "{said}");
+    let record = home.record("out");
+    let ran = kernels(&record, &format!("{INT8}@host/onnxruntime"));
+    assert!(ran.iter().any(|op| op == "QLinearConv CPU accumulates in i32"), "{ran:?}");
+    assert!(record.builds.iter().any(|build| build.program == "library of onnxruntime"), "{:?}", record.builds);
+}
+
+#[test]
+fn a_reference_by_candle_has_tract_as_its_second_opinion() {
+    let home = Home::new();
+    let policy = policy_with_candle(&home);
+    let (code, _, stderr) = check(&home, "out", &["--policy", &policy]);
+    assert!(matches!(code, Some(0 | 1 | 3)), "{stderr}");
+    let (verdict, said) = detail(&judgement(&home, "out"), &format!("{INT8}@host/tract"), "compared-with");
+    assert_eq!(verdict, Verdict::Pass, "{said}");
+    assert!(said.contains("candle and tract agree on the float model"), "{said}");
+}
+
+/// The library is not the model's doing: without it there is no verdict, and a hint that says how to get it.
+#[test]
+fn a_library_that_is_not_there_is_a_fault_and_no_verdict() {
+    let home = Home::new();
+    let link = home.path("cache/boardproof/host/engines");
+    std::fs::remove_file(&link).expect("the tests' own link");
+    let (code, stdout, stderr) = check(&home, "out", &["--engine", "onnxruntime"]);
+    if Path::new("/usr/lib/x86_64-linux-gnu/libonnxruntime.so").exists() {
+        return;
+    }
+    assert_eq!(code, Some(4), "{stderr}");
+    assert!(stdout.contains("libonnxruntime.so"), "{stdout}");
+    assert!(stdout.contains("boardproof engine add onnxruntime"), "{stdout}");
+}
+
+#[test]
+fn an_engine_that_nobody_knows_is_named_with_those_that_are() {
+    let home = Home::new();
+    let (code, _, stderr) = check(&home, "out", &["--engine", "onnxruntim"]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("no engine is called 'onnxruntim'") && stderr.contains("onnxruntime"), "{stderr}");
+}
