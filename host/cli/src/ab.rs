@@ -12,9 +12,10 @@ use boardproof_lab::ab::{block_folder, measured, open_run, save};
 use boardproof_lab::interrupt::{interrupted, listen};
 use boardproof_lab::store::{Opened, RecordFolder};
 use boardproof_plan::PlanError;
+use boardproof_record::CellId;
 use boardproof_record::ab::{AbRun, Side, Terms, VERSION};
 use boardproof_record::observation::{Fault, Outcome};
-use boardproof_record::plan::{Cell, HOST, Pass, Plan};
+use boardproof_record::plan::{Cell, FOREIGN, HOST, MICRO, Pass, Plan, Target};
 use boardproof_record::record::{Record, RunEnded};
 use std::path::Path;
 
@@ -67,14 +68,14 @@ fn terms(measuring: &AbMeasuring) -> Result<Terms> {
 }
 
 /// The plan with the cells of the two variants on the unit alone, to be timed and not judged; and which they are.
-fn two_cells(
-    mut plan: Plan,
-    args: &AbArgs,
-) -> Result<(Plan, boardproof_record::CellId, boardproof_record::CellId), PlanError> {
+fn two_cells(mut plan: Plan, args: &AbArgs) -> Result<(Plan, CellId, CellId), PlanError> {
     let AbMeasuring { target, unit, .. } = &args.measuring;
     let place = unit.as_deref().or(target.as_deref()).unwrap_or(HOST);
     let of = |wanted: &Option<String>| {
-        let fits = |cell: &&Cell| Some(cell.variant.as_str()) == wanted.as_deref() && is_on(cell, place);
+        let fits = |cell: &&Cell| {
+            let variant = Some(cell.variant.as_str()) == wanted.as_deref();
+            variant && is_on(cell, place) && cell.engine.as_str() == engine_on(&plan.targets[&cell.target], args)
+        };
         plan.cells.iter().find(fits).map(|cell| cell.id.clone()).ok_or_else(|| {
             let asked = format!("{} on {place}", wanted.as_deref().unwrap_or_default());
             PlanError::value("command line", "variant", "one that runs on the unit", asked)
@@ -101,6 +102,13 @@ fn two_cells(
 
 fn is_on(cell: &Cell, place: &str) -> bool {
     cell.unit.as_str() == place || (cell.target.as_str() == place && cell.unit.as_str() != HOST)
+}
+
+/// The engine that both sides run by. Another one may answer for the float model on this machine: it is not held against a variant of this.
+fn engine_on<'a>(target: &'a Target, args: &'a AbArgs) -> &'a str {
+    let own = target.engine.as_str();
+    let is_inside = matches!(own, MICRO | FOREIGN);
+    args.measuring.engine.as_deref().filter(|_| !is_inside).unwrap_or(own)
 }
 
 /// What stopped the unit before there was a block.

@@ -148,15 +148,18 @@ fn frequency(seen: &[(Side, &Observation)]) -> Option<String> {
         return None;
     }
     let both = |seen: &'_ Observation| -> [f64; 2] {
-        [&seen.environment_before, &seen.environment_after].map(|facts| {
-            numbers(facts, "cpu_frequency_hz").map(|(_, hz)| hz as f64).fold(0.0, f64::max)
-        })
+        [&seen.environment_before, &seen.environment_after]
+            .map(|facts| numbers(facts, "cpu_frequency_hz").map(|(_, hz)| hz as f64).fold(0.0, f64::max))
     };
     let values: Vec<(Side, f64)> =
         seen.iter().flat_map(|(side, seen)| both(seen).map(|hz| (*side, hz))).filter(|(_, hz)| *hz > 0.0).collect();
     let (lowest, highest) = extent(&values);
     (lowest < highest * (1.0 - FREQUENCY_SHARE)).then(|| {
-        format!("the unit ran at {:.0} to {:.0} MHz under a governor that keeps its frequency", lowest / 1e6, highest / 1e6)
+        format!(
+            "the unit ran at {:.0} to {:.0} MHz under a governor that keeps its frequency",
+            lowest / 1e6,
+            highest / 1e6
+        )
     })
 }
 

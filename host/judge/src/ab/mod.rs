@@ -148,9 +148,8 @@ pub fn judge(run: &AbRun, records: &[Evidence<'_>]) -> Result<AbJudgement, AbErr
 
 /// Proves that the blocks are those of the run.
 fn check(run: &AbRun, records: &[Evidence<'_>]) -> Result<(), AbError> {
-    let damaged = |what: &str, expected: String, found: String| {
-        Err(AbError::Damaged { what: what.into(), expected, found })
-    };
+    let damaged =
+        |what: &str, expected: String, found: String| Err(AbError::Damaged { what: what.into(), expected, found });
     if run.version != VERSION {
         return Err(AbError::Version { found: run.version });
     }

@@ -50,7 +50,8 @@ impl AbJudgement {
     /// How it stands after a look; `None` before the first.
     pub fn in_a_line(&self) -> Option<String> {
         let found = self.estimate?;
-        let bounds = found.lower.zip(found.upper).map(|(lower, upper)| format!(" ({} to {})", percent(lower), percent(upper)));
+        let bounds =
+            found.lower.zip(found.upper).map(|(lower, upper)| format!(" ({} to {})", percent(lower), percent(upper)));
         let (blocks, ratio) = (found.pairs * 2, percent(found.ratio));
         Some(format!("{blocks} blocks: b takes {ratio}{}", bounds.unwrap_or_default()))
     }
@@ -92,7 +93,11 @@ impl AbJudgement {
             percent(self.terms.limit)
         );
         if let Some(ratio) = self.resolved_ratio {
-            let _ = write!(line, "\nsmallest slowdown that these blocks would have shown, half of the time: {}", percent(ratio));
+            let _ = write!(
+                line,
+                "\nsmallest slowdown that these blocks would have shown, half of the time: {}",
+                percent(ratio)
+            );
         }
         Some(line)
     }
@@ -111,9 +116,7 @@ impl AbJudgement {
                 "INCONCLUSIVE: all {most} blocks are spent and cannot tell on which side of {limit} b lies; allow more blocks or \
                  longer ones, or ask for a coarser limit"
             ),
-            (Stopped::Fault, _) => {
-                "INCOMPLETE: a fault of the measurement, nothing is said about b".to_owned()
-            }
+            (Stopped::Fault, _) => "INCOMPLETE: a fault of the measurement, nothing is said about b".to_owned(),
             (Stopped::NotYet, _) => {
                 format!("INCOMPLETE: it ended after {} of at most {most} blocks, without an answer", self.each.len())
             }

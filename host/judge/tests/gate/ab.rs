@@ -124,15 +124,28 @@ fn temperature(case: &mut Case, cell: &str, milli_c: u64) {
 fn unlike_blocks_are_refused_with_what_differs() {
     refused(|n, cell, case| case.seen(cell).device.boot += u64::from(n >= 5), "boot of the unit was '1' in block 0");
     refused(
-        |n, cell, case| governor(&mut case.seen(cell).environment_after, if n == 5 { "powersave" } else { "performance" }),
+        |n, cell, case| {
+            governor(&mut case.seen(cell).environment_after, if n == 5 { "powersave" } else { "performance" })
+        },
         "governor was 'performance' in block 0 and is 'powersave' in block 5",
     );
-    refused(|n, _, case| if n == 5 { case.model().evalset.digest = Digest::of(b"other") }, "evalset");
+    refused(
+        |n, _, case| {
+            if n == 5 {
+                case.model().evalset.digest = Digest::of(b"other")
+            }
+        },
+        "evalset",
+    );
     refused(|n, cell, case| case.planned(cell).passes[0].batch += u32::from(n % 2), "samples per inference");
     refused(
         |n, _, case| {
             let variants = &mut case.model().variants;
-            variants.values_mut().for_each(|v| if n == 8 { v.digest = Digest::of(b"other") });
+            variants.values_mut().for_each(|v| {
+                if n == 8 {
+                    v.digest = Digest::of(b"other")
+                }
+            });
         },
         "model file",
     );
@@ -140,7 +153,10 @@ fn unlike_blocks_are_refused_with_what_differs() {
 
 #[test]
 fn what_was_out_of_band_is_a_fault_and_no_verdict() {
-    refused(|n, cell, case| temperature(case, cell, if n % 2 == 0 && n > 20 { 70_000 } else { 50_000 }), "more than 15");
+    refused(
+        |n, cell, case| temperature(case, cell, if n % 2 == 0 && n > 20 { 70_000 } else { 50_000 }),
+        "more than 15",
+    );
     refused(
         |n, cell, case| temperature(case, cell, if Side::of_block(n) == Side::A { 50_000 } else { 54_000 }),
         "more than 3",
@@ -174,10 +190,28 @@ fn what_was_out_of_band_is_a_fault_and_no_verdict() {
 
 #[test]
 fn a_block_without_times_is_a_fault() {
-    refused(|n, cell, case| if n == 5 { case.set(cell, Outcome::NotRun) }, "block 5 (b) cannot be used");
-    refused(|n, cell, case| if n == 5 { case.ticks(cell, &[0; 700]) }, "no tick");
     refused(
-        |n, cell, case| if n == 5 { case.seen(cell).device.runner_digest = Some(Digest::of(b"other")) },
+        |n, cell, case| {
+            if n == 5 {
+                case.set(cell, Outcome::NotRun)
+            }
+        },
+        "block 5 (b) cannot be used",
+    );
+    refused(
+        |n, cell, case| {
+            if n == 5 {
+                case.ticks(cell, &[0; 700])
+            }
+        },
+        "no tick",
+    );
+    refused(
+        |n, cell, case| {
+            if n == 5 {
+                case.seen(cell).device.runner_digest = Some(Digest::of(b"other"))
+            }
+        },
         "not one that this run made",
     );
 }
