@@ -44,6 +44,15 @@ pub enum StoreError {
         #[source]
         source: ReadError,
     },
+    /// `ab.json` is not what describes an A/B run.
+    #[error("{} is not an A/B run", path.display())]
+    AbRun {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A file is not what the record says.
     #[error("{} was changed after it was recorded: expected digest {expected}, got {found}", path.display())]
     Changed {
@@ -158,7 +167,8 @@ pub fn open(root: &Path) -> Result<Opened, StoreError> {
     Ok(Opened { record, files })
 }
 
-fn read_checked(root: &Path, file: &FileRef) -> Result<Vec<u8>, StoreError> {
+/// The bytes of a file that lies within `root`, proved to be those that were recorded.
+pub(crate) fn read_checked(root: &Path, file: &FileRef) -> Result<Vec<u8>, StoreError> {
     let plain = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
     if !Path::new(&file.path).components().all(plain) {
         return Err(StoreError::Outside { path: file.path.clone() });
