@@ -24,6 +24,14 @@ pub struct Cli {
 pub enum Command {
     /// Measure models on targets, write a record, and judge it
     Check(Box<CheckArgs>),
+    /// Say whether one variant is slower than another on the same unit, by measuring them in turn
+    ///
+    /// Blocks of both variants are measured in the order A B B A, each in a fresh process, in one lease. After every four blocks it is
+    /// asked whether the answer is certain; the error of all these looks together is what --confidence leaves.
+    ///
+    /// Exit code 0: B is not slower by more than the limit; 1: it is; 3: all blocks are spent and cannot tell; 4: the blocks may not be
+    /// compared, or one was not measured.
+    Ab(Box<AbArgs>),
     /// Judge a record again, offline
     Gate(GateArgs),
     /// Render a record again, offline
@@ -203,6 +211,76 @@ pub struct CheckArgs {
     /// Only errors on stderr
     #[arg(long, short = 'q')]
     pub quiet: bool,
+}
+
+/// Arguments of `ab`.
+#[derive(Debug, Args)]
+pub struct AbArgs {
+    /// Model, by name or by the path of its folder
+    #[arg(value_name = "MODEL", required_unless_present = "again")]
+    pub model: Option<String>,
+    /// Variant that the other is held against
+    #[arg(value_name = "VARIANT_A", required_unless_present = "again")]
+    pub a: Option<String>,
+    /// Variant that must not be slower; the same as the first to see what the unit's noise is
+    #[arg(value_name = "VARIANT_B", required_unless_present = "again")]
+    pub b: Option<String>,
+    /// What is to be measured, and how.
+    #[command(flatten)]
+    pub measuring: AbMeasuring,
+    /// Judge what an earlier run has measured into this folder; measures nothing
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "a", "b", "out"])]
+    pub again: Option<PathBuf>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print as JSON on stdout, with every block
+    #[arg(long)]
+    pub json: bool,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
+/// A factor, as `1.02` or `1.02x`.
+fn factor(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('x').unwrap_or(text);
+    number.parse().map_err(|_| format!("expected a factor as 1.02 or 1.02x, got '{text}'"))
+}
+
+/// What `ab` measures.
+#[derive(Debug, Clone, Args)]
+pub struct AbMeasuring {
+    /// Target to measure on [default: host]
+    #[arg(long = "target", short = 't', value_name = "TARGET")]
+    pub target: Option<String>,
+    /// Unit of the inventory to measure on
+    #[arg(long = "unit", short = 'u', value_name = "UNIT", conflicts_with = "target")]
+    pub unit: Option<String>,
+    /// Engine to measure with: tract, candle, onnxruntime [default: the target's own]
+    #[arg(long = "engine", value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// B fails when it is shown to take more than this many times as long as A
+    #[arg(long, value_name = "FACTOR", default_value = "1.02", value_parser = factor)]
+    pub limit: f64,
+    /// Confidence of each one-sided answer, over all looks together
+    #[arg(long, value_name = "SHARE", default_value_t = 0.99)]
+    pub confidence: f64,
+    /// Most blocks, both sides together; a multiple of 4
+    #[arg(long, value_name = "N", default_value_t = 80)]
+    pub blocks: u32,
+    /// Inferences of a block
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub iterations: u32,
+    /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Tool that builds agent and runner, whatever the targets say
+    #[arg(long, value_enum, value_name = "BUILDER")]
+    pub builder: Option<BuilderName>,
+    /// How long to wait for a unit that somebody else holds, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub wait: u64,
 }
 
 /// Arguments of `reference`.

@@ -1,6 +1,7 @@
 //! Exit codes: one exhaustive match each way. Documented in `boardproof --help`.
 
 use crate::evalset::Unfit;
+use boardproof_judge::ab::AbError;
 use boardproof_judge::compare::statistics::PowerError;
 use boardproof_judge::gate::GateError;
 use boardproof_lab::store::StoreError;
@@ -73,6 +74,7 @@ impl Exit {
                 || cause.is::<Unfit>()
                 || matches!(cause.downcast_ref(), Some(StoreError::NotEmpty { .. }))
                 || cause.downcast_ref().is_some_and(GateError::is_of_the_policy)
+                || cause.downcast_ref().is_some_and(AbError::is_of_the_terms)
         };
         if error.chain().any(wrong_use) { Self::Usage } else { Self::Fault }
     }

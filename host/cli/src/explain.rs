@@ -179,6 +179,7 @@ fn shown_model(
 
 /// Only answers are wanted, and the engine's check of itself.
 fn planned(subject: &Subject, model: Model, names: &Names, measuring: &ExplainMeasuring) -> Result<Plan> {
+    let has_fixed_batch = model.variants[&names.whole].batch.is_some();
     let variants = [&names.whole, &names.shown, &names.in_steps, &names.alone];
     let variants = variants.iter().filter(|name| model.variants.contains_key(**name)).map(ToString::to_string);
     let wanted = Wanted {
@@ -195,6 +196,10 @@ fn planned(subject: &Subject, model: Model, names: &Names, measuring: &ExplainMe
     for cell in &mut plan.cells {
         let whole = cell.variant == names.whole;
         cell.passes.retain(|pass| pass.pass == Pass::Accuracy || (whole && pass.pass == Pass::Inspect));
+        // One sample at a time, as what is shown: scales that are found at run time are found over the batch.
+        if !has_fixed_batch {
+            cell.passes.iter_mut().for_each(|pass| pass.batch = 1);
+        }
     }
     plan.cells.retain(|cell| !cell.passes.is_empty() && is_wanted(cell, names));
     plan.check().context("could not plan what shows the inside of the model")?;

@@ -1,5 +1,6 @@
 //! The binary `boardproof`: arguments in, the order of the stages, error text and hints, exit codes out. Decides nothing.
 
+mod ab;
 mod agent;
 mod args;
 mod board;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Exit> {
     match command {
         Command::Check(args) => run::check(&args),
+        Command::Ab(args) => ab::ab(&args),
         Command::Plan { command: PlanCommand::Power(args) } => power::power(&args),
         Command::Init(args) => list::init(&args),
         Command::Doctor(args) => doctor::doctor(&args),

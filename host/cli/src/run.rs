@@ -1,5 +1,9 @@
 //! The order of the stages: plan, build, ship, measure, record, judge, report. The only place that knows it.
 
+mod blocks;
+
+pub use blocks::{NextBlock, Schedule};
+
 use crate::args::{CheckArgs, Crash};
 use crate::exit::Exit;
 use crate::probe::UnitProbe;
@@ -38,7 +42,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     check_inputs(&plan)?;
     crate::evalset::before_check(&world.manifests, &plan, args.quiet)?;
     let folder = RecordFolder::create(&out_folder(args, &world))?;
-    let mut run = run_through(plan, args, folder)?;
+    let mut run = run_through(plan, args, folder, None)?;
     run.keep_shown()?;
     run.progress.finish();
     let exit = verdict::after_check(run.folder.path(), args)?;
@@ -47,12 +51,30 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
 
 /// Measures a plan into a folder. Of the arguments only those count that are not in the plan.
 pub fn measured(plan: Plan, args: &CheckArgs, folder: RecordFolder) -> Result<RecordFolder> {
-    let mut run = run_through(plan, args, folder)?;
+    let mut run = run_through(plan, args, folder, None)?;
     run.progress.finish();
     Ok(run.folder)
 }
 
-fn run_through(plan: Plan, args: &CheckArgs, folder: RecordFolder) -> Result<Run<'_>> {
+/// Measures the cells of one unit as a schedule asks for them, all in one lease. What is returned is the record of what was prepared: its
+/// cells stay as they are unless something failed before the first block.
+pub fn measured_in_blocks<'a>(
+    plan: Plan,
+    args: &'a CheckArgs,
+    folder: RecordFolder,
+    schedule: &'a mut dyn Schedule,
+) -> Result<Record> {
+    let mut run = run_through(plan, args, folder, Some(schedule))?;
+    run.progress.finish();
+    Ok(run.record)
+}
+
+fn run_through<'a>(
+    plan: Plan,
+    args: &'a CheckArgs,
+    folder: RecordFolder,
+    schedule: Option<&'a mut dyn Schedule>,
+) -> Result<Run<'a>> {
     let mut run = Run {
         record: Record::new(plan, env!("CARGO_PKG_VERSION").into(), now_s()),
         folder,
@@ -61,6 +83,7 @@ fn run_through(plan: Plan, args: &CheckArgs, folder: RecordFolder) -> Result<Run
         args,
         unproved: BTreeSet::new(),
         crash: args.crash,
+        schedule,
     };
     run.keep_evalsets()?;
     run.save()?;
@@ -105,7 +128,8 @@ pub fn read_world(args: &CheckArgs) -> Result<(World, Named)> {
     Ok((world, named))
 }
 
-fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
+/// The world as the arguments say, and what they ask for in it.
+pub fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
     let (world, Named { alone: models, in_folders }) = read_world(args)?;
     let project = world.project.as_ref();
     let mut places: Vec<String> = args.target.iter().chain(&args.unit).cloned().collect();
@@ -202,6 +226,8 @@ struct Run<'a> {
     unproved: BTreeSet<UnitName>,
     /// Crash that the next cell on a firmware is asked for.
     crash: Option<Crash>,
+    /// Asks for cells again and again, in place of each once.
+    schedule: Option<&'a mut dyn Schedule>,
 }
 
 /// What a unit's cells are measured with.
@@ -325,7 +351,7 @@ impl Run<'_> {
     fn measure_ready(&mut self, unit: &Unit, cells: &[Cell], lease: &Lease, ready: &Ready<'_>) -> Result<()> {
         if ready.target.dialect.is_some() {
             let bench = DialectBench::new(unit, ready.target, interrupted);
-            return self.measure_cells(cells, &mut Seat::Dialect(Box::new(bench)), ready);
+            return self.measure_asked(cells, &mut Seat::Dialect(Box::new(bench)), ready);
         }
         let stores = cache_folder().join("units");
         let destination = match (&ready.target.link, &ready.probe) {
@@ -346,7 +372,14 @@ impl Run<'_> {
             Ok(None) => {}
             Err(error) => return self.all(cells, Outcome::ShipFailed, "find the unit's debug probe", error),
         }
-        self.measure_cells(cells, &mut Seat::Agent(Box::new(bench)), ready)
+        self.measure_asked(cells, &mut Seat::Agent(Box::new(bench)), ready)
+    }
+
+    fn measure_asked(&mut self, cells: &[Cell], seat: &mut Seat, ready: &Ready<'_>) -> Result<()> {
+        match self.schedule.take() {
+            Some(schedule) => self.measure_blocks(schedule, cells, seat, ready),
+            None => self.measure_cells(cells, seat, ready),
+        }
     }
 
     /// The cells of a unit that is ready, one after the other; the record is saved after each.
@@ -358,23 +391,27 @@ impl Run<'_> {
             }
             let at = 1 + self.record.plan.cells.iter().position(|c| c.id == cell.id).unwrap_or(0);
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
-            let mut outcome = match (self.refused_on_host(cell), &mut *seat) {
-                (Some(reason), _) => Outcome::Skipped { reason },
-                (None, Seat::Dialect(bench)) => self.measure_foreign(bench, cell),
-                (None, Seat::Agent(bench)) => match self.job(cell, ready) {
-                    Ok(job) => self.measure_cell(bench, &job),
-                    Err(error) => Outcome::ShipFailed(fault_of("prepare model and samples", &error)),
-                },
-            };
-            if let Some(board) = ready.board {
-                board.add_console(&mut outcome);
-            }
-            self.tell_unproved(cell, ready.target, &outcome);
-            self.progress.hear(Event::CellEnded { cell: cell.id.clone(), outcome: verdict::in_a_word(&outcome) });
-            self.record.outcomes.insert(cell.id.clone(), outcome);
-            self.save()?;
+            self.measure_one(cell, seat, ready)?;
         }
         Ok(())
+    }
+
+    fn measure_one(&mut self, cell: &Cell, seat: &mut Seat, ready: &Ready<'_>) -> Result<()> {
+        let mut outcome = match (self.refused_on_host(cell), seat) {
+            (Some(reason), _) => Outcome::Skipped { reason },
+            (None, Seat::Dialect(bench)) => self.measure_foreign(bench, cell),
+            (None, Seat::Agent(bench)) => match self.job(cell, ready) {
+                Ok(job) => self.measure_cell(bench, &job),
+                Err(error) => Outcome::ShipFailed(fault_of("prepare model and samples", &error)),
+            },
+        };
+        if let Some(board) = ready.board {
+            board.add_console(&mut outcome);
+        }
+        self.tell_unproved(cell, ready.target, &outcome);
+        self.progress.hear(Event::CellEnded { cell: cell.id.clone(), outcome: verdict::in_a_word(&outcome) });
+        self.record.outcomes.insert(cell.id.clone(), outcome);
+        self.save()
     }
 
     /// Says once of a unit that nothing proves which board it is, and what would.

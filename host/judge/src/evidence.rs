@@ -3,7 +3,7 @@
 use crate::compare::tensor::{DType, TensorError, TensorView};
 use boardproof_record::observation::{CannotRun, Ended, FileRef, Observation, Outcome, PassObservation};
 use boardproof_record::plan::{Cell, Clock, FOREIGN, HOST, Model, Pass, PassPlan, Role, Task};
-use boardproof_record::record::{Record, SHOWN_INPUT as INPUT, SHOWN_SAMPLES as SAMPLES};
+use boardproof_record::record::{Record, SHOWN_COLUMNS as COLUMNS, SHOWN_INPUT as INPUT, SHOWN_SAMPLES as SAMPLES};
 use boardproof_record::{CellId, Digest};
 use safetensors::SafeTensors;
 use std::borrow::Cow;
@@ -353,6 +353,17 @@ impl<'a> Evidence<'a> {
         }
         let of = |(row, number): (usize, &i64)| Some((u64::try_from(*number).ok()?, inputs.of(&[row])));
         Ok(numbers.iter().enumerate().filter_map(of).collect())
+    }
+
+    /// Names of the columns of a model's table: those of model.toml, else those that the evalset itself has.
+    pub fn columns(&self, model: &Model) -> Vec<String> {
+        let named = &model.evalset.columns;
+        let kept = || {
+            let bytes = self.bytes(self.record.shown.get(&model.evalset.digest)?).ok()?;
+            let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
+            serde_json::from_str(metadata.metadata().as_ref()?.get(COLUMNS)?).ok()
+        };
+        if named.is_empty() { kept().unwrap_or_default() } else { named.clone() }
     }
 
     fn bytes(&self, file: &FileRef) -> Result<&'a [u8], EvidenceError> {

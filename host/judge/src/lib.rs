@@ -1,5 +1,6 @@
 //! Compares observations, applies the policy and renders reports. Pure: no file, no clock, no device.
 
+pub mod ab;
 pub mod compare;
 mod each;
 pub mod evidence;

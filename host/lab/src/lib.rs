@@ -1,6 +1,7 @@
 //! Effects: build, link, power, ship, measure, lease.
 #![deny(unsafe_code)]
 
+pub mod ab;
 pub mod build;
 pub mod crash;
 pub mod dialect;

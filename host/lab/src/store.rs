@@ -1,9 +1,9 @@
 //! The record on disk: written whole or not at all, file by file, so that a killed host leaves a readable record.
 
 use boardproof_record::observation::FileRef;
-use boardproof_record::record::{FILE, ReadError, Record, SHOWN_INPUT, SHOWN_SAMPLES};
+use boardproof_record::record::{FILE, ReadError, Record, SHOWN_COLUMNS, SHOWN_INPUT, SHOWN_SAMPLES};
 use boardproof_record::{CellId, Digest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// A record that cannot be written or read.
@@ -43,6 +43,15 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: ReadError,
+    },
+    /// `ab.json` is not what describes an A/B run.
+    #[error("{} is not an A/B run", path.display())]
+    AbRun {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
     },
     /// A file is not what the record says.
     #[error("{} was changed after it was recorded: expected digest {expected}, got {found}", path.display())]
@@ -158,7 +167,8 @@ pub fn open(root: &Path) -> Result<Opened, StoreError> {
     Ok(Opened { record, files })
 }
 
-fn read_checked(root: &Path, file: &FileRef) -> Result<Vec<u8>, StoreError> {
+/// The bytes of a file that lies within `root`, proved to be those that were recorded.
+pub(crate) fn read_checked(root: &Path, file: &FileRef) -> Result<Vec<u8>, StoreError> {
     let plain = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
     if !Path::new(&file.path).components().all(plain) {
         return Err(StoreError::Outside { path: file.path.clone() });
@@ -233,7 +243,16 @@ pub fn shown_part(
         (SHOWN_SAMPLES, TensorView::new(safetensors::Dtype::I64, vec![rows.len()], &numbers)?),
         (SHOWN_INPUT, TensorView::new(whole.dtype(), shape, &bytes)?),
     ];
-    safetensors::serialize(views, None).map(Some)
+    safetensors::serialize(views, columns(evalset)).map(Some)
+}
+
+/// Names of the columns of a table, as the evalset's own metadata have them: `meta` is JSON with a list `features`.
+fn columns(evalset: &[u8]) -> Option<HashMap<String, String>> {
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(evalset).ok()?;
+    let meta: serde_json::Value = serde_json::from_str(metadata.metadata().as_ref()?.get("meta")?).ok()?;
+    let names = meta.get("features")?.as_array()?;
+    let texts = names.iter().all(serde_json::Value::is_string);
+    texts.then(|| HashMap::from([(SHOWN_COLUMNS.to_owned(), serde_json::Value::from(names.clone()).to_string())]))
 }
 
 /// The part of an evalset that judging needs: labels, ids, slices, and the inputs only where `with_inputs` says so.
@@ -293,6 +312,27 @@ mod tests {
             let file = FileRef { path: path.into(), ..file.clone() };
             assert!(matches!(read_checked(folder.path(), &file), Err(StoreError::Outside { .. })), "{path}");
         }
+    }
+
+    #[test]
+    fn as_many_samples_are_kept_to_be_shown_as_there_is_room_for() {
+        let row = SHOWN_BYTES_MAX / 4;
+        let bytes: Vec<u8> = (0..6 * row).map(|i| (i / row) as u8).collect();
+        let view = || safetensors::tensor::TensorView::new(safetensors::Dtype::U8, vec![6, row], &bytes).unwrap();
+        let meta = HashMap::from([("meta".to_owned(), "{\"features\": [\"age\"]}".to_owned())]);
+        let evalset = safetensors::serialize([("inputs", view())], Some(meta)).unwrap();
+        let part = shown_part(&evalset, "inputs", &[5, 99, 1, 0, 2, 3]).unwrap().expect("there is room for four");
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&part).unwrap();
+        assert_eq!(metadata.metadata().as_ref().unwrap()[SHOWN_COLUMNS], "[\"age\"]");
+        let file = safetensors::SafeTensors::deserialize(&part).unwrap();
+        let kept: Vec<u8> = file.tensor(SHOWN_INPUT).unwrap().data().chunks(row).map(|sample| sample[0]).collect();
+        assert_eq!(kept, [5, 1, 0, 2]);
+        let numbers: Vec<u8> = file.tensor(SHOWN_SAMPLES).unwrap().data().chunks(8).map(|n| n[0]).collect();
+        assert_eq!(numbers, kept);
+        assert!(shown_part(&evalset, "inputs", &[]).unwrap().is_none());
+        let large = safetensors::tensor::TensorView::new(safetensors::Dtype::U8, vec![1, 6 * row], &bytes).unwrap();
+        let large = safetensors::serialize([("inputs", large)], None).unwrap();
+        assert!(shown_part(&large, "inputs", &[0]).unwrap().is_none());
     }
 
     #[test]

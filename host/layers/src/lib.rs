@@ -25,6 +25,9 @@ use models::{Both, Tap, tapped};
 use std::collections::{BTreeMap, BTreeSet};
 use walk::{Stretch, back_from, operators_to_input};
 
+/// What stands for the operator of a tensor that nothing computes.
+const INPUT: &str = "Input";
+
 /// A model that cannot be taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayersError {
@@ -98,9 +101,18 @@ fn layer(
     (of_reference, of_variant): (&Stretch, &Stretch),
 ) -> Layer {
     let pair = &alignment.pairs[at];
-    let maker = [pair.raw.as_deref(), pair.quantized.as_deref(), Some(&pair.seen_as)];
-    let is_work = |node: &&onnx::NodeProto| !matches!(node.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear");
-    let maker = maker.into_iter().flatten().filter_map(|tensor| variant.maker(tensor)).find(is_work);
+    // The last one that works on the numbers is what the layer is; a quantizer before or behind it only writes them otherwise.
+    let work = |at: &&usize| {
+        let node = &variant.proto.node[**at];
+        let is_form = matches!(node.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear");
+        !is_form && !variant.is_fixed(&node.output[0])
+    };
+    let maker = of_variant.nodes.iter().rev().find(work).map(|at| &variant.proto.node[*at]);
+    let operator = match maker {
+        Some(node) => node.op_type.clone(),
+        None if reference.is_input(&pair.tensor) => INPUT.to_owned(),
+        None => "QuantizeLinear".to_owned(),
+    };
     let mut reads: Vec<String> = of_variant
         .reads
         .iter()
@@ -112,7 +124,7 @@ fn layer(
         tensor: pair.tensor.clone(),
         seen_as: pair.seen_as.clone(),
         node: maker.map(|node| node.name.clone()).unwrap_or_default(),
-        operator: maker.map_or_else(|| "Input".into(), |node| node.op_type.clone()),
+        operator,
         quantizer: pair.steps.as_ref().and_then(|steps| quantizer(variant, steps)),
         reads,
         reads_reference: of_reference.reads.clone(),
@@ -173,7 +185,7 @@ impl Apart {
     ///
     /// `None` where [`Layers::not_alone`] says why not, where a shape is missing, or of an input, which no layer makes.
     pub fn excerpt(&self, layer: usize, shapes: &BTreeMap<String, Vec<u64>>) -> Option<Excerpt> {
-        let found = self.layers.layers.get(layer).filter(|found| found.operator != "Input")?;
+        let found = self.layers.layers.get(layer).filter(|found| found.operator != INPUT)?;
         let reads: BTreeSet<&String> = found.reads.iter().chain(&found.reads_reference).collect();
         let given = |tensor: &&String| Some(Given { tensor: (*tensor).clone(), shape: shapes.get(*tensor)?.clone() });
         let given: Vec<Given> = reads.iter().map(given).collect::<Option<_>>()?;

@@ -3,6 +3,7 @@
 //! Everything here is a value with serde on it. No I/O, no clock, no decision.
 #![forbid(unsafe_code)]
 
+pub mod ab;
 pub mod consistency;
 pub mod dialect;
 pub mod digest;

@@ -27,6 +27,8 @@ pub const FILE: &str = "record.json";
 pub const SHOWN_SAMPLES: &str = "samples";
 /// Tensor of their inputs.
 pub const SHOWN_INPUT: &str = "input";
+/// Metadata of such a file: names of the columns of a table, a JSON list, where the evalset has names of its own.
+pub const SHOWN_COLUMNS: &str = "columns";
 
 /// A run on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -94,8 +94,9 @@ impl Table {
                 continue;
             }
             let own = named.len() == elements;
-            for index in 0..elements {
-                let name = if own { named[index].clone() } else { layout.name(tensor, index) };
+            let default = || (0..elements).map(|index| layout.name(tensor, index)).collect();
+            let names: Vec<String> = if own { named.clone() } else { default() };
+            for (index, name) in names.into_iter().enumerate() {
                 table.add(name, Source::Element { tensor: tensor.clone(), index, elements });
             }
         }

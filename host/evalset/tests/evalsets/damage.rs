@@ -26,7 +26,7 @@ fn damaged(model: &str, damage: impl FnOnce(&mut Case), severity: Severity, kind
 
 #[test]
 fn another_element_type_than_the_calibration_data_is_an_error() {
-    let found = damaged("mnist_dscnn", |case| case.inputs().to_f32(), Severity::Error, Kind::Dtype);
+    let found = damaged("mnist_dscnn", |case| case.inputs().become_f32(), Severity::Error, Kind::Dtype);
     assert!(found.message.contains("holds F32, the calibration data U8"), "{found}");
     let labels = |case: &mut Case| {
         let labels = case.tensors.get_mut("labels").unwrap();
@@ -91,7 +91,7 @@ fn scaled_and_shifted_inputs_are_found() {
     damaged("mnist_dscnn", |case| case.inputs().each(|_, v| v / 8.0), Severity::Error, Kind::Scale);
     // Pixels that were divided by 255 and then stored as fractions: the preprocessing would do it once more.
     let divided = |case: &mut Case| {
-        case.inputs().to_f32();
+        case.inputs().become_f32();
         case.inputs().each(|_, v| v / 255.0);
     };
     damaged("mnist_dscnn", divided, Severity::Error, Kind::Scale);

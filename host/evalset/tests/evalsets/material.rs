@@ -43,7 +43,7 @@ impl Tensor {
     }
 
     /// Element type and bytes replaced by those of the same values as F32.
-    pub fn to_f32(&mut self) {
+    pub fn become_f32(&mut self) {
         self.bytes = self.bytes.iter().flat_map(|byte| f32::from(*byte).to_le_bytes()).collect();
         self.dtype = Dtype::F32;
     }

@@ -1,5 +1,6 @@
 //! How often the rules of the gate are wrong, and how often its intervals cover: `cargo xtask bench honesty`, which writes `docs/honesty.md`.
 
+mod ab;
 mod coverage;
 mod draw;
 mod latency;
@@ -32,6 +33,12 @@ fn main() {
             &latency::at_limit(trials / SLOW),
         );
         table("| pass | n | runs | called not stationary |\n|---|---:|---:|---:|", &latency::stationarity(trials));
+    }
+    if wanted("ab") {
+        table(
+            "| machine | truth | limit | runs | slower | not slower | undecided | fault | blocks |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+            &ab::rows(trials / SLOW),
+        );
     }
 }
 

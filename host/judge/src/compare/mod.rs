@@ -8,6 +8,7 @@ pub mod dialect;
 pub mod latency;
 pub mod numerics;
 pub mod operators;
+pub mod paired_blocks;
 pub mod statistics;
 pub mod task;
 pub mod tensor;

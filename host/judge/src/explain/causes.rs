@@ -67,6 +67,8 @@ pub struct Cause {
     pub layer: Option<usize>,
     /// The numbers.
     pub evidence: String,
+    /// What is left of the signal by this alone, in dB, where that is known.
+    pub by_itself_db: Option<f64>,
     /// More layers of which the same is true.
     pub more: usize,
 }
@@ -112,21 +114,29 @@ pub(super) fn causes(
     merged(found)
 }
 
-/// One cause per label, at its first layer.
+/// One cause per label, at its first layer; what costs most first, in the order of the layers where that is not known.
 fn merged(mut found: Vec<Cause>) -> Vec<Cause> {
     found.sort_by_key(|cause| (cause.layer.unwrap_or(usize::MAX), cause.label));
-    let mut merged: Vec<Cause> = Vec::new();
+    let mut merged: Vec<(Cause, f64)> = Vec::new();
     for cause in found {
-        match merged.iter_mut().find(|known| known.label == cause.label) {
-            Some(known) => known.more += 1,
-            None => merged.push(cause),
+        let db = cause.by_itself_db.unwrap_or(f64::NEG_INFINITY);
+        match merged.iter_mut().find(|(known, _)| known.label == cause.label) {
+            Some((known, worst)) => (known.more, *worst) = (known.more + 1, worst.min(db)),
+            None => merged.push((cause, db)),
         }
     }
-    merged
+    merged.sort_by(|a, b| a.1.total_cmp(&b.1));
+    merged.into_iter().map(|(cause, _)| cause).collect()
 }
 
 fn cause(label: Label, layer: usize, evidence: String) -> Cause {
-    Cause { label, layer: Some(layer), evidence, more: 0 }
+    Cause { label, layer: Some(layer), evidence, by_itself_db: None, more: 0 }
+}
+
+impl Cause {
+    fn costing(self, by_itself_db: Option<f64>) -> Self {
+        Self { by_itself_db, ..self }
+    }
 }
 
 fn db(value: Option<f64>) -> String {
@@ -263,11 +273,11 @@ impl Case<'_> {
             let is_below = |value: Option<f64>| value.is_some_and(|value| value < budget);
             if is_below(fit.clipping_db) {
                 let label = if fit.is_misplaced() { Label::WrongScaleOrZeroPoint } else { Label::Saturation };
-                found.push(cause(label, layer, clipped(row, &fit)));
+                found.push(cause(label, layer, clipped(row, &fit)).costing(fit.clipping_db));
             } else if is_below(fit.rounding_db) {
                 let fed = row.operator == "Input" && wide;
                 let label = if fed { Label::PreprocessingMismatch } else { Label::WrongScaleOrZeroPoint };
-                found.push(cause(label, layer, coarse(row, &fit)));
+                found.push(cause(label, layer, coarse(row, &fit)).costing(fit.rounding_db));
             }
         }
         found
@@ -284,7 +294,7 @@ impl Case<'_> {
                 if check.operator.is_empty() { "an operator that was not found" } else { &check.operator },
                 db(check.sqnr_db)
             );
-            Cause { label: Label::KernelError, layer, evidence, more: 0 }
+            Cause { label: Label::KernelError, layer, evidence, by_itself_db: check.sqnr_db, more: 0 }
         };
         wrong.map(made).collect()
     }
@@ -357,7 +367,8 @@ impl Case<'_> {
             return Vec::new();
         }
         let evidence = format!("answers of {answers}, the budget is {:.1} dB{of_worst}", self.inquiry.budget_db);
-        vec![Cause { label, layer: worst.map(|row| self.layer(row)), evidence, more: 0 }]
+        let layer = worst.map(|row| self.layer(row));
+        vec![Cause { label, layer, evidence, by_itself_db: worst.map(|row| key(&row)), more: 0 }]
     }
 }
 

@@ -37,7 +37,7 @@ impl Shown {
         });
         Ok(Self {
             what: model.evalset.shows.or_else(|| Shows::likely(shape)),
-            columns: model.evalset.columns.clone(),
+            columns: evidence.columns(model),
             samples: samples.collect(),
         })
     }

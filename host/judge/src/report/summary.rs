@@ -488,7 +488,7 @@ fn of_a_part(seen: &Observation, cell: &Cell) -> Option<String> {
 /// Did the unit throttle between the readings before and after the passes? In words what shows it.
 ///
 /// A frequency shows it only under a governor that keeps it: with any other it is that of the moment at which it was read.
-fn throttled(seen: &Observation) -> Option<String> {
+pub(crate) fn throttled(seen: &Observation) -> Option<String> {
     let (before, after) = (&seen.environment_before.numbers, &seen.environment_after.numbers);
     let both = |word: &'static str| {
         let of_word = before.iter().filter(move |(key, _)| key.split('[').next() == Some(word));

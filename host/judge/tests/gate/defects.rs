@@ -7,6 +7,7 @@ use boardproof_judge::compare::latency::Latencies;
 use boardproof_judge::compare::numerics::{Metric, Options, Summary, compare, pair_outputs};
 use boardproof_judge::compare::statistics::{Confidence, Proportion};
 use boardproof_judge::compare::tensor::{DType, TensorView};
+use boardproof_record::policy::Decide;
 use boardproof_record::verdict::Verdict;
 use safetensors::Dtype;
 
@@ -195,7 +196,12 @@ fn nothing_to_compare_never_passes() {
 fn every_limit_is_compared() {
     for rule in good().policy.rules {
         let mut case = good();
-        case.answers(JUDGED, &answers(0.3));
+        let mut said = answers(0.3);
+        if rule.decide == Decide::Proven {
+            // A limit alone proves nothing: the right side loses what the left one keeps.
+            (1..SAMPLES).step_by(4).for_each(|sample| said[sample * 3..sample * 3 + 3].rotate_right(1));
+        }
+        case.answers(JUDGED, &said);
         let impossible = if rule.unit == "dB" { 500.0 } else { -1.0 };
         case.rule(rule.id.as_str()).limit = impossible;
         let judged = case.judge().unwrap();

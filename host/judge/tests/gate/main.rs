@@ -1,5 +1,8 @@
 //! The gate as a whole: records in, verdicts out. No device is needed: the records are made here.
 
+mod ab;
+#[path = "../../examples/honesty/ab.rs"]
+mod blocks_in_turn;
 mod defects;
 #[path = "../../examples/honesty/draw.rs"]
 mod draw;

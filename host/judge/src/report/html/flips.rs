@@ -3,6 +3,7 @@
 use super::{escape, sample};
 use crate::flips::Flip;
 use crate::report::summary::CellSummary;
+use boardproof_record::plan::Shows;
 use std::fmt::Write;
 
 /// Samples that a page tells of each cell.
@@ -16,15 +17,23 @@ pub fn section(cell: &CellSummary) -> String {
     }
     let drawn: Vec<Option<String>> =
         flips.told.iter().take(SHOWN).map(|flip| sample::draw(&cell.shown, flip.sample)).collect();
-    let pictures = drawn.iter().any(Option::is_some);
+    // A row of a table is too wide for a column: it stands below.
+    let below = cell.shown.what == Some(Shows::Row);
+    let pictures = !below && drawn.iter().any(Option::is_some);
     let input = if pictures { "<th>input</th>" } else { "" };
     let mut text = format!(
         "<details open><summary>Which samples: {}</summary>\n<p class=\"soft\">The surest of the reference first.</p>\n<div class=\"scroll\"><table>\n<tr>{input}<th class=\"n\">sample</th><th>label</th><th>reference</th><th class=\"n\">margin</th><th>second</th><th>here</th><th class=\"n\">margin</th><th></th><th>slices</th></tr>\n",
         escape(&flips.sentence())
     );
     for (flip, drawn) in flips.told.iter().zip(drawn) {
-        let input = if pictures { format!("<td>{}</td>", drawn.unwrap_or_default()) } else { String::new() };
-        text += &row(flip, &input);
+        match drawn {
+            Some(sample) if below => {
+                text += &row(flip, "");
+                let _ = writeln!(text, "<tr><td colspan=\"8\">{sample}</td></tr>");
+            }
+            drawn if pictures => text += &row(flip, &format!("<td>{}</td>", drawn.unwrap_or_default())),
+            _ => text += &row(flip, ""),
+        }
     }
     let left = flips.count().saturating_sub(flips.told.len().min(SHOWN) as u64);
     if left > 0 {

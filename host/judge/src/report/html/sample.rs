@@ -4,6 +4,7 @@ use super::escape;
 use super::png::picture;
 use crate::report::shown::{Sample, Shown};
 use boardproof_record::plan::Shows;
+use std::cmp::Ordering;
 use std::fmt::Write;
 
 /// Points across a waveform; longer ones show the least and the greatest of each point.
@@ -59,7 +60,11 @@ fn image(sample: &Sample, number: u64) -> Option<String> {
 fn ends(values: &[f64]) -> Option<(f64, f64)> {
     let finite = values.iter().copied().filter(|value| value.is_finite());
     let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-    (low <= high).then(|| if low < high { (low, high) } else { (low - 0.5, high + 0.5) })
+    match low.partial_cmp(&high)? {
+        Ordering::Less => Some((low, high)),
+        Ordering::Equal => Some((low - 0.5, high + 0.5)),
+        Ordering::Greater => None,
+    }
 }
 
 fn waveform(sample: &Sample, number: u64) -> Option<String> {
@@ -110,7 +115,8 @@ fn thinned(line: &[f64]) -> Vec<(usize, f64)> {
 fn row(sample: &Sample, columns: &[String]) -> String {
     let name = |i: usize| columns.get(i).cloned().unwrap_or_else(|| format!("[{i}]"));
     let set: Vec<(usize, f64)> = sample.values.iter().copied().enumerate().filter(|(_, v)| *v != 0.0).collect();
-    let value = |(i, value): &(usize, f64)| format!("{} <b>{}</b>", escape(&name(*i)), super::plain(*value));
+    let plain = |value: f64| if value.fract() == 0.0 { format!("{value}") } else { super::plain(value) };
+    let value = |(i, value): &(usize, f64)| format!("{} <b>{}</b>", escape(&name(*i)), plain(*value));
     let shown: Vec<String> = set.iter().take(VALUES_MAX).map(value).collect();
     let more = if set.len() > VALUES_MAX { format!(" and {} more", set.len() - VALUES_MAX) } else { String::new() };
     let zeros = sample.values.len() - set.len();
@@ -150,6 +156,6 @@ mod tests {
     #[test]
     fn names_of_columns_cannot_become_markup() {
         let text = draw(&shown(Shows::Row, &[3], vec![0.5, 0.0, 2.0], false), 7).unwrap();
-        assert_eq!(text, "<span class=\"row\">a&lt;b <b>0.5000</b>, [2] <b>2.0000</b>; 1 are 0</span>");
+        assert_eq!(text, "<span class=\"row\">a&lt;b <b>0.5000</b>, [2] <b>2</b>; 1 are 0</span>");
     }
 }
