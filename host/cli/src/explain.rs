@@ -17,6 +17,7 @@ use boardproof_layers::{Apart, take_apart};
 use boardproof_plan::{Counts, Manifest, Wanted};
 use boardproof_record::layers::{INQUIRY, Inquiry, Site};
 use boardproof_record::plan::{Cell, HOST, MICRO, Model, Pass, Plan, Variant};
+use boardproof_record::policy::{Policy, Reference};
 use boardproof_record::{CellId, Digest, VariantName};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -192,7 +193,13 @@ fn planned(subject: &Subject, model: Model, names: &Names, measuring: &ExplainMe
     };
     let manifests = BTreeMap::from([(model.name.clone(), Manifest { model, ..subject.manifest.clone() })]);
     let (targets, units) = (&subject.targets, &subject.units);
-    let mut plan = boardproof_plan::plan(&wanted, &manifests, targets, units, subject.policy.clone())?;
+    // The reference by the very engine that runs the variant: what engines do to floats is another question.
+    let engine = match subject.engines.first() {
+        Some(engine) => engine.clone(),
+        None => targets.values().find(|t| t.name.as_str() == HOST).context("there is no target 'host'")?.engine.clone(),
+    };
+    let policy = Policy { reference: Reference { engine }, ..subject.policy.clone() };
+    let mut plan = boardproof_plan::plan(&wanted, &manifests, targets, units, policy)?;
     for cell in &mut plan.cells {
         let whole = cell.variant == names.whole;
         cell.passes.retain(|pass| pass.pass == Pass::Accuracy || (whole && pass.pass == Pass::Inspect));

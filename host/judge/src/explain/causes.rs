@@ -114,7 +114,8 @@ pub(super) fn causes(
     merged(found)
 }
 
-/// One cause per label, at its first layer; what costs most first, in the order of the layers where that is not known.
+/// One cause per label, at its first layer; what costs most first, in the order of the layers where that is not known, and what is allowed
+/// last.
 fn merged(mut found: Vec<Cause>) -> Vec<Cause> {
     found.sort_by_key(|cause| (cause.layer.unwrap_or(usize::MAX), cause.label));
     let mut merged: Vec<(Cause, f64)> = Vec::new();
@@ -125,7 +126,7 @@ fn merged(mut found: Vec<Cause>) -> Vec<Cause> {
             None => merged.push((cause, db)),
         }
     }
-    merged.sort_by(|a, b| a.1.total_cmp(&b.1));
+    merged.sort_by(|a, b| (a.0.label.is_benign().cmp(&b.0.label.is_benign())).then(a.1.total_cmp(&b.1)));
     merged.into_iter().map(|(cause, _)| cause).collect()
 }
 
