@@ -13,7 +13,6 @@ use boardproof_lab::reach::{Destination, Reach};
 use boardproof_lab::store::RecordFolder;
 use boardproof_plan::{Counts, Plan, Wanted, builtin, parse_model, parse_policy, parse_target, plan};
 use boardproof_probe::{AttachOptions, Permission, Probe, ProbeSource, StubAddress};
-use boardproof_record::EngineName;
 use boardproof_record::observation::Outcome;
 use boardproof_record::plan::{Grant, Pass, PowerSpec, Target};
 use std::collections::BTreeMap;

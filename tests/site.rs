@@ -14,7 +14,7 @@ use boardproof_plan::{Counts, Plan, Wanted, builtin, parse_model, parse_policy, 
 use boardproof_record::observation::Outcome;
 use boardproof_record::plan::{Cell, Pass, TRACT, Target, Unit};
 use boardproof_record::record::{Record, RunEnded};
-use boardproof_record::{Digest, EngineName, UnitName};
+use boardproof_record::{Digest, UnitName};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

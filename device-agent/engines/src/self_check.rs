@@ -207,6 +207,12 @@ mod tests {
     }
 
     #[test]
+    fn the_coarser_the_datatype_the_more_room_it_has() {
+        let room = [Arithmetic::Float, Arithmetic::Half, Arithmetic::Quantized].map(Arithmetic::tolerance);
+        assert!(room.is_sorted() && room[0] > 0.0 && room[2] < 0.5, "{room:?}");
+    }
+
+    #[test]
     fn the_coarsest_datatype_decides() {
         assert_eq!(Arithmetic::of([DType::F32, DType::F64]), Arithmetic::Float);
         assert_eq!(Arithmetic::of([DType::F16, DType::F32]), Arithmetic::Half);

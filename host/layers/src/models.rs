@@ -154,7 +154,7 @@ impl Both<'_> {
             }
         }
         for node in v.proto.node.iter().filter(|node| v.is_fixed(&node.output[0])) {
-            graph.node.push(with_names(node, "variant/", |name| fixed(name)));
+            graph.node.push(with_names(node, "variant/", fixed));
         }
     }
 

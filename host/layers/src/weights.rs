@@ -198,7 +198,9 @@ fn fill(facts: &mut Weights, float: &Constant, numbers: &Numbers, axis: Option<u
     let largest = f.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
     let tolerance = |i: usize| numbers.tolerance.get(i).copied().unwrap_or(largest * FLOAT_TOLERANCE);
     // What is not a number is off, too.
-    let is_off = |i: &usize| !((v[*i] - f[*i]).abs() <= tolerance(*i));
+    // A difference that is no number is off as well.
+    let is_within = |i: usize| (v[i] - f[i]).abs() <= tolerance(i);
+    let is_off = |i: &usize| !is_within(*i);
     let share = |count: usize| count as f64 / f.len() as f64;
     facts.sqnr_db = decibel(f.iter().map(|x| x * x).sum(), f.iter().zip(v).map(|(f, v)| (v - f).powi(2)).sum());
     facts.off_share = share((0..f.len()).filter(|i| is_off(i)).count());

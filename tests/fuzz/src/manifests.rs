@@ -8,7 +8,6 @@ use boardproof_plan::{
     Counts, PlanError, TEMPLATE, Wanted, builtin, parse_inventory, parse_model, parse_policy, parse_project,
     parse_target, plan,
 };
-use boardproof_record::EngineName;
 use boardproof_record::plan::Limits;
 use boardproof_record::record::Record;
 use serde::Serialize;

@@ -7,7 +7,7 @@ use boardproof_record::observation::{
 use boardproof_record::plan::{Cell, Pass, Target};
 use boardproof_record::policy::Policy;
 use boardproof_record::record::{Build, Record, RunEnded};
-use boardproof_record::{Digest, EngineName, TargetName};
+use boardproof_record::{Digest, TargetName};
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{BTreeMap, HashMap};
 

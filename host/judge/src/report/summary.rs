@@ -360,10 +360,10 @@ fn summarize_cell(
     let judged = of_cell(judgement, &cell.id);
     let seen = evidence.observation(&cell.id);
     let own = latencies(evidence, cell)?;
-    let reference = match evidence.reference_on_unit(cell) {
-        Some(other) => latencies(evidence, other)?,
-        None => None,
-    };
+    let reference = evidence.reference_on_unit(cell).map(|other| latencies(evidence, other)).transpose()?.flatten();
+    let moved = own.as_ref().and_then(Latencies::movement);
+    let moved = moved.map(|moved| format!("the latency pass was {}", not_stationary(moved)));
+    let outcome = &evidence.record.outcomes[&cell.id];
     let compared = Compared::of(evidence, cell, nonfinite)?;
     let operators = seen.and_then(|s| s.pass(Pass::Inspect)).map(lines).unwrap_or_default();
     Ok(CellSummary {
@@ -385,11 +385,7 @@ fn summarize_cell(
         samples_all: model.evalset.samples,
         notes: notes(evidence, cell, judged.map_or(&[], |j| j.rules.as_slice()))
             .into_iter()
-            .chain(
-                own.as_ref()
-                    .and_then(Latencies::movement)
-                    .map(|moved| format!("the latency pass was {}", not_stationary(moved))),
-            )
+            .chain(moved)
             .chain(compared.note)
             .collect(),
         rules: judged.map(|j| j.rules.clone()).unwrap_or_default(),
@@ -410,10 +406,10 @@ fn summarize_cell(
         operators,
         environment: seen.map(|s| s.environment_before.clone()).unwrap_or_default(),
         device: seen.map(|s| s.device.clone()),
-        shipped: shipped(&evidence.record.outcomes[&cell.id]),
-        failed_attempts: attempts(&evidence.record.outcomes[&cell.id], |attempt| attempt.error.is_some()),
-        restarts: attempts(&evidence.record.outcomes[&cell.id], Attempt::restarted),
-        fault: fault(&evidence.record.outcomes[&cell.id]),
+        shipped: shipped(outcome),
+        failed_attempts: attempts(outcome, |attempt| attempt.error.is_some()),
+        restarts: attempts(outcome, Attempt::restarted),
+        fault: fault(outcome),
     })
 }
 

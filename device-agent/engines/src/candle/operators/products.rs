@@ -192,13 +192,13 @@ impl Convolution {
         if !matches!(spatial.len(), 1 | 2) || spatial.contains(&0) {
             return Err(format!("expected a kernel over one or two spatial axes, got shape {:?}", kernel.dims()));
         }
-        if groups == 0 || kernel.dims()[0] % groups != 0 {
+        if groups == 0 || !kernel.dims()[0].is_multiple_of(groups) {
             return Err(format!("expected groups that divide {} channels, got {groups}", kernel.dims()[0]));
         }
-        if let Some(declared) = known.node.ints("kernel_shape") {
-            if declared.iter().map(|extent| *extent as usize).ne(spatial.iter().copied()) {
-                return Err(format!("expected a kernel of {declared:?}, got shape {:?}", kernel.dims()));
-            }
+        if let Some(declared) = known.node.ints("kernel_shape")
+            && declared.iter().map(|extent| *extent as usize).ne(spatial.iter().copied())
+        {
+            return Err(format!("expected a kernel of {declared:?}, got shape {:?}", kernel.dims()));
         }
         Ok(Convolution { window: Window::read(known)?, kernel: kernel.clone(), groups })
     }
