@@ -348,6 +348,12 @@ fn is_beside(other: &Cell, cell: &Cell) -> bool {
     same && other.judged && other.engine != cell.engine
 }
 
+/// What is to be known of times that moved while they were taken.
+fn moved(own: Option<&Latencies>) -> Option<String> {
+    let moved = own.and_then(Latencies::movement)?;
+    Some(format!("the latency pass was {}", not_stationary(moved)))
+}
+
 fn summarize_cell(
     evidence: Evidence<'_>,
     judgement: &Judgement,
@@ -361,8 +367,7 @@ fn summarize_cell(
     let seen = evidence.observation(&cell.id);
     let own = latencies(evidence, cell)?;
     let reference = evidence.reference_on_unit(cell).map(|other| latencies(evidence, other)).transpose()?.flatten();
-    let moved = own.as_ref().and_then(Latencies::movement);
-    let moved = moved.map(|moved| format!("the latency pass was {}", not_stationary(moved)));
+    let notes = notes(evidence, cell, judged.map_or(&[], |j| j.rules.as_slice()));
     let outcome = &evidence.record.outcomes[&cell.id];
     let compared = Compared::of(evidence, cell, nonfinite)?;
     let operators = seen.and_then(|s| s.pass(Pass::Inspect)).map(lines).unwrap_or_default();
@@ -383,11 +388,7 @@ fn summarize_cell(
         reason: judged.map_or_else(|| "not judged".into(), |j| j.reason.clone()),
         samples: samples_of(cell),
         samples_all: model.evalset.samples,
-        notes: notes(evidence, cell, judged.map_or(&[], |j| j.rules.as_slice()))
-            .into_iter()
-            .chain(moved)
-            .chain(compared.note)
-            .collect(),
+        notes: notes.into_iter().chain(moved(own.as_ref())).chain(compared.note).collect(),
         rules: judged.map(|j| j.rules.clone()).unwrap_or_default(),
         drift: compared.split,
         task: task_rows(evidence, cell)?,
