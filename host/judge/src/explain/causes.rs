@@ -171,7 +171,7 @@ impl Case<'_> {
     }
 
     fn is_broken(&self) -> bool {
-        self.sites.iter().any(|site| site.first_broken.is_some())
+        self.sites.iter().any(|site| site.is_broken)
     }
 
     fn non_finite(&self) -> Vec<Cause> {

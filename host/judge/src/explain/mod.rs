@@ -46,9 +46,11 @@ pub struct Explanation {
 pub struct SiteSummary {
     /// Unit and engine.
     pub name: String,
-    /// The last layer against the reference's: what the answers are like.
+    /// What the variant answers as it ships, against the reference.
     pub answers: Option<Seen>,
-    /// First layer from which on the budget is broken, when the answers break it.
+    /// These answers are below the budget.
+    pub is_broken: bool,
+    /// First layer below the budget, when the answers are: a line of [`Explanation::rows`]. `None` also where no layer that was shown is.
     pub first_broken: Option<usize>,
     /// The engine answers the same with its layers shown as without. `None` where that is not known.
     pub shown_is_whole: Option<bool>,
@@ -59,6 +61,8 @@ struct Found<'a> {
     site: &'a Site,
     shown: Option<Vec<Tensor<'a>>>,
     alone: Option<Vec<Tensor<'a>>>,
+    /// The variant's answers as it ships.
+    whole: Option<Vec<f64>>,
     self_check: Option<&'a SelfCheck>,
     shown_is_whole: Option<bool>,
 }
@@ -78,7 +82,10 @@ pub fn explain(evidence: Evidence<'_>, inquiry: &Inquiry) -> Result<Explanation,
         Some(reference) => sides::rows(&inquiry.layers.layers, reference, &found),
         None => Vec::new(),
     };
-    let sites: Vec<SiteSummary> = (0..found.len()).map(|at| site_summary(at, &found[at], &rows, inquiry)).collect();
+    let last =
+        reference.as_ref().and_then(|reference| by_layer(reference).last_entry().map(|last| last.get().to_f64()));
+    let sites = found.iter().enumerate().map(|(at, found)| site_summary(at, found, &rows, last.as_deref(), inquiry));
+    let sites: Vec<SiteSummary> = sites.collect();
     let checks: Vec<_> = found.iter().map(|found| (found.site.name.as_str(), found.self_check)).collect();
     let causes = causes::causes(inquiry, &rows, &sites, &checks);
     notes.extend(general_notes(inquiry, &sites));
@@ -113,7 +120,8 @@ fn look<'a>(
     let self_check = evidence.completed(&site.whole, Pass::Inspect).and_then(|pass| pass.self_check.as_ref());
     let both = whole.as_ref().zip(shown.as_ref()).filter(|_| site.shown.is_some());
     let shown_is_whole = both.and_then(|(whole, shown)| is_same(whole, shown));
-    Ok(Found { site, shown, alone, self_check, shown_is_whole })
+    let whole = whole.and_then(|whole| whole.first().map(Tensor::to_f64));
+    Ok(Found { site, shown, alone, whole, self_check, shown_is_whole })
 }
 
 /// The answers of the model as it is against its last layer: the engine may do something else where it must show what is inside.
@@ -174,13 +182,25 @@ fn why_not(evidence: Evidence<'_>, cell: &CellId) -> String {
     }
 }
 
-fn site_summary(at: usize, found: &Found<'_>, rows: &[Row], inquiry: &Inquiry) -> SiteSummary {
+fn site_summary(
+    at: usize,
+    found: &Found<'_>,
+    rows: &[Row],
+    reference: Option<&[f64]>,
+    inquiry: &Inquiry,
+) -> SiteSummary {
     let of = |row: &Row| row.sides.get(at).and_then(|side| side.accumulated);
-    let answers = rows.last().and_then(of);
+    let whole = found.whole.as_ref().zip(reference).filter(|(whole, reference)| whole.len() == reference.len());
+    let answers = whole.map(|(whole, reference)| Seen::between(reference, whole));
     let is_below = |row: &Row| of(row).is_some_and(|seen| seen.is_below(inquiry.budget_db));
-    let broken = answers.is_some_and(|seen| seen.is_below(inquiry.budget_db));
-    let first_broken = if broken { rows.iter().position(is_below) } else { None };
-    SiteSummary { name: found.site.name.clone(), answers, first_broken, shown_is_whole: found.shown_is_whole }
+    let is_broken = answers.is_some_and(|seen| seen.is_below(inquiry.budget_db));
+    SiteSummary {
+        name: found.site.name.clone(),
+        answers,
+        is_broken,
+        first_broken: if is_broken { rows.iter().position(is_below) } else { None },
+        shown_is_whole: found.shown_is_whole,
+    }
 }
 
 fn general_notes(inquiry: &Inquiry, sites: &[SiteSummary]) -> Vec<String> {

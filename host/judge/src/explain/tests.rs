@@ -132,6 +132,7 @@ impl Case {
             SiteSummary {
                 name: format!("site {at}"),
                 answers: seen(&self.rows[2]),
+                is_broken: broken,
                 first_broken: first.filter(|_| broken),
                 shown_is_whole: None,
             }

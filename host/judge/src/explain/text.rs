@@ -30,7 +30,12 @@ fn verdict(explanation: &Explanation, at: usize, site: &SiteSummary) -> String {
         let seen = row.sides[at].accumulated.map_or_else(String::new, |seen| format!(", {} dB", decibel(Some(seen))));
         format!("; the first layer that breaks the budget is '{}' ({}{seen})", row.tensor, row.operator)
     });
-    format!("{}: answers of {} dB{}", site.name, decibel(Some(answers)), broken.unwrap_or_default())
+    let broken = match broken {
+        Some(broken) => broken,
+        None if site.is_broken => "; below the budget, and no layer that was shown is".into(),
+        None => String::new(),
+    };
+    format!("{}: answers of {} dB{broken}", site.name, decibel(Some(answers)))
 }
 
 fn causes(text: &mut String, explanation: &Explanation) {
