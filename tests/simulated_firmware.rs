@@ -158,7 +158,8 @@ fn measured(home: &Home) -> Observation {
 
 #[test]
 fn our_own_check_of_it_comes_to_a_verdict() {
-    for (more, name) in [(&[][..], "mnist_dscnn"), (&["--pty", "--name", "digits"], "digits")] {
+    let ways: [(&[&str], &str); 2] = [(&[], "mnist_dscnn"), (&["--pty", "--name", "digits"], "digits")];
+    for (more, name) in ways {
         let home = Home::new();
         let (firmware, address) = start(&home, more);
         write(&home, name, &address, false);
