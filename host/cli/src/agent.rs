@@ -4,7 +4,7 @@ use crate::args::{BuilderName, Places};
 use crate::exit::Exit;
 use crate::list::print_json;
 use crate::out::{put, put_line};
-use crate::project::World;
+use crate::project::{World, read_policy};
 use crate::run::cache_folder;
 use crate::table::Table;
 use anyhow::{Context, Result};
@@ -13,13 +13,22 @@ use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::lease::{Lease, lease_folder};
 use boardproof_lab::reach::{Reach, packed};
 use boardproof_lab::ship::{Blob, prepare};
-use boardproof_plan::{PlanError, locate};
-use boardproof_record::plan::{LinkSpec, PowerSpec, Target};
+use boardproof_plan::{PlanError, locate, runner_engine};
+use boardproof_record::EngineName;
+use boardproof_record::plan::{HOST, LinkSpec, PowerSpec, Target};
 use boardproof_record::record::Build;
+use std::path::Path;
 use std::time::Duration;
 
 /// Builds agent and runner for each target, or takes them from the cache.
-pub fn build(names: &[String], builder: Option<BuilderName>, places: &Places, json: bool) -> Result<Exit> {
+pub fn build(
+    names: &[String],
+    engines: &[String],
+    builder: Option<BuilderName>,
+    places: &Places,
+    json: bool,
+) -> Result<Exit> {
+    let engines = engines.iter().map(|name| runner_engine(name)).collect::<Result<Vec<_>, _>>()?;
     let mut world = World::read_lab(places)?;
     world.build_with(builder);
     let host = ["host".to_owned()];
@@ -30,15 +39,19 @@ pub fn build(names: &[String], builder: Option<BuilderName>, places: &Places, js
     let mut builds = Vec::new();
     for name in names {
         let target = find(&world, name)?;
-        for program in programs(target) {
+        for program in wanted(target, &engines)? {
             let artifact = workshop
-                .artifact(*program, &target.build, &mut |line| eprintln!("  {line}"))
+                .artifact(program, &target.build, &mut |line| eprintln!("  {line}"))
                 .with_context(|| format!("could not build the {} for {name}", program.name()))?;
             let Build { triple, bytes, digest, cached, builder, .. } = &artifact.build;
             let from = if *cached { "cache" } else { "built now" };
-            let wire_bytes = wire_bytes(*program, target, &artifact)?;
+            let wire_bytes = wire_bytes(program, target, &artifact)?;
             let wire = wire_bytes.map_or_else(|| "-".into(), |bytes| bytes.to_string());
-            table.row(&[name, program.name(), triple, &bytes.to_string(), &wire, &digest.short(), from, builder]);
+            let what = match program {
+                Program::Runner(engine) => format!("runner, {engine}"),
+                Program::Agent | Program::Firmware => program.name().to_owned(),
+            };
+            table.row(&[name, &what, triple, &bytes.to_string(), &wire, &digest.short(), from, builder]);
             builds.push(serde_json::json!({
                 "target": name, "path": artifact.path, "wire_bytes": wire_bytes, "build": artifact.build
             }));
@@ -50,6 +63,24 @@ pub fn build(names: &[String], builder: Option<BuilderName>, places: &Places, js
         put(table)
     }
     Ok(Exit::Pass)
+}
+
+/// The programs of a target, a runner for each engine: those that were asked for, else its own, and on this machine that of the reference.
+fn wanted(target: &Target, engines: &[EngineName]) -> Result<Vec<Program>> {
+    let mut engines: Vec<EngineName> = engines.to_vec();
+    if engines.is_empty() {
+        engines.push(target.engine.clone());
+        if target.name.as_str() == HOST {
+            engines.push(read_policy("default", Path::new(""))?.reference.engine);
+        }
+    }
+    engines.dedup();
+    let runners = || engines.iter().filter_map(|engine| Program::runner_of(engine.as_str()));
+    let each = |program: &Program| match program {
+        Program::Runner(_) => runners().collect(),
+        Program::Agent | Program::Firmware => vec![*program],
+    };
+    Ok(programs(target).iter().flat_map(each).collect())
 }
 
 /// Bytes that cross the link for a program; `None` where there is no link to speak of. A runner is coded now, so that no check has to.

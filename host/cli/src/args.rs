@@ -654,6 +654,9 @@ pub enum AgentCommand {
         /// Target; may be given again [default: host]
         #[arg(long = "target", short = 't', value_name = "TARGET")]
         target: Vec<String>,
+        /// Engines whose runners are built [default: the target's own, and on host that of the default policy's reference]
+        #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
+        engine: Vec<String>,
         /// Tool that builds, whatever the targets say
         #[arg(long, value_enum, value_name = "BUILDER")]
         builder: Option<BuilderName>,

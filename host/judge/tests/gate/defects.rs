@@ -56,7 +56,11 @@ const DEFECTS: [(&str, &str, Where); 33] = [
         There("device-agent/protocol/src", "forbid(unsafe_code)"),
     ),
     ("9d", "three decimals hide drift", Here("a_small_drift_is_not_rounded_away")),
-    ("9e", "printing happens within the timed window", There("device-agent/runner/src/pass/latency.rs", "Stream::Ticks")),
+    (
+        "9e",
+        "printing happens within the timed window",
+        There("device-agent/runner/src/pass/latency.rs", "Stream::Ticks"),
+    ),
     ("9f", "only a mean of times", Here("a_rare_slow_inference_is_seen")),
     ("10", "a counter that wraps", There("host/judge/tests/gate/hostile.rs", "a tick count of 2^64 - 1")),
     ("10", "host wall time for a latency", There("host/judge/src/evidence.rs", "device.tick_hz")),
