@@ -42,12 +42,12 @@ impl From<RunFailure> for NotCompared {
 /// Asks for something else and then for the latest sample again: `latest` is what the model was asked last, and its answers are still there.
 ///
 /// Answers that are one inference late differ the second time. Answers that never change are the same for both samples, which a model may
-/// well mean: then a model that was never asked anything else, from `load`, says what is right.
+/// well mean: then models that were never asked anything else, from `load`, say what is right for each of the two.
 pub fn compare(
     loaded: &mut dyn Loaded,
     latest: &Asked<'_>,
     other: &Asked<'_>,
-    load: impl FnOnce() -> Result<Box<dyn Loaded>, Refusal>,
+    load: impl Fn() -> Result<Box<dyn Loaded>, Refusal>,
 ) -> Result<Freshness, NotCompared> {
     let before = loaded.answers()?;
     let between = answer(loaded, other)?;
@@ -60,11 +60,17 @@ pub fn compare(
     if before != between {
         return Ok(Freshness::Fresh);
     }
-    let mut fresh = load().map_err(NotCompared::Load)?;
-    if alike(&answer(fresh.as_mut(), other)?, &between) {
-        return Ok(Freshness::Fresh);
+    for asked in [other, latest] {
+        // A model of its own for each: one that keeps its first answer would give it for the other one, too.
+        let mut fresh = load().map_err(NotCompared::Load)?;
+        if !alike(&answer(fresh.as_mut(), asked)?, &between) {
+            let sample = asked.sample;
+            let text =
+                format!("sample {sample} was answered otherwise than by a model that was asked nothing before it");
+            return Ok(Freshness::Stale(text));
+        }
     }
-    Ok(Freshness::Stale(format!("sample {} was answered with the answer to sample {}", other.sample, latest.sample)))
+    Ok(Freshness::Fresh)
 }
 
 fn answer(loaded: &mut dyn Loaded, asked: &Asked<'_>) -> Result<Vec<Tensor>, RunFailure> {
@@ -159,7 +165,7 @@ mod tests {
     #[test]
     fn answers_that_do_not_follow_their_inputs_are_caught() {
         for (flaw, said) in [
-            (Flaw::Cached, "sample 0 was answered with the answer to sample 3"),
+            (Flaw::Cached, "sample 3 was answered otherwise than by a model that was asked nothing before it"),
             (Flaw::Late, "sample 3 was answered otherwise after sample 0 than before it"),
             (Flaw::Unwritten, "sample 3 was answered otherwise after sample 0 than before it"),
         ] {
