@@ -56,6 +56,9 @@ impl Copy {
     pub fn change_evalset(&self, change: impl Fn(&str, Tensor) -> Option<Tensor>) {
         self.change("data/test.safetensors", |bytes| {
             let file = SafeTensors::deserialize(&bytes).expect("an evalset is a safetensors file");
+            // Names of columns are in there, and stay.
+            let (_, head) = SafeTensors::read_metadata(&bytes).expect("it was read just now");
+            let words = head.metadata().clone();
             let owned = |view: TensorView<'_>| Tensor {
                 dtype: view.dtype(),
                 shape: view.shape().to_vec(),
@@ -69,7 +72,7 @@ impl Copy {
             let views = tensors.iter().map(|(name, t)| {
                 (name, TensorView::new(t.dtype, t.shape.clone(), &t.bytes).expect("the shape fits the bytes"))
             });
-            safetensors::serialize(views, None).expect("could not write an evalset")
+            safetensors::serialize(views, words).expect("could not write an evalset")
         });
     }
 }

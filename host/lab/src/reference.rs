@@ -4,7 +4,7 @@
 use crate::measure::Job;
 use crate::store::{RecordFolder, StoreError};
 use boardproof_record::Digest;
-use boardproof_record::observation::{Attempt, Ended, Observation};
+use boardproof_record::observation::{Attempt, Ended, Observation, Shipped};
 use boardproof_record::plan::{LinkSpec, Pass};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,8 @@ pub fn take(cache: &Path, job: &Job<'_>, folder: &RecordFolder) -> Option<Observ
         return None;
     }
     *outputs = folder.write(&job.cell.id, "outputs.safetensors", &bytes).ok()?;
+    // In this run nothing crossed a link for them.
+    seen.shipped = Shipped::default();
     seen.attempts = vec![Attempt { action: FROM_CACHE.into(), elapsed_ms: 0, error: None }];
     Some(seen)
 }
