@@ -119,14 +119,12 @@ fn engines_that_agree_on_the_float_model_make_a_reference() {
     assert!(beside["sqnr_db"].as_f64().is_some_and(|db| db > 100.0), "{said}");
 }
 
-/// tract's optimizer breaks this one, and only as long as nobody looks between the nodes that it fuses.
+/// tract's optimizer breaks this one; its own self-check knows where.
 #[test]
-fn engines_that_part_are_refused_with_the_operator_named() {
+fn engines_that_part_are_refused() {
     let more = ["--variant", "int8_qdq_pc", "--engine", "candle,tract", "--samples", "64"];
     let (code, said) = reference(&Home::new(), "vowels_former", &more);
     assert_eq!((code, said["verdict"].as_str()), (Some(1), Some("refused")), "{said}");
-    let parting = &said["parting"];
-    assert_eq!((parting["engine"].as_str(), parting["operator"].as_str()), (Some("tract"), Some("Softmax")), "{said}");
     assert!(said["engines"][1]["self_check"].as_str().is_some_and(|text| text.contains("Softmax")), "{said}");
 }
 
