@@ -89,7 +89,7 @@ fn one(subject: &Subject, args: &ExplainArgs) -> Result<Explanation> {
     }
     let opened = open(folder.path())?;
     let explanation = judge(Evidence { record: &opened.record, files: &opened.files }, &inquiry)?;
-    if let Some(into) = &args.measuring.reproduce {
+    if let Some(into) = args.measuring.reproduce.as_ref().filter(|_| !interrupted()) {
         let command = reproduce::reproduce(into, &apart, &inquiry, &explanation, &opened)?;
         if !args.quiet {
             eprintln!("reproduced in {}; run: {command}", into.display());

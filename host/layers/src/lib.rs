@@ -113,11 +113,11 @@ fn layer(
         None if reference.is_input(&pair.tensor) => INPUT.to_owned(),
         None => "QuantizeLinear".to_owned(),
     };
-    let mut reads: Vec<String> = of_variant
-        .reads
-        .iter()
-        .map(|read| alignment.forms.get(read).map_or(read.clone(), |(at, _)| alignment.pairs[*at].tensor.clone()))
-        .collect();
+    let stands_for = |read: &str| match alignment.forms.get(read) {
+        Some((at, _)) => alignment.pairs[*at].tensor.clone(),
+        None => read.to_owned(),
+    };
+    let mut reads: Vec<String> = of_variant.reads.iter().map(|read| stands_for(read)).collect();
     reads.sort();
     reads.dedup();
     Layer {
@@ -128,8 +128,8 @@ fn layer(
         quantizer: pair.steps.as_ref().and_then(|steps| quantizer(variant, steps)),
         reads,
         reads_reference: of_reference.reads.clone(),
-        to_input: operators_to_input(variant, of_variant),
-        to_input_reference: operators_to_input(reference, of_reference),
+        to_input: operators_to_input(variant, of_variant, |read| reference.is_input(&stands_for(read))),
+        to_input_reference: operators_to_input(reference, of_reference, |read| reference.is_input(read)),
     }
 }
 

@@ -59,10 +59,11 @@ fn is_change_of_form(operator: &str) -> bool {
     matches!(operator, "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "Cast" | "Identity")
 }
 
-/// Operators between the inputs of the graph and the first weights behind them, within a layer, by name.
-pub fn operators_to_input(graph: &Graph, stretch: &Stretch) -> Vec<String> {
+/// Operators between the inputs of the graph and the first weights behind them, within a layer, by name. `is_input` says of a tensor
+/// that the layer reads whether it stands for an input: it may have been quantized on the way.
+pub fn operators_to_input(graph: &Graph, stretch: &Stretch, is_input: impl Fn(&str) -> bool) -> Vec<String> {
     let mut from_input: BTreeSet<&str> =
-        stretch.reads.iter().map(String::as_str).filter(|r| graph.is_input(r)).collect();
+        stretch.reads.iter().map(String::as_str).filter(|read| is_input(read)).collect();
     let mut found = Vec::new();
     for at in &stretch.nodes {
         let node = &graph.proto.node[*at];

@@ -135,3 +135,25 @@ fn models_that_share_nothing_and_what_is_no_model_are_refused() {
     let other = take_apart(&file("adult_mlp", "f32"), &file("mnist_dscnn", "f32")).map(|a| a.layers.layers.len());
     assert!(other.is_err() || other.is_ok_and(|layers| layers < 4));
 }
+
+#[test]
+fn a_layer_can_be_cut_out_and_is_the_same_layer() {
+    let apart = apart("vowels_former", "int8_qdq_pc");
+    let layers = &apart.layers.layers;
+    let at = layers.iter().position(|layer| layer.operator == "Softmax").unwrap();
+    let shapes: std::collections::BTreeMap<String, Vec<u64>> =
+        layers[at].reads.iter().map(|tensor| (tensor.clone(), vec![4, 32, 32])).collect();
+    let excerpt = apart.excerpt(at, &shapes).unwrap();
+    let alone = take_apart(&excerpt.reference, &excerpt.variant).unwrap().layers;
+    let lines: Vec<_> = alone.layers.iter().map(|layer| (layer.tensor.as_str(), layer.operator.as_str())).collect();
+    assert_eq!(lines, [(layers[at].reads[0].as_str(), "Input"), (layers[at].tensor.as_str(), "Softmax")]);
+    // What is done to an input is told of both forms, also where the variant quantizes it first.
+    assert_eq!(alone.layers[1].to_input, ["Softmax"]);
+    assert_eq!(alone.layers[1].to_input_reference, ["Softmax"]);
+    assert_eq!(alone.layers[1].quantizer, layers[at].quantizer);
+    assert!(apart.excerpt(0, &shapes_of_none()).is_none(), "an input is no layer");
+}
+
+fn shapes_of_none() -> std::collections::BTreeMap<String, Vec<u64>> {
+    std::collections::BTreeMap::new()
+}

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use boardproof_judge::evidence::Evidence;
-use boardproof_judge::explain::{Explanation, Numbers, reference_numbers};
+use boardproof_judge::explain::{Explanation, Numbers, Row, reference_numbers};
 use boardproof_lab::store::{Opened, RecordFolder, evalset_of};
 use boardproof_layers::Apart;
 use boardproof_record::Digest;
@@ -51,14 +51,14 @@ pub fn reproduce(
     Ok(format!("boardproof explain {} -v layer", into.display()))
 }
 
-/// The layer of the first cause that has one, else the first that breaks the budget.
+/// The layer of the first cause that has one, else the first that breaks the budget; not an input, which no layer makes.
 fn bad_layer(explanation: &Explanation, inquiry: &Inquiry) -> Option<usize> {
     let layers = &inquiry.layers.layers;
     let is_made = |layer: &usize| layers.get(*layer).is_some_and(|l| l.operator != "Input");
     let of_causes = explanation.causes.iter().filter_map(|cause| cause.layer).find(is_made);
-    let broken = explanation.sites.iter().filter_map(|site| site.first_broken).map(|row| &explanation.rows[row]);
-    let by_row = |tensor: &String| layers.iter().position(|layer| layer.tensor == *tensor).filter(is_made);
-    of_causes.or_else(|| broken.map(|row| &row.tensor).find_map(by_row))
+    let is_broken = |row: &&Row| row.sides.iter().filter_map(|s| s.accumulated).any(|s| s.is_below(inquiry.budget_db));
+    let by_row = |row: &Row| layers.iter().position(|layer| layer.tensor == row.tensor).filter(is_made);
+    of_causes.or_else(|| explanation.rows.iter().filter(is_broken).find_map(by_row))
 }
 
 fn why_not(inquiry: &Inquiry, layer: usize, shapes: &BTreeMap<String, Vec<u64>>) -> String {
@@ -102,7 +102,8 @@ fn manifest(
     };
     let _ = write!(
         text,
-        "\n[evalset]\n{}samples = {}\ninputs = [{}]\nlabels = \"labels\"\n\n[reference]\nvariant = \"reference\"\n",
+        "\n[evalset]\n{}samples = {}\ninputs = [{}]\nlabels = \"labels\"\n\n[evalset.accepts]\n\
+         balance = \"a layer has no labels: it is compared with the reference and nothing else\"\n\n[reference]\nvariant = \"reference\"\n",
         content("given.safetensors"),
         explanation.samples,
         names.join(", ")
