@@ -11,6 +11,7 @@ mod deny;
 mod firmware;
 mod fuzz;
 mod programs;
+mod python;
 mod runs;
 mod setup;
 mod step;

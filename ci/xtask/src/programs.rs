@@ -1,5 +1,6 @@
 //! The programs that the other commands need built: `boardproof` itself, and through it what travels to boards.
 
+use crate::python;
 use crate::step::{cargo, program, run, step};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,11 @@ pub fn add_libraries(root: &Path) -> Result<()> {
             command.args(["--target", target]);
         }
         command.env("XDG_CACHE_HOME", &cache);
+        // The tool asks the `python3` of the PATH for pip, which a system's own may lack.
+        let python = python::environment()?;
+        let own = python.parent().map(Path::to_path_buf).into_iter();
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        command.env("PATH", std::env::join_paths(own.chain(std::env::split_paths(&others)))?);
         run(command)
     })
 }

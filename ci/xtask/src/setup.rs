@@ -68,6 +68,15 @@ pub fn for_targets(root: &Path, names: &[String]) -> Result<()> {
     step("setup", || get(root, names, &wanted(root, names)?))
 }
 
+/// What the tests need: their targets', and a Python that can make an environment for pip.
+pub fn for_tests(root: &Path, names: &[String]) -> Result<()> {
+    let mut wanted = wanted(root, names)?;
+    if deny::python().is_none() {
+        wanted.packages.insert(deny::PACKAGE.to_owned());
+    }
+    step("setup", || get(root, names, &wanted))
+}
+
 /// Installs what is missing. An error names what is still missing and the targets that cannot do without; everything else is in place.
 fn get(root: &Path, names: &[String], wanted: &Things) -> Result<()> {
     let missing = look(wanted)?;

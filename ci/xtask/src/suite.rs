@@ -25,7 +25,7 @@ pub struct Arguments {
 /// Runs all tests. Stops at the first step that fails: what comes after needs what came before.
 pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
     let targets = targets(root, arguments.all)?;
-    setup::for_targets(root, &targets)?;
+    setup::for_tests(root, &targets)?;
     build_tool()?;
     build_agents(root, &targets)?;
     add_libraries(root)?;

@@ -125,6 +125,29 @@ pub struct TensorFacts {
     pub shape: Vec<usize>,
 }
 
+#[cfg(any(feature = "tract", feature = "candle", feature = "onnxruntime"))]
+impl TensorFacts {
+    /// A raw input as the model reads it: of the model's shape, preprocessed and of the model's datatype.
+    ///
+    /// # Errors
+    /// `RunFailure::Input` names the input and what does not fit.
+    pub(crate) fn read(&self, raw: TensorView<'_>, preprocess: Option<&Preprocess>) -> Result<Tensor, RunFailure> {
+        if raw.shape() != self.shape {
+            return Err(self.refuse(format!("expected shape {:?}, got {:?}", self.shape, raw.shape())));
+        }
+        let converted = match preprocess {
+            Some(step) => step.apply(raw, self.dtype),
+            None => raw.convert(self.dtype),
+        };
+        converted.map_err(|error| self.refuse(error.to_string()))
+    }
+
+    /// An input that an engine could not take, for this reason.
+    pub(crate) fn refuse(&self, reason: String) -> RunFailure {
+        RunFailure::Input { name: self.name.clone(), reason }
+    }
+}
+
 /// An operator that really runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperatorFacts {

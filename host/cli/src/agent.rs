@@ -71,7 +71,7 @@ fn wanted(target: &Target, engines: &[EngineName]) -> Result<Vec<Program>> {
     if engines.is_empty() {
         engines.push(target.engine.clone());
         if target.name.as_str() == HOST {
-            engines.push(read_policy("default", Path::new(""))?.reference.engine);
+            engines.push(read_policy("default", Path::new(""))?.reference_engine());
         }
     }
     engines.dedup();

@@ -198,7 +198,7 @@ fn planned(subject: &Subject, model: Model, names: &Names, measuring: &ExplainMe
         Some(engine) => engine.clone(),
         None => targets.values().find(|t| t.name.as_str() == HOST).context("there is no target 'host'")?.engine.clone(),
     };
-    let policy = Policy { reference: Reference { engine }, ..subject.policy.clone() };
+    let policy = Policy { reference: Some(Reference { engine }), ..subject.policy.clone() };
     let mut plan = boardproof_plan::plan(&wanted, &manifests, targets, units, policy)?;
     for cell in &mut plan.cells {
         let whole = cell.variant == names.whole;

@@ -97,11 +97,11 @@ pub fn reference(args: &ReferenceArgs) -> Result<Exit> {
 fn engines(args: &ReferenceArgs, policy: &Policy) -> Result<Vec<EngineName>> {
     let mut engines: Vec<EngineName> = args.engine.iter().map(|name| runner_engine(name)).collect::<Result<_, _>>()?;
     if engines.is_empty() {
-        engines.push(policy.reference.engine.clone());
+        engines.push(policy.reference_engine());
     }
     if args.engine.is_empty() {
         let usual = ["candle", "tract"].into_iter().map(runner_engine).collect::<Result<Vec<_>, _>>()?;
-        engines.extend(usual.into_iter().find(|engine| *engine != policy.reference.engine));
+        engines.extend(usual.into_iter().find(|engine| *engine != policy.reference_engine()));
     }
     let repeated = engines.iter().enumerate().any(|(at, engine)| engines[..at].contains(engine));
     if engines.len() < 2 || repeated {
@@ -184,7 +184,7 @@ impl Asking<'_> {
             engines: self.engines.to_vec(),
             counts: Counts { samples, ..Counts::default() },
         };
-        let policy = Policy { reference: Reference { engine: self.engines[0].clone() }, ..self.policy.clone() };
+        let policy = Policy { reference: Some(Reference { engine: self.engines[0].clone() }), ..self.policy.clone() };
         let manifests = BTreeMap::from([(name, Manifest { model, ..self.manifest.clone() })]);
         let (targets, units) = (&self.world.targets, &self.world.units);
         let mut plan: Plan = boardproof_plan::plan(&wanted, &manifests, targets, units, policy)?;

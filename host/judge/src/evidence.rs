@@ -142,7 +142,8 @@ impl<'a> Evidence<'a> {
         Some(alone.unwrap_or(planned))
     }
 
-    fn planned_reference(&self, cell: &Cell) -> Option<&'a Cell> {
+    /// The same as it was planned, whatever became of it.
+    pub fn planned_reference(&self, cell: &Cell) -> Option<&'a Cell> {
         self.record.plan.cells.iter().find(|c| c.model == cell.model && c.role == Role::Reference)
     }
 

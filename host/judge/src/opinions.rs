@@ -51,7 +51,8 @@ fn beside(first: &Tensor<'_>, other: &Tensor<'_>) -> Beside {
             tensor: first.name.clone(),
             sqnr_db: Some(db).filter(|db| db.is_finite()),
             max_abs: value(Metric::MaxAbs).ok(),
-            parts: db < ROUNDING_DB,
+            // What is no number is no agreement.
+            parts: db.is_nan() || db < ROUNDING_DB,
             why: None,
         },
     }

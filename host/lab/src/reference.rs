@@ -1,6 +1,7 @@
 //! Answers of cells on this machine, kept between runs: the float reference does not change while model, data, engine and programs
 //! stay what they are. Only cells whose time and memory nobody asks for are kept; a timing is never taken from a cache.
 
+use crate::library::is_library;
 use crate::measure::Job;
 use crate::store::{RecordFolder, StoreError};
 use boardproof_record::Digest;
@@ -18,7 +19,9 @@ fn place(cache: &Path, job: &Job<'_>) -> Option<PathBuf> {
     let only_answers = job.cell.passes.iter().all(|p| matches!(p.pass, Pass::Inspect | Pass::Accuracy));
     let on_this_machine = matches!(job.target.link, LinkSpec::Local) && !job.target.emulated;
     let of_this_target = job.cell.target == job.target.name;
-    if !(only_answers && on_this_machine && of_this_target) {
+    // A library of the unit's own may be another one tomorrow, and nothing here would know.
+    let is_known_whole = job.library.is_some() || !is_library(job.cell.engine.as_str());
+    if !(only_answers && on_this_machine && of_this_target && is_known_whole) {
         return None;
     }
     let (agent, runner) = (job.agent_digest?, job.runner.as_ref()?.digest);
@@ -189,6 +192,18 @@ mod tests {
             let timed = cell(passes);
             assert!(place(&cache, &job(&timed, &host)).is_none(), "{passes:?}");
         }
+    }
+
+    /// Which library the unit's own is, no digest says.
+    #[test]
+    fn answers_by_a_library_that_nobody_shipped_are_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut cell, host) = (cell(&["accuracy"]), target("host", json!({ "kind": "local" }), false));
+        cell.engine = serde_json::from_value(json!("onnxruntime")).unwrap();
+        let own = job(&cell, &host);
+        assert!(place(folder.path(), &own).is_none());
+        let shipped = Job { library: own.runner.clone(), ..job(&cell, &host) };
+        assert!(place(folder.path(), &shipped).is_some());
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub fn plan(
     let by_place: Vec<_> = std::iter::once(&host).chain(places.iter().filter(|(u, _)| u.name != host.0.name)).collect();
     let host_judged = places.iter().any(|(u, _)| u.name == host.0.name);
     check_engines(wanted, &places)?;
-    let engines = HostEngines::of(wanted, &plan.policy.reference.engine, &host.1, &places);
+    let reference = plan.policy.reference_engine();
+    let engines = HostEngines::of(wanted, &reference, &host.1, &places);
     for (unit, target) in by_place {
         for (manifest, variants) in &asked {
             let on_host = unit.name.as_str() == HOST;
@@ -570,7 +571,6 @@ mod tests {
     use super::*;
     use crate::{builtin, parse_inventory, parse_model, parse_policy, parse_target};
     use boardproof_record::plan::TRACT;
-    use boardproof_record::policy::Reference;
 
     /// A small model under this name with these variants, the first of them its reference.
     fn manifest(name: &str, variants: &[(&str, &str)]) -> Manifest {
@@ -625,7 +625,7 @@ mod tests {
     #[test]
     fn a_policy_that_names_no_engine_has_the_targets_own_for_its_reference() {
         let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
-        let policy = Policy { reference: Reference::default(), ..parse_policy("default", builtin::POLICY).unwrap() };
+        let policy = Policy { reference: None, ..parse_policy("default", builtin::POLICY).unwrap() };
         let wanted = wanted("one", "int8", "host");
         let plan = plan(&wanted, &manifests, &targets(), &BTreeMap::new(), policy).unwrap();
         assert_eq!(cells(&plan), ["one/f32@host/tract Reference ialm", "one/int8@host/tract Device ialm judged"]);

@@ -88,7 +88,7 @@ pub fn parse_policy(file: &str, text: &str) -> Result<Policy, PlanError> {
         rules,
         allow_nonfinite_mismatch: raw.policy.allow_nonfinite_mismatch,
         inconclusive_blocks: raw.policy.inconclusive_blocks,
-        reference: raw.reference.map(reference).transpose()?.unwrap_or_default(),
+        reference: raw.reference.map(reference).transpose()?,
     })
 }
 

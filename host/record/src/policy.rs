@@ -16,9 +16,9 @@ pub struct Policy {
     pub allow_nonfinite_mismatch: bool,
     /// An inconclusive rule fails the gate (default) or is only shown.
     pub inconclusive_blocks: bool,
-    /// What answers for the float model.
-    #[serde(default, skip_serializing_if = "Reference::is_usual")]
-    pub reference: Reference,
+    /// What answers for the float model; `None` where the policy leaves it open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
 }
 
 /// What the variants are held against.
@@ -29,16 +29,11 @@ pub struct Reference {
     pub engine: EngineName,
 }
 
-impl Default for Reference {
-    fn default() -> Self {
-        Self { engine: EngineName::new(TRACT).expect("a name of this crate") }
-    }
-}
-
-impl Reference {
-    /// Records of the time when there was one engine say nothing of it.
-    fn is_usual(&self) -> bool {
-        *self == Self::default()
+impl Policy {
+    /// Engine that a run has to take for its reference: what the policy names, else the targets' usual one.
+    pub fn reference_engine(&self) -> EngineName {
+        let named = self.reference.as_ref().map(|reference| reference.engine.clone());
+        named.unwrap_or_else(|| EngineName::new(TRACT).expect("a name of this crate"))
     }
 }
 

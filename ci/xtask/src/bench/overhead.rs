@@ -3,16 +3,15 @@
 use super::figure::Figure;
 use crate::check::DEVICE_FOLDER;
 use crate::programs::host_triple;
+use crate::python::environment;
 use crate::step::{cargo, output, program, run, works};
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Largest ratio of a time through the harness to a bare one, in one process.
 const LIMIT: f64 = 1.02;
 /// The same against a loop in another process, and another language.
 const LIMIT_APART: f64 = 1.03;
-/// Where the package onnxruntime is installed for its own loop.
-const PYTHON_FOLDER: &str = "target/python";
 /// The version whose library the tool brings.
 const PACKAGE: &str = "onnxruntime==1.32.0";
 
@@ -70,12 +69,9 @@ pub fn overhead(models: &[String]) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// A Python that has the package, in an environment of the project's own.
+/// A Python that has the package.
 fn python() -> Result<PathBuf> {
-    let python = std::path::absolute(Path::new(PYTHON_FOLDER).join("bin/python"))?;
-    if !python.exists() {
-        run(program("python3", &["-m", "venv", PYTHON_FOLDER]))?;
-    }
+    let python = environment()?;
     if !works(&python.to_string_lossy(), &["-c", "import onnxruntime"]) {
         run(program(&python.to_string_lossy(), &["-m", "pip", "install", "--quiet", PACKAGE]))?;
     }

@@ -29,16 +29,8 @@ impl CandleModel {
 
     fn prepare_one(&self, index: usize, raw: TensorView<'_>) -> Result<Value, RunFailure> {
         let facts = &self.inputs[index];
-        let refuse = |reason: String| RunFailure::Input { name: facts.name.clone(), reason };
-        if raw.shape() != facts.shape {
-            return Err(refuse(format!("expected shape {:?}, got {:?}", facts.shape, raw.shape())));
-        }
-        let converted = match &self.preprocess[index] {
-            Some(step) => step.apply(raw, facts.dtype),
-            None => raw.convert(facts.dtype),
-        };
-        let converted = converted.map_err(|error| refuse(error.to_string()))?;
-        Value::from_plain(&converted, self.width).map_err(|error| refuse(error.to_string()))
+        let converted = facts.read(raw, self.preprocess[index].as_ref())?;
+        Value::from_plain(&converted, self.width).map_err(|error| facts.refuse(error.to_string()))
     }
 
     /// What each step makes of the prepared inputs, in order.

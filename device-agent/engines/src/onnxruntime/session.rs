@@ -50,16 +50,8 @@ impl OrtModel {
 
     fn prepare_one(&self, index: usize, raw: TensorView<'_>) -> Result<DynValue, RunFailure> {
         let facts = &self.inputs[index];
-        let refuse = |reason: String| RunFailure::Input { name: facts.name.clone(), reason };
-        if raw.shape() != facts.shape {
-            return Err(refuse(format!("expected shape {:?}, got {:?}", facts.shape, raw.shape())));
-        }
-        let converted = match &self.preprocess[index] {
-            Some(step) => step.apply(raw, facts.dtype),
-            None => raw.convert(facts.dtype),
-        };
-        let converted = converted.map_err(|error| refuse(error.to_string()))?;
-        to_ort(converted.view()).map_err(|error| refuse(reason(&error)))
+        let converted = facts.read(raw, self.preprocess[index].as_ref())?;
+        to_ort(converted.view()).map_err(|error| facts.refuse(reason(&error)))
     }
 }
 

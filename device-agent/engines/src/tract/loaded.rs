@@ -47,16 +47,8 @@ impl TractModel {
 
     fn prepare_one(&self, index: usize, raw: TensorView<'_>) -> Result<TValue, RunFailure> {
         let facts = &self.inputs[index];
-        let refuse = |reason: String| RunFailure::Input { name: facts.name.clone(), reason };
-        if raw.shape() != facts.shape {
-            return Err(refuse(format!("expected shape {:?}, got {:?}", facts.shape, raw.shape())));
-        }
-        let converted = match &self.preprocess[index] {
-            Some(step) => step.apply(raw, facts.dtype),
-            None => raw.convert(facts.dtype),
-        };
-        let converted = converted.map_err(|error| refuse(error.to_string()))?;
-        guard(|| to_tract(&converted)).map(TValue::from).map_err(|trouble| refuse(trouble.reason()))
+        let converted = facts.read(raw, self.preprocess[index].as_ref())?;
+        guard(|| to_tract(&converted)).map(TValue::from).map_err(|trouble| facts.refuse(trouble.reason()))
     }
 }
 

@@ -263,8 +263,8 @@ pub fn compared_with(
         (Err(why), _) => own(COMPARED_WITH, Verdict::Incomplete, why.to_owned()),
         (Ok(()), Some(gap)) => own(COMPARED_WITH, Verdict::Incomplete, gap),
         (Ok(()), None) => {
-            let same = if let Opinion::Same(words) = opinion { format!("; {words}") } else { String::new() };
-            own(COMPARED_WITH, Verdict::Pass, format!("what it is compared with can be trusted{same}"))
+            let words = opinion.in_words().map_or_else(String::new, |words| format!("; {words}"));
+            own(COMPARED_WITH, Verdict::Pass, format!("what it is compared with can be trusted{words}"))
         }
     }
 }

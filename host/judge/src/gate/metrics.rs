@@ -6,7 +6,7 @@ use super::answers::{Answers, Drop, Value, answers, samples_of};
 use super::clock;
 use super::decide::{Number, decide};
 use super::gap::SLICE_GAP;
-use super::second::{Opinion, opinion};
+use super::second::{Opinion, by_the_policys_engine, opinion};
 use super::slices::Part;
 use super::timed::exact;
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options, Summary, pair_outputs};
@@ -150,8 +150,9 @@ impl<'a> Desk<'a> {
         let opinion = opinion(evidence, cell)?;
         let reference = match &opinion {
             Opinion::Another(why) => Err(why.clone()),
-            Opinion::None | Opinion::Same(_) => reference,
+            Opinion::None | Opinion::Absent(_) | Opinion::Same(_) => reference,
         };
+        let reference = by_the_policys_engine(evidence, policy, cell).and(reference);
         let earlier = match same_cell(baseline, cell) {
             Ok((other, cell)) if policy.rules.iter().any(|r| r.against == Against::Baseline) => {
                 trusted(other, cell, &truth, policy.allow_nonfinite_mismatch)?

@@ -10,7 +10,7 @@ use boardproof_record::plan::{
     BuildSpec, Builder, Cell, Clock, Evalset, Limits, LinkSpec, Model, Pass, PassPlan, Plan, PowerSpec, Role, Target,
     Task, TensorSpec, Unit, Variant,
 };
-use boardproof_record::policy::{Policy, Reference, Rule};
+use boardproof_record::policy::{Policy, Rule};
 use boardproof_record::record::{Build, Record, RunEnded};
 use boardproof_record::verdict::Judgement;
 use boardproof_record::{CellId, Digest, EngineName, ModelName, TargetName, UnitName, VariantName};
@@ -182,7 +182,7 @@ pub fn default_policy() -> Policy {
         rules: rules.collect(),
         allow_nonfinite_mismatch: of("allow_nonfinite_mismatch"),
         inconclusive_blocks: of("inconclusive_blocks"),
-        reference: Reference::default(),
+        reference: None,
     }
 }
 

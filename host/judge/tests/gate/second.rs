@@ -4,7 +4,8 @@ use crate::good::{Case, JUDGED, REFERENCE, answers, good, id};
 use boardproof_judge::report::summary::summarize;
 use boardproof_record::EngineName;
 use boardproof_record::observation::{CannotRun, Ended};
-use boardproof_record::plan::{CANDLE, Pass, Role};
+use boardproof_record::plan::{CANDLE, Pass, Role, TRACT};
+use boardproof_record::policy::Reference;
 use boardproof_record::verdict::{RuleResult, Verdict};
 
 const BY_CANDLE: &str = "shapes/f32@host/candle";
@@ -83,4 +84,32 @@ fn without_a_second_opinion_the_own_engine_answers_and_it_is_said() {
     // It must be trusted as any other reference.
     case.answers(REFERENCE, &vec![f32::NAN; answers(0.0).len()]);
     assert_eq!(compared_with(&case).0, Verdict::Incomplete);
+}
+
+/// Judged again by a policy that demands another engine: nobody has measured what it demands.
+#[test]
+fn a_policy_that_wants_the_reference_by_another_engine_is_not_satisfied() {
+    let by = |engine: &str| Some(Reference { engine: EngineName::new(engine).unwrap() });
+    let mut case = good();
+    case.policy.reference = by(CANDLE);
+    let (verdict, rule) = compared_with(&case);
+    assert_eq!((verdict, rule.verdict), (Verdict::Incomplete, Verdict::Incomplete));
+    assert!(
+        rule.detail.starts_with("the policy wants the reference by candle, this run has it by tract"),
+        "{}",
+        rule.detail
+    );
+    for (case, engine) in [(good(), TRACT), (with_second_opinion(), CANDLE)] {
+        let mut case = case;
+        case.policy.reference = by(engine);
+        assert_eq!(compared_with(&case).0, Verdict::Pass, "{engine}");
+    }
+}
+
+#[test]
+fn a_second_opinion_that_gave_no_answers_is_told() {
+    let mut case = with_second_opinion();
+    case.pass(REFERENCE, Pass::Accuracy).ended = Ended::DeadlineExceeded { deadline_ms: 1 };
+    let (_, rule) = compared_with(&case);
+    assert!(rule.detail.ends_with("no second opinion, shapes/f32@host/tract gave no answers"), "{}", rule.detail);
 }
