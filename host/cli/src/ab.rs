@@ -7,8 +7,10 @@ use crate::out::put;
 use crate::run::{NextBlock, Schedule, check_inputs, measured_in_blocks, now_s, out_folder, planned};
 use anyhow::{Context, Result};
 use boardproof_judge::ab::{AbJudgement, Stopped, judge, looks};
+use boardproof_judge::compare::calibration::blocks_ratio;
 use boardproof_judge::evidence::Evidence;
 use boardproof_lab::ab::{block_folder, measured, open_run, save};
+use boardproof_lab::calibration::{folder as calibrations, kept};
 use boardproof_lab::interrupt::{interrupted, listen};
 use boardproof_lab::store::{Opened, RecordFolder};
 use boardproof_plan::PlanError;
@@ -32,6 +34,7 @@ pub fn ab(args: &AbArgs) -> Result<Exit> {
     let (world, plan) = planned(&check)?;
     let (plan, a, b) = two_cells(plan, args)?;
     check_inputs(&plan)?;
+    refuse_too_fine(&plan, &a, &b, &terms)?;
     let out = out_folder(&check, &world);
     let folder = RecordFolder::create(&out)?;
     let run = AbRun {
@@ -42,6 +45,7 @@ pub fn ab(args: &AbArgs) -> Result<Exit> {
         a,
         b,
         terms,
+        round_blocks: None,
         blocks: Vec::new(),
     };
     save(&folder, &run)?;
@@ -67,8 +71,19 @@ fn terms(measuring: &AbMeasuring) -> Result<Terms> {
     Ok(terms)
 }
 
+/// A limit that the unit's own noise breaks is refused before a block is spent on it. A variant against itself is how that noise is looked at.
+fn refuse_too_fine(plan: &Plan, a: &CellId, b: &CellId, terms: &Terms) -> Result<()> {
+    let Some(cell) = plan.cells.iter().find(|cell| cell.id == *a && a != b) else { return Ok(()) };
+    let Some(found) = kept(&calibrations(), &cell.unit)? else { return Ok(()) };
+    let Some(finest) = blocks_ratio(&found, terms.blocks_max).filter(|finest| terms.limit < *finest) else {
+        return Ok(());
+    };
+    let expected = format!("{finest:.3} or more, the finest that unit '{}' supports by its calibration", cell.unit);
+    Err(PlanError::value("command line", "--limit", expected, terms.limit).into())
+}
+
 /// The plan with the cells of the two variants on the unit alone, to be timed and not judged; and which they are.
-fn two_cells(mut plan: Plan, args: &AbArgs) -> Result<(Plan, CellId, CellId), PlanError> {
+pub fn two_cells(mut plan: Plan, args: &AbArgs) -> Result<(Plan, CellId, CellId), PlanError> {
     let AbMeasuring { target, unit, .. } = &args.measuring;
     let place = unit.as_deref().or(target.as_deref()).unwrap_or(HOST);
     let of = |wanted: &Option<String>| {
@@ -112,7 +127,7 @@ fn engine_on<'a>(target: &'a Target, args: &'a AbArgs) -> &'a str {
 }
 
 /// What stopped the unit before there was a block.
-fn before_the_first_block(prepared: &Record) -> Option<String> {
+pub fn before_the_first_block(prepared: &Record) -> Option<String> {
     let fault = |what: &str, fault: &Fault| format!("{what}: {}", fault.causes.join(": "));
     prepared.outcomes.values().find_map(|outcome| match outcome {
         Outcome::BuildFailed(found) => Some(fault("the programs could not be built", found)),
@@ -156,7 +171,7 @@ impl Schedule for Course {
         }
         let side = self.side();
         let folder = self.root().join(block_folder(done, side));
-        Ok(Some(NextBlock { cell: self.run.cell(side).clone(), folder, number: done + 1, of }))
+        Ok(Some(NextBlock { cell: self.run.cell(side).clone(), folder, number: done + 1, of, layout: None }))
     }
 
     fn measured(&mut self) -> Result<Option<String>> {
@@ -188,7 +203,7 @@ fn show(args: &AbArgs, found: &AbJudgement) -> Result<Exit> {
 }
 
 /// What measuring asks of the command line besides the plan.
-fn check_args(args: &AbArgs) -> CheckArgs {
+pub fn check_args(args: &AbArgs) -> CheckArgs {
     let AbMeasuring { target, unit, engine, iterations, out, builder, wait, .. } = args.measuring.clone();
     CheckArgs {
         model: args.model.iter().cloned().collect(),
@@ -198,6 +213,8 @@ fn check_args(args: &AbArgs) -> CheckArgs {
         policy: None,
         out,
         baseline: None,
+        against: None,
+        layout: None,
         places: args.places.clone(),
         builder,
         samples: None,

@@ -32,6 +32,14 @@ pub enum Command {
     /// Exit code 0: B is not slower by more than the limit; 1: it is; 3: all blocks are spent and cannot tell; 4: the blocks may not be
     /// compared, or one was not measured.
     Ab(Box<AbArgs>),
+    /// Measure what a unit's own noise allows to claim
+    ///
+    /// A variant is held against itself: every round has two builds of the runner that no other round has, with their functions in another
+    /// order, and measures them in turn. What they lie apart is the noise of the unit and of builds. The finest limits that it supports are
+    /// kept for the unit; `ab` and rules against a baseline refuse finer ones.
+    ///
+    /// Exit code 0: there are limits; 4: the blocks may not be compared, or one was not measured.
+    Calibrate(Box<CalibrateArgs>),
     /// Judge a record again, offline
     Gate(GateArgs),
     /// Render a record again, offline
@@ -158,7 +166,7 @@ impl Crash {
 }
 
 /// Arguments of `check`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
     /// Models to check, by name, or by the path of their folder or of one that holds several [default: all of the project]
     #[arg(value_name = "MODEL")]
@@ -184,9 +192,18 @@ pub struct CheckArgs {
     /// Record that `against = "baseline"` rules compare with
     #[arg(long, value_name = "RECORD")]
     pub baseline: Option<PathBuf>,
+    /// Nothing may be worse than in this record, or than with the models of this git revision, which are then measured first
+    ///
+    /// A policy without rules against a baseline gets those of ci/policy/against.toml. What is red in time or memory alone is measured
+    /// once more, with another build of the runner and in another lease.
+    #[arg(long, value_name = "RECORD|REVISION", conflicts_with = "baseline")]
+    pub against: Option<String>,
     /// Where things are.
     #[command(flatten)]
     pub places: Places,
+    /// Number that draws the order of the runner's functions.
+    #[arg(skip)]
+    pub layout: Option<u32>,
     /// Tool that builds agent and runner, whatever the targets say
     #[arg(long, value_enum, value_name = "BUILDER")]
     pub builder: Option<BuilderName>,
@@ -272,6 +289,67 @@ pub struct AbMeasuring {
     /// Inferences of a block
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub iterations: u32,
+    /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Tool that builds agent and runner, whatever the targets say
+    #[arg(long, value_enum, value_name = "BUILDER")]
+    pub builder: Option<BuilderName>,
+    /// How long to wait for a unit that somebody else holds, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub wait: u64,
+}
+
+/// Arguments of `calibrate`.
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// Model, by name or by the path of its folder
+    #[arg(value_name = "MODEL", required_unless_present = "again")]
+    pub model: Option<String>,
+    /// Variant that is held against itself
+    #[arg(value_name = "VARIANT", required_unless_present = "again")]
+    pub variant: Option<String>,
+    /// What is to be measured, and how.
+    #[command(flatten)]
+    pub measuring: CalibrateMeasuring,
+    /// Judge what an earlier run has measured into this folder; measures and keeps nothing
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "variant", "out"])]
+    pub again: Option<PathBuf>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print as JSON on stdout, with every block
+    #[arg(long)]
+    pub json: bool,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
+/// What `calibrate` measures.
+#[derive(Debug, Clone, Args)]
+pub struct CalibrateMeasuring {
+    /// Target to measure on [default: host]
+    #[arg(long = "target", short = 't', value_name = "TARGET")]
+    pub target: Option<String>,
+    /// Unit of the inventory to measure on
+    #[arg(long = "unit", short = 'u', value_name = "UNIT", conflicts_with = "target")]
+    pub unit: Option<String>,
+    /// Engine to measure with: tract, candle, onnxruntime [default: the target's own]
+    #[arg(long = "engine", value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// Rounds, each with two builds of its own
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub rounds: u32,
+    /// Blocks of a round, both builds together; a multiple of 4
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub blocks: u32,
+    /// Inferences of a block
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub iterations: u32,
+    /// Share of comparisons of equal things that the limits may let look slower
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    pub false_alarms: f64,
     /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -270,6 +270,8 @@ fn check_args(args: &ExplainArgs) -> CheckArgs {
         policy,
         out: None,
         baseline: None,
+        against: None,
+        layout: None,
         places: args.places.clone(),
         builder,
         samples: None,

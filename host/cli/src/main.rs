@@ -1,9 +1,11 @@
 //! The binary `boardproof`: arguments in, the order of the stages, error text and hints, exit codes out. Decides nothing.
 
 mod ab;
+mod against;
 mod agent;
 mod args;
 mod board;
+mod calibrate;
 mod compare;
 mod doctor;
 mod engine;
@@ -52,6 +54,7 @@ fn dispatch(command: Command) -> Result<Exit> {
     match command {
         Command::Check(args) => run::check(&args),
         Command::Ab(args) => ab::ab(&args),
+        Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Plan { command: PlanCommand::Power(args) } => power::power(&args),
         Command::Init(args) => list::init(&args),
         Command::Doctor(args) => doctor::doctor(&args),

@@ -388,6 +388,8 @@ fn check_args(args: &ReferenceArgs) -> CheckArgs {
         policy: args.policy.clone(),
         out: args.out.clone(),
         baseline: None,
+        against: None,
+        layout: None,
         places: args.places.clone(),
         builder: args.builder,
         samples: None,

@@ -4,6 +4,7 @@ mod blocks;
 
 pub use blocks::{NextBlock, Schedule};
 
+use crate::against::Yardstick;
 use crate::args::{CheckArgs, Crash};
 use crate::exit::Exit;
 use crate::probe::UnitProbe;
@@ -12,6 +13,7 @@ use crate::project::World;
 use crate::verdict;
 use anyhow::{Context, Result};
 use boardproof_lab::build::{Artifact, BuildError, Program, Workshop, programs};
+use boardproof_lab::calibration;
 use boardproof_lab::dialect::{DialectBench, DialectJob};
 use boardproof_lab::events::{Event, Events};
 use boardproof_lab::interrupt::interrupted;
@@ -37,16 +39,40 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Plans, measures, records and judges.
 pub fn check(args: &CheckArgs) -> Result<Exit> {
     boardproof_lab::interrupt::listen().context("could not listen for Ctrl-C")?;
-    let (world, plan) = planned(args)?;
-    verdict::before_check(&plan, args)?;
+    let (world, mut plan) = planned(args)?;
+    let yardstick = Yardstick::of(args)?;
+    if args.against.is_some() {
+        boardproof_plan::hold_against_baseline(&mut plan)?;
+    }
+    verdict::before_check(&plan, yardstick.as_ref())?;
     check_inputs(&plan)?;
     crate::evalset::before_check(&world.manifests, &plan, args.quiet)?;
-    let folder = RecordFolder::create(&out_folder(args, &world))?;
-    let mut run = run_through(plan, args, folder, None)?;
+    let out = out_folder(args, &world);
+    let folder = RecordFolder::create(&out)?;
+    let baseline = yardstick.map(|yardstick| yardstick.measured(&plan, args, &out)).transpose()?;
+    let baseline = baseline.as_deref();
+    let mut run = run_through(plan.clone(), args, folder, None)?;
     run.keep_shown()?;
     run.progress.finish();
-    let exit = verdict::after_check(run.folder.path(), args)?;
+    if !interrupted() && verdict::is_red_once(&out, baseline)? {
+        look_again(plan, args, &out)?;
+    }
+    let exit = verdict::after_check(&out, baseline, args)?;
     Ok(if interrupted() { Exit::Interrupted } else { exit })
+}
+
+/// Layout of the runner with which what is red is measured again.
+const SECOND_LAYOUT: u32 = 1;
+
+/// Measures all of it once more, with another build of the runner and in another lease.
+fn look_again(plan: Plan, args: &CheckArgs, out: &Path) -> Result<()> {
+    if !args.quiet {
+        eprintln!(
+            "slower or larger than the baseline: measured again with another build of the runner, in another lease"
+        );
+    }
+    let again = CheckArgs { layout: Some(SECOND_LAYOUT), ..args.clone() };
+    measured(plan, &again, RecordFolder::create(&out.join(verdict::CONFIRMATION))?).map(drop)
 }
 
 /// Measures a plan into a folder. Of the arguments only those count that are not in the plan.
@@ -83,8 +109,13 @@ fn run_through<'a>(
         args,
         unproved: BTreeSet::new(),
         crash: args.crash,
+        layout: args.layout,
         schedule,
     };
+    for unit in run.record.plan.units.keys() {
+        let kept = calibration::kept(&calibration::folder(), unit)?;
+        run.record.calibrations.extend(kept.map(|kept| (unit.clone(), kept)));
+    }
     run.keep_evalsets()?;
     run.save()?;
     run.measure_all()?;
@@ -210,8 +241,8 @@ fn code_for_the_wire(target: &Target, made: &Made) -> Option<JoinHandle<()>> {
 struct Made {
     /// The agent, or the firmware that is one; none on a simulated device.
     agent: Option<Artifact>,
-    /// The runner of each engine that the unit's cells name; none in a firmware.
-    runners: BTreeMap<EngineName, Artifact>,
+    /// The runner of each engine that the unit's cells name, in each layout that is asked for; none in a firmware.
+    runners: BTreeMap<(EngineName, Option<u32>), Artifact>,
     /// The libraries that are kept for engines which are some; without one the unit's own is used.
     libraries: BTreeMap<EngineName, Library>,
 }
@@ -226,6 +257,8 @@ struct Run<'a> {
     unproved: BTreeSet<UnitName>,
     /// Crash that the next cell on a firmware is asked for.
     crash: Option<Crash>,
+    /// Layout of the runner that judged cells are measured with.
+    layout: Option<u32>,
     /// Asks for cells again and again, in place of each once.
     schedule: Option<&'a mut dyn Schedule>,
 }
@@ -455,21 +488,48 @@ impl Run<'_> {
         outcome
     }
 
+    /// The layout that a cell is measured with, where its unit's runners were made in it.
+    fn layout_on(&self, cell: &Cell, made: &Made) -> Option<u32> {
+        self.layout.filter(|layout| made.runners.contains_key(&(cell.engine.clone(), Some(*layout))))
+    }
+
+    /// Layouts in which the runners of a unit's cells are wanted: on this machine only where something is judged, so that a reference is
+    /// what it was.
+    fn layouts(&self, cells: &[Cell]) -> Vec<Option<u32>> {
+        let of_schedule = self.schedule.as_ref().map(|schedule| schedule.layouts()).unwrap_or_default();
+        match of_schedule.as_slice() {
+            [] => vec![self.layout.filter(|_| cells.iter().any(|cell| cell.judged))],
+            some => some.iter().copied().map(Some).collect(),
+        }
+    }
+
     /// The agent, where the unit needs one, and the runners of its cells.
     fn build(&mut self, target: &Target, cells: &[Cell]) -> Result<Made, BuildError> {
         let workshop = Workshop::open()?;
+        let layouts = self.layouts(cells);
+        let is_repetition = self.args.layout.is_some();
         let progress = &mut self.progress;
-        let mut make =
-            |program| workshop.artifact(program, &target.build, &mut |line| progress.hear(Event::Said(line.into())));
+        let mut make = |program, layout| {
+            let mut say = |line: &str| progress.hear(Event::Said(line.into()));
+            match workshop.artifact_in(program, &target.build, layout, &mut say) {
+                Err(error @ BuildError::Layout { .. }) if is_repetition => {
+                    say(&format!("{error}: the same build is used again"));
+                    workshop.artifact(program, &target.build, &mut say)
+                }
+                made => made,
+            }
+        };
         let mut made = Made::default();
         for program in programs(target) {
             match program {
-                Program::Agent | Program::Firmware => made.agent = Some(make(*program)?),
+                Program::Agent | Program::Firmware => made.agent = Some(make(*program, None)?),
                 Program::Runner(_) => {
                     for engine in cells.iter().map(|cell| &cell.engine).collect::<BTreeSet<_>>() {
                         // A plan has no engine that nobody can build.
                         let Some(program) = Program::runner_of(engine.as_str()) else { continue };
-                        made.runners.insert(engine.clone(), make(program)?);
+                        for layout in &layouts {
+                            made.runners.insert((engine.clone(), *layout), make(program, *layout)?);
+                        }
                         let kept = Library::kept(&cache_folder(), engine.as_str(), &target.architecture);
                         made.libraries.extend(kept.map(|library| (engine.clone(), library)));
                     }
@@ -503,7 +563,7 @@ impl Run<'_> {
             let model_blob = blob("model", &variant.file, variant.digest);
             (model_blob, blob("evalset", &model.evalset.file, model.evalset.digest), None, options)
         };
-        let runner = made.runners.get(&cell.engine).map(Blob::runner);
+        let runner = made.runners.get(&(cell.engine.clone(), self.layout_on(cell, made))).map(Blob::runner);
         let library = library.map(|library| library.blob(&cache_folder()));
         let agent_digest = made.agent.as_ref().map(|agent| agent.build.digest);
         Ok(Job { cell, runner, library, model: model_blob, evalset, sample_bytes, options, target, agent_digest })

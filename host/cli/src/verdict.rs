@@ -1,23 +1,30 @@
 //! From a record to a verdict on the screen and on disk. The judging itself is `boardproof-judge`'s; this reads, writes and prints.
 
+use crate::against::{Yardstick, same_evalsets};
 use crate::args::{CheckArgs, Format, GateArgs, ReportArgs};
 use crate::exit::Exit;
 use crate::out::put;
 use crate::project::read_policy;
 use anyhow::{Context, Result};
 use boardproof_judge::evidence::Evidence;
-use boardproof_judge::gate::{check_policy, judge};
+use boardproof_judge::gate::{check_policy, confirmed, is_too_fine, judge, red_once};
 use boardproof_judge::report::summary::{Summary, summarize};
 use boardproof_judge::report::text::{Paint, render};
 use boardproof_judge::report::{html, json, junit, markdown};
+use boardproof_lab::calibration::{folder as calibrations, kept};
 use boardproof_lab::reference::FROM_CACHE;
 use boardproof_lab::store::{Opened, open};
+use boardproof_plan::PlanError;
+use boardproof_record::calibration::Calibration;
 use boardproof_record::observation::{Ended, Outcome};
-use boardproof_record::plan::Plan;
-use boardproof_record::policy::Policy;
+use boardproof_record::plan::{Cell, Plan};
+use boardproof_record::policy::{Policy, Rule};
 use boardproof_record::verdict::Judgement;
 use std::io::IsTerminal;
 use std::path::Path;
+
+/// Folder beside a record in which what was red is measured a second time.
+pub const CONFIRMATION: &str = "confirmation";
 
 /// A record that was opened and judged.
 struct Judged {
@@ -33,7 +40,14 @@ fn judged(record: &Path, policy: Option<&str>, baseline: Option<&Path>) -> Resul
         Some(asked) => read_policy(asked, Path::new(""))?,
         None => opened.record.plan.policy.clone(),
     };
-    let judgement = judge(evidence(&opened), &policy, baseline.as_ref().map(evidence))?;
+    let baseline = baseline.as_ref().map(evidence);
+    let mut judgement = judge(evidence(&opened), &policy, baseline)?;
+    let again = record.join(CONFIRMATION);
+    if again.is_dir() {
+        let again = open(&again).context("could not open the second measurement beside the record")?;
+        let second = judge(evidence(&again), &policy, baseline)?;
+        judgement = confirmed((evidence(&opened), judgement), (evidence(&again), &second), &policy)?;
+    }
     let summary = summarize(evidence(&opened), &judgement)?;
     Ok(Judged { judgement, summary, policy })
 }
@@ -43,14 +57,42 @@ fn evidence(opened: &Opened) -> Evidence<'_> {
 }
 
 /// What is wrong with policy or baseline must be said before an hour of measuring, not after it.
-pub fn before_check(plan: &Plan, args: &CheckArgs) -> Result<()> {
-    let baseline = args.baseline.as_deref().map(open).transpose().context("could not open the baseline")?;
-    Ok(check_policy(plan, &plan.policy, baseline.is_some())?)
+pub fn before_check(plan: &Plan, yardstick: Option<&Yardstick>) -> Result<()> {
+    let baseline =
+        yardstick.and_then(Yardstick::record).map(open).transpose().context("could not open the baseline")?;
+    if let Some(baseline) = &baseline {
+        same_evalsets(plan, &baseline.record.plan)?;
+    }
+    for unit in plan.units.keys() {
+        if let Some(found) = kept(&calibrations(), unit)? {
+            refuse_too_fine(plan, &found)?;
+        }
+    }
+    Ok(check_policy(plan, &plan.policy, yardstick.is_some())?)
+}
+
+/// A limit against a baseline that the unit's own noise breaks.
+fn refuse_too_fine(plan: &Plan, found: &Calibration) -> Result<(), PlanError> {
+    let on_unit = |rule: &&Rule| {
+        let judged = plan.cells.iter().filter(|cell| cell.judged && cell.unit == found.unit);
+        let here = |cell: &Cell| rule.targets.is_empty() || rule.targets.contains(&cell.target);
+        is_too_fine(rule, rule.limit, found) && judged.into_iter().any(here)
+    };
+    let Some(rule) = plan.policy.rules.iter().find(on_unit) else { return Ok(()) };
+    let (unit, finest) = (&found.unit, found.latency_ratio);
+    let expected = format!("{finest:.3} or more, the finest that unit '{unit}' supports by its calibration");
+    Err(PlanError::value("policy", format!("limit of rule '{}'", rule.id), expected, rule.limit))
+}
+
+/// Is anything red in time or memory against the baseline, and nothing else?
+pub fn is_red_once(folder: &Path, baseline: Option<&Path>) -> Result<bool> {
+    let seen = judged(folder, None, baseline)?;
+    Ok(!red_once(&seen.judgement, &seen.policy).is_empty())
 }
 
 /// Judges the record that a check has just written, prints the verdict and writes the reports beside it.
-pub fn after_check(folder: &Path, args: &CheckArgs) -> Result<Exit> {
-    let seen = judged(folder, None, args.baseline.as_deref())?;
+pub fn after_check(folder: &Path, baseline: Option<&Path>, args: &CheckArgs) -> Result<Exit> {
+    let seen = judged(folder, None, baseline)?;
     write(folder, "judgement.json", &to_json(&seen.judgement)?)?;
     for (name, format) in
         [("report.html", Format::Html), ("report.md", Format::Markdown), ("report.junit.xml", Format::Junit)]
@@ -64,6 +106,10 @@ pub fn after_check(folder: &Path, args: &CheckArgs) -> Result<Exit> {
     }
     if !args.quiet {
         eprintln!("record {}, report {}", folder.display(), folder.join("report.html").display());
+        if let Some(baseline) = baseline {
+            let (folder, baseline) = (folder.display(), baseline.display());
+            eprintln!("to judge it again: boardproof gate {folder} --baseline {baseline}");
+        }
     }
     Ok(seen.judgement.verdict.into())
 }

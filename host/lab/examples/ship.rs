@@ -228,6 +228,7 @@ fn artifact(path: &str) -> Result<Artifact, Failed> {
         digest: Digest::of(&bytes),
         bytes: bytes.len() as u64,
         cached: true,
+        layout: None,
     };
     Ok(Artifact { path: path.into(), build })
 }

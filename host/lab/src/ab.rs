@@ -64,7 +64,8 @@ mod tests {
         let cell = |variant: &str| format!("m/{variant}@host/tract").try_into().unwrap();
         let terms = Terms { limit: 1.02, confidence: 0.99, blocks_max: 64 };
         let (boardproof, ended) = ("test".into(), RunEnded::Finished);
-        AbRun { version: VERSION, boardproof, started_unix_s: 0, ended, a: cell("x"), b: cell("y"), terms, blocks }
+        let (a, b) = (cell("x"), cell("y"));
+        AbRun { version: VERSION, boardproof, started_unix_s: 0, ended, a, b, terms, round_blocks: None, blocks }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod ab;
 pub mod build;
+pub mod calibration;
 pub mod crash;
 pub mod dialect;
 pub mod events;

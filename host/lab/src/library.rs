@@ -106,6 +106,7 @@ impl Library {
             digest: self.digest,
             bytes: self.bytes,
             cached: true,
+            layout: None,
         }
     }
 

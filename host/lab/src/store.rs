@@ -53,6 +53,14 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    /// A file does not hold a unit's calibration.
+    #[error("{} is no calibration of this unit that this build can read ({why}): measure it again with `boardproof calibrate`, or remove it", path.display())]
+    Calibration {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        why: String,
+    },
     /// A file is not what the record says.
     #[error("{} was changed after it was recorded: expected digest {expected}, got {found}", path.display())]
     Changed {

@@ -25,6 +25,9 @@ pub const TARGETS: &[(&str, &str)] = &[
 /// The policy in force when none is named.
 pub const POLICY: &str = include_str!("../../../ci/policy/default.toml");
 
+/// The rules that hold a run against an earlier one where the policy has none.
+pub const AGAINST: &str = include_str!("../../../ci/policy/against.toml");
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -34,7 +37,8 @@ mod tests {
                 .unwrap_or_else(|e| panic!("{name}: {e} {:?}", std::error::Error::source(&e)));
             assert_eq!(target.name.as_str(), *name);
         }
-        crate::parse_policy("default", super::POLICY)
-            .unwrap_or_else(|e| panic!("{e} {:?}", std::error::Error::source(&e)));
+        for text in [super::POLICY, super::AGAINST] {
+            crate::parse_policy("builtin", text).unwrap_or_else(|e| panic!("{e} {:?}", std::error::Error::source(&e)));
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! that refuse unknown keys, then checked into the types of `boardproof-record`, and never checked again.
 #![forbid(unsafe_code)]
 
+mod against;
 pub mod builtin;
 mod cells;
 mod error;
@@ -14,6 +15,7 @@ mod policy;
 mod project;
 mod target;
 
+pub use against::hold_against_baseline;
 pub use boardproof_record::plan::Plan;
 pub use cells::{Counts, Wanted, check_places, lacking, locate, plan};
 pub use error::{PlanError, nearest};

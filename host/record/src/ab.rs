@@ -62,6 +62,9 @@ pub struct AbRun {
     pub b: CellId,
     /// What was decided before anything was measured.
     pub terms: Terms,
+    /// A calibration: blocks of a round, in which two builds that no other round has are held against each other; a multiple of 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_blocks: Option<u32>,
     /// The blocks in the order in which they were measured.
     pub blocks: Vec<Block>,
 }
@@ -70,6 +73,12 @@ impl AbRun {
     /// The cell of a side.
     pub fn cell(&self, side: Side) -> &CellId {
         if side == Side::A { &self.a } else { &self.b }
+    }
+
+    /// Layout of the runner of a block, counted from 0; `None` where the usual runner does it.
+    pub fn layout(&self, block: usize) -> Option<u32> {
+        let round = block as u32 / self.round_blocks.filter(|blocks| *blocks > 0)?;
+        Some(2 * round + if Side::of_block(block) == Side::A { 1 } else { 2 })
     }
 }
 

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ab;
+pub mod calibration;
 pub mod consistency;
 pub mod dialect;
 pub mod digest;

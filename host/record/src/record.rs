@@ -10,10 +10,11 @@
 //!   judgement.json, report.*        written after the record, from the record alone
 //! ```
 
+use crate::calibration::Calibration;
 use crate::consistency::{Inconsistent, unique};
 use crate::observation::{FileRef, Outcome};
 use crate::plan::Plan;
-use crate::{CellId, Digest};
+use crate::{CellId, Digest, UnitName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -57,6 +58,9 @@ pub struct Record {
     pub shown: BTreeMap<Digest, FileRef>,
     /// How each triple's programs were made.
     pub builds: Vec<Build>,
+    /// What is known of the noise of the units.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique")]
+    pub calibrations: BTreeMap<UnitName, Calibration>,
 }
 
 /// How a run ended.
@@ -90,6 +94,9 @@ pub struct Build {
     pub bytes: u64,
     /// It was there already.
     pub cached: bool,
+    /// Number that drew the order of its functions; `None`: the linker's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<u32>,
 }
 
 /// A record that cannot be read.
@@ -124,6 +131,7 @@ impl Record {
             evalsets: BTreeMap::new(),
             shown: BTreeMap::new(),
             builds: Vec::new(),
+            calibrations: BTreeMap::new(),
         }
     }
 

@@ -20,10 +20,16 @@ pub struct NextBlock {
     pub number: usize,
     /// As many as there may be.
     pub of: usize,
+    /// One of the schedule's layouts; `None` where it asks for none.
+    pub layout: Option<u32>,
 }
 
 /// Says what is measured next, one block after the other.
 pub trait Schedule {
+    /// Layouts of the runner that its blocks will ask for; none where the usual one does.
+    fn layouts(&self) -> Vec<u32> {
+        Vec::new()
+    }
     /// The next block; `None` when it is enough.
     fn next_block(&mut self) -> Result<Option<NextBlock>>;
     /// The block has its record. Returns what to tell of it, if anything.
@@ -44,6 +50,7 @@ impl Run<'_> {
             let cell = cells.iter().find(|cell| cell.id == block.cell);
             let cell = cell.with_context(|| format!("{} was asked for and not planned", block.cell))?;
             let (number, of) = (block.number, block.of);
+            self.layout = block.layout;
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number, of });
             let prepared = self.begin_block(cell, RecordFolder::create(&block.folder)?);
             let done = self.measure_one(cell, seat, ready);

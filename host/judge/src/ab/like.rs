@@ -3,6 +3,7 @@
 use super::blocks::{BlockFacts, cell_of, middle, numbers, texts};
 use crate::evidence::Evidence;
 use crate::report::summary::throttled;
+use boardproof_record::Digest;
 use boardproof_record::ab::{AbRun, Side};
 use boardproof_record::observation::{Facts, Observation};
 use boardproof_record::plan::Pass;
@@ -23,7 +24,7 @@ pub(super) fn unlike(run: &AbRun, records: &[Evidence<'_>]) -> Vec<String> {
     let mut told = BTreeSet::new();
     let mut found = Vec::new();
     for (number, (block, evidence)) in run.blocks.iter().zip(records).enumerate() {
-        for (what, of_side, value) in circumstances(*evidence) {
+        for (what, of_side, value) in circumstances(run, *evidence) {
             let key = (what.clone(), of_side.then_some(block.side));
             let (then, was) = first.entry(key).or_insert_with(|| (number, value.clone()));
             if *was != value && told.insert(what.clone()) {
@@ -35,7 +36,7 @@ pub(super) fn unlike(run: &AbRun, records: &[Evidence<'_>]) -> Vec<String> {
 }
 
 /// What a time depends on besides the variant: its name, whether it may differ between the sides, and what it is here.
-fn circumstances(evidence: Evidence<'_>) -> Vec<(String, bool, String)> {
+fn circumstances(run: &AbRun, evidence: Evidence<'_>) -> Vec<(String, bool, String)> {
     let cell = cell_of(evidence);
     let model = evidence.model(cell);
     let of_run = |what: &str, value: String| (what.to_owned(), false, value);
@@ -49,14 +50,21 @@ fn circumstances(evidence: Evidence<'_>) -> Vec<(String, bool, String)> {
         all.push(of_run("inferences of a block", format!("{} after {}", plan.iterations, plan.warmup)));
     }
     if let Some(seen) = evidence.observation(&cell.id) {
-        all.extend(of_unit(seen).into_iter().map(|(what, value)| of_run(what, value)));
+        all.extend(of_unit(seen, runner(run, evidence, seen)).into_iter().map(|(what, value)| of_run(what, value)));
     }
     all
 }
 
-fn of_unit(seen: &Observation) -> Vec<(&'static str, String)> {
+/// The runner's content; in a calibration what it was built from, since its functions are to lie elsewhere.
+fn runner(run: &AbRun, evidence: Evidence<'_>, seen: &Observation) -> Option<Digest> {
+    let digest = seen.device.runner_digest;
+    let build = || evidence.record.builds.iter().find(|build| Some(build.digest) == digest);
+    if run.round_blocks.is_some() { build().map(|build| build.source) } else { digest }
+}
+
+fn of_unit(seen: &Observation, runner: Option<Digest>) -> Vec<(&'static str, String)> {
     let device = &seen.device;
-    let digest = |digest: Option<boardproof_record::Digest>| digest.map(|d| d.short()).unwrap_or_default();
+    let digest = |digest: Option<Digest>| digest.map(|d| d.short()).unwrap_or_default();
     let engine = seen.pass(Pass::Latency).map(|pass| texts(&pass.facts, "engine").cloned().collect::<Vec<_>>());
     let both = [&seen.environment_before, &seen.environment_after];
     let governors: BTreeSet<&String> = both.into_iter().flat_map(|facts| texts(facts, "governor")).collect();
@@ -68,7 +76,7 @@ fn of_unit(seen: &Observation) -> Vec<(&'static str, String)> {
         ("processor", processor.cloned().unwrap_or_default()),
         ("governor", governors.into_iter().cloned().collect::<Vec<_>>().join(", ")),
         ("agent", format!("{} {}", device.agent_build, digest(device.agent_digest))),
-        ("runner", digest(device.runner_digest)),
+        ("runner", digest(runner)),
         ("engine", engine.unwrap_or_default().join(", ")),
         ("tick rate", device.tick_hz.to_string()),
     ]

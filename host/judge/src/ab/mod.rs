@@ -6,8 +6,11 @@
 //! answered decides nothing.
 
 mod blocks;
+mod calibrate;
 mod like;
 mod text;
+
+pub use calibrate::{Calibrated, ROUNDS_MIN, calibrate};
 
 use crate::compare::paired_blocks::{Answer, Estimate, Looks, Orders, Pair, orders};
 use crate::evidence::{Evidence, EvidenceError};
@@ -74,6 +77,10 @@ pub enum AbError {
     BudgetTooSmall { blocks: u32, confidence: f64, needed: usize },
     #[error("{what}: expected {expected}, got {found}")]
     Terms { what: &'static str, expected: &'static str, found: f64 },
+    #[error("this is an A/B run of two variants and no calibration: judge it with `boardproof ab --again`")]
+    NoCalibration,
+    #[error("this is the calibration of a unit and no A/B run: judge it with `boardproof calibrate --again`")]
+    IsCalibration,
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
 }
@@ -81,7 +88,7 @@ pub enum AbError {
 impl AbError {
     /// What was asked for cannot be had; otherwise the run on disk is damaged.
     pub fn is_of_the_terms(&self) -> bool {
-        matches!(self, Self::BudgetTooSmall { .. } | Self::Terms { .. })
+        matches!(self, Self::BudgetTooSmall { .. } | Self::Terms { .. } | Self::NoCalibration | Self::IsCalibration)
     }
 }
 
@@ -114,6 +121,9 @@ pub fn looks(terms: &Terms) -> Result<Looks, AbError> {
 /// Judges the blocks of a run, each with its record, in the order in which they were measured.
 pub fn judge(run: &AbRun, records: &[Evidence<'_>]) -> Result<AbJudgement, AbError> {
     check(run, records)?;
+    if run.round_blocks.is_some() {
+        return Err(AbError::IsCalibration);
+    }
     let looks = looks(&run.terms)?;
     let mut faults = Vec::new();
     let each = read(run, records, &mut faults)?;

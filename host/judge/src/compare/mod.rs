@@ -4,6 +4,7 @@
 //! operand is the *reference*, the second the *candidate*, and they are never exchanged. It refuses to decide: no limit, no policy and no
 //! verdict lives here. A number that cannot be had is an [`Invalid`] or an [`Incomparable`], never a zero and never a silent skip.
 
+pub mod calibration;
 pub mod dialect;
 pub mod latency;
 pub mod numerics;

@@ -1,6 +1,7 @@
 //! Does a rule say something? A rule of the wrong direction passes what is bad, one in the wrong unit passes nearly anything, and one that is
 //! to compare with what its metric is not compared with says less than its author believes. All three are errors, not passes.
 
+use super::baseline::{EXACT, INTEGER_OPS_LOSS};
 use super::gap::SLICE_GAP;
 use super::is_for;
 use super::metrics::{INTEGER_OPS_SHARE, SLICE_DROP};
@@ -63,7 +64,9 @@ fn unit(metric: &str, tasks: &[&Task]) -> Option<&'static str> {
             let shares = tasks.iter().all(|task| !matches!(task, Task::Regression));
             shares.then_some("share")
         }
+        INTEGER_OPS_LOSS => Some("share"),
         "latency_ratio_p50" | "memory_ratio" => Some("ratio"),
+        _ if EXACT.contains(&metric) => Some("ratio"),
         "memory_peak_bytes" | "model_bytes" | "flash_bytes" | "arena_bytes" => Some("bytes"),
         "instructions_p50" | "instructions_max" => Some("instructions"),
         INTEGER_OPS_SHARE => Some("share"),
@@ -99,6 +102,7 @@ fn comparisons(metric: &str) -> &'static [Against] {
         "task.drop" | SLICE_DROP | SLICE_GAP | "latency_ratio_p50" | "memory_ratio" => {
             &[Against::Reference, Against::Baseline]
         }
+        _ if EXACT.contains(&metric) => &[Against::Baseline],
         _ if Metric::from_name(metric).is_some() => &[Against::Reference, Against::Baseline],
         _ => &[Against::Absolute],
     }

@@ -3,6 +3,7 @@
 use super::GateError;
 use super::always::{compared_with, finite, same_as_host, trusted};
 use super::answers::{Answers, Drop, Value, answers, samples_of};
+use super::baseline::{EXACT, stale};
 use super::clock;
 use super::decide::{Number, decide};
 use super::gap::SLICE_GAP;
@@ -44,7 +45,10 @@ const OWN: [&str; 20] = [
 pub const SLICE_DROP: &str = "slice.drop";
 
 /// The one metric that rests on the timings of two cells.
-const LATENCY_RATIO: &str = "latency_ratio_p50";
+pub const LATENCY_RATIO: &str = "latency_ratio_p50";
+
+/// Metrics of one cell against another that come out a little different each time.
+pub const TIMED_RATIOS: [&str; 2] = [LATENCY_RATIO, "memory_ratio"];
 
 /// The metric of what ran.
 pub const INTEGER_OPS_SHARE: &str = "integer_ops_share";
@@ -63,7 +67,7 @@ const TIMINGS: [&str; 8] = [
 
 /// Every metric that a rule can name.
 pub fn known_metrics() -> impl Iterator<Item = &'static str> {
-    OWN.into_iter().chain(Metric::ALL.into_iter().map(Metric::name))
+    OWN.into_iter().chain(EXACT).chain(Metric::ALL.into_iter().map(Metric::name))
 }
 
 /// A number that a rule asked for, or why there is none.
@@ -243,6 +247,9 @@ impl<'a> Desk<'a> {
                     result.samples_more = samples_more.map(|more| more.max(1));
                 }
                 result.detail = self.in_words(rule, &result, number, &detail);
+                if let Some(stale) = stale(rule, number, limit) {
+                    result.detail = format!("{}; {stale}", result.detail);
+                }
             }
         }
         Some(result)
@@ -340,6 +347,7 @@ impl<'a> Desk<'a> {
             "latency_ns_p99" => self.latency(rule, Some(0.99), limit)?,
             "latency_ns_p999" => self.latency(rule, Some(0.999), limit)?,
             "latency_ns_max" => self.latency(rule, None, limit)?,
+            metric if EXACT.contains(&metric) => self.exact_against_baseline(metric)?,
             _ => Known::NotApplicable,
         })
     }
@@ -385,7 +393,7 @@ impl<'a> Desk<'a> {
         let samples = part.map(|p| p.ranked.as_slice());
         let drop = reference.drop(own, &self.truth.labels, samples, pivot(rule, limit), rule.confidence);
         let Some(drop) = drop else { return Known::Missing(no_value(metric)) };
-        let mut known = drop_number(&drop, &format!("{}{metric}", within(part)), &rule.unit);
+        let mut known = drop_number(&drop, &format!("{}{metric}", within(part)), rule);
         if let (Known::Number { samples, .. }, Some(part)) = (&mut known, part) {
             *samples = part.size();
         }
@@ -489,9 +497,10 @@ fn within(part: Option<&Part>) -> String {
     part.map(|part| format!("{} ", part.name)).unwrap_or_default()
 }
 
-fn drop_number(drop: &Drop, metric: &str, unit: &str) -> Known {
-    let show = |v| crate::report::amount(v, unit);
-    let detail = format!("{metric} {} (reference {})", show(drop.candidate), show(drop.reference));
+fn drop_number(drop: &Drop, metric: &str, rule: &Rule) -> Known {
+    let show = |v| crate::report::amount(v, &rule.unit);
+    let other = if rule.against == Against::Baseline { "baseline" } else { "reference" };
+    let detail = format!("{metric} {} ({other} {})", show(drop.candidate), show(drop.reference));
     let number = Number { value: drop.value, bounds: Some((drop.lower, drop.upper)) };
     Known::Number { number, samples: drop.samples, samples_more: drop.samples_more, detail }
 }

@@ -5,7 +5,9 @@
 
 mod always;
 mod answers;
+mod baseline;
 mod clock;
+mod confirm;
 mod decide;
 mod gap;
 mod meaning;
@@ -17,8 +19,13 @@ mod timed;
 
 pub use always::{ALWAYS, CLOCK, COMPARED_WITH, FINITE, FLASH, RAM, RUNS, SAME_AS_HOST, SELF_CHECK, fit, pass_name};
 pub use answers::{Answers, Drop, Value, answers, samples_of, slice_samples};
+pub use baseline::is_of_this_unit;
+pub use baseline::{STALE, is_too_fine};
+pub use confirm::{confirmed, red_once};
 pub use decide::{Number, decide};
-pub use metrics::{Known, LOOSER, known_metrics};
+pub use metrics::{Known, LATENCY_RATIO, LOOSER, known_metrics};
+
+pub use timed::BASELINES;
 
 use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError};
@@ -53,6 +60,8 @@ pub enum GateError {
     OtherEvalset { model: ModelName, expected: Digest, found: Digest },
     #[error("rule '{rule}' compares with a baseline, and none was given")]
     NoBaseline { rule: RuleId },
+    #[error("the second measurement beside the record is of something else than the first, see {cell}")]
+    NoRepetition { cell: CellId },
     #[error("rule '{rule}': {why}")]
     Meaningless { rule: RuleId, why: String },
     #[error("model '{model}': its tolerance for {metric} is {limit}, which is not a finite number")]
@@ -66,13 +75,13 @@ pub enum GateError {
 impl GateError {
     /// The policy is wrong or does not fit the run; otherwise the record is damaged.
     pub fn is_of_the_policy(&self) -> bool {
-        !matches!(self, Self::Evidence(_) | Self::Inconsistent(_))
+        !matches!(self, Self::Evidence(_) | Self::Inconsistent(_) | Self::NoRepetition { .. })
     }
 
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoBaseline { .. } => Some("give one with --baseline RECORD".into()),
+            Self::NoBaseline { .. } => Some("give one with --baseline RECORD, or --against RECORD in `check`".into()),
             Self::IdleTolerance { .. } => {
                 Some("add a rule with this metric to the policy, or take the [[tolerance]] out of model.toml".into())
             }
@@ -105,13 +114,17 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
             return Err(GateError::MatchesNothing { rule: rule.id.clone(), why });
         }
     }
-    // A run without a judged cell has no verdict to give, and one with a hole in it none that is good.
-    let hole = evidence.record.outcomes.values().any(|outcome| !matches!(outcome, Outcome::Measured(_)));
-    let least = if hole || cells.is_empty() { Verdict::Incomplete } else { Verdict::Pass };
-    let verdict = cells.iter().map(|c| c.verdict).fold(least, Verdict::max);
+    let verdict = of_run(evidence, &cells);
     let allow_nonfinite_mismatch = policy.allow_nonfinite_mismatch;
     let policy = policy.name.clone();
     Ok(Judgement { version: JUDGEMENT_VERSION, policy, allow_nonfinite_mismatch, verdict, cells })
+}
+
+/// The worst of all cells. A run without a judged cell has no verdict to give, and one with a hole in it none that is good.
+fn of_run(evidence: Evidence<'_>, cells: &[CellJudgement]) -> Verdict {
+    let hole = evidence.record.outcomes.values().any(|outcome| !matches!(outcome, Outcome::Measured(_)));
+    let least = if hole || cells.is_empty() { Verdict::Incomplete } else { Verdict::Pass };
+    cells.iter().map(|c| c.verdict).fold(least, Verdict::max)
 }
 
 /// Can this policy judge a run of this plan? Asked before anything is measured, and again by [`judge`].
@@ -210,14 +223,18 @@ fn judge_cell(
             return Err(GateError::NothingLooks { policy: policy.name.clone(), cell: cell.id.clone() });
         }
     }
-    // What no policy can switch off, none can make less.
+    let verdict = verdict_of(&rules, policy);
+    let reason = decide::reason(verdict, &rules);
+    Ok(CellJudgement { cell: cell.id.clone(), verdict, reason, rules })
+}
+
+/// The worst of a cell's rules. What no policy can switch off, none can make less.
+fn verdict_of(rules: &[RuleResult], policy: &Policy) -> Verdict {
     let blocking = |r: &RuleResult| match r.verdict {
         Verdict::Inconclusive if !policy.inconclusive_blocks && !ALWAYS.contains(&r.rule.as_str()) => Verdict::Pass,
         verdict => verdict,
     };
-    let verdict = rules.iter().map(blocking).max().unwrap_or(Verdict::Incomplete);
-    let reason = decide::reason(verdict, &rules);
-    Ok(CellJudgement { cell: cell.id.clone(), verdict, reason, rules })
+    rules.iter().map(blocking).max().unwrap_or(Verdict::Incomplete)
 }
 
 /// A cell that was left out because the engine could not read its model on the host has its verdict from there.

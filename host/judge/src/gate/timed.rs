@@ -4,12 +4,11 @@
 use super::GateError;
 use super::always::{fit, pass_name};
 use super::decide::Number;
-use super::metrics::{Desk, Known, same_cell};
+use super::metrics::{Desk, Known};
 use crate::compare::latency::course::MovementKind;
 use crate::compare::latency::{Latencies, MedianRatio};
 use crate::compare::statistics::Confidence;
 use crate::evidence::Evidence;
-use boardproof_record::observation::Observation;
 use boardproof_record::plan::{Cell, Pass};
 use boardproof_record::policy::{Against, Rule};
 
@@ -41,18 +40,7 @@ impl<'a> Desk<'a> {
     /// The cell that latency and memory are compared with, if its pass can be relied on and was done in the same way.
     fn timed_reference(&self, rule: &Rule, pass: Pass) -> Result<(Evidence<'a>, &'a Cell), String> {
         let (evidence, cell) = match rule.against {
-            Against::Baseline => {
-                let (baseline, cell) = same_cell(self.baseline, self.cell)?;
-                if cell.target != self.cell.target {
-                    let (now, then) = (&self.cell.target, &cell.target);
-                    return Err(format!("the baseline was measured on target '{then}', this run on '{now}'"));
-                }
-                let seen = |evidence: Evidence<'a>, cell: &Cell| evidence.observation(&cell.id);
-                if let (Some(then), Some(now)) = (seen(baseline, cell), seen(self.evidence, self.cell)) {
-                    same_processor(then, now)?;
-                }
-                (baseline, cell)
-            }
+            Against::Baseline => self.alike()?,
             Against::Reference | Against::Absolute => {
                 let cell = self.evidence.reference_on_unit(self.cell);
                 (self.evidence, cell.ok_or("the reference was not planned on this unit")?)
@@ -74,7 +62,7 @@ impl<'a> Desk<'a> {
             Ok(added_bytes(self.evidence, self.cell)? / added_bytes(evidence, reference)?)
         });
         match ratio {
-            Ok(ratio) => exact(ratio, "memory added by the model against the reference's", "ratio"),
+            Ok(ratio) => exact(ratio, &format!("memory added by the model against {}", whose(rule)), "ratio"),
             Err(why) => Known::Missing(why),
         }
     }
@@ -114,6 +102,9 @@ impl<'a> Desk<'a> {
     }
 
     pub(super) fn latency_ratio(&self, rule: &Rule, limit: f64) -> Result<Known, GateError> {
+        if let Some(why) = self.too_fine(rule, limit) {
+            return Ok(Known::Missing(why));
+        }
         let (evidence, reference) = match self.timed_reference(rule, Pass::Latency) {
             Ok(found) => found,
             Err(why) => return Ok(Known::Missing(why)),
@@ -136,9 +127,10 @@ impl<'a> Desk<'a> {
                     more_by_width(value, (interval.lower, interval.upper), limit, ratio.samples_candidate)
                 },
                 detail: format!(
-                    "median latency {value:.2} times the reference's{}{}",
+                    "median latency {value:.2} times {}{}{}",
+                    whose(rule),
                     moved(&own, "the pass"),
-                    moved(&slow, "the reference's pass")
+                    moved(&slow, &format!("{} pass", whose(rule)))
                 ),
             },
             _ => too_few_for_a_ratio(&slow, &own, &ratio),
@@ -176,6 +168,14 @@ impl<'a> Desk<'a> {
         let number = Number { value: q.value_ns, bounds: Some(bounds) };
         Ok(Known::Number { number, samples: q.samples, samples_more, detail })
     }
+}
+
+/// Of what a ratio against a baseline is one, in words.
+pub const BASELINES: &str = "the baseline's";
+
+/// Of what a ratio is one.
+fn whose(rule: &Rule) -> &'static str {
+    if rule.against == Against::Baseline { BASELINES } else { "the reference's" }
 }
 
 /// A ratio without bounds: too few inferences, or enough that hang together like too few.
@@ -235,26 +235,5 @@ fn added_bytes(evidence: Evidence<'_>, cell: &Cell) -> Result<f64, String> {
             Err(format!("the memory of {} peaked at {peak} bytes, it began with {start}", cell.id))
         }
         _ => Err(format!("memory at the start and peak memory of {} were not both measured", cell.id)),
-    }
-}
-
-/// Were both measured on the same processor? Times and memory of others say nothing about the model. What cannot be told is no.
-fn same_processor(then: &Observation, now: &Observation) -> Result<(), String> {
-    if then.emulated != now.emulated {
-        return Err("of the baseline and this run one was measured on an emulator".into());
-    }
-    let known = |text: &String| !text.is_empty() && !text.starts_with("unknown");
-    let model = |seen: &Observation| seen.environment_before.texts.get("cpu_model").filter(|text| known(text)).cloned();
-    let (models, identities) = ((model(then), model(now)), (&then.device.identity, &now.device.identity));
-    match (&models, identities) {
-        ((Some(then), Some(now)), _) if then != now => {
-            Err(format!("the baseline was measured on another processor: '{then}', this run on '{now}'"))
-        }
-        (_, (then, now)) if !then.is_empty() && !now.is_empty() => {
-            let same = then == now;
-            same.then_some(()).ok_or_else(|| format!("the baseline was measured on unit '{then}', this run on '{now}'"))
-        }
-        ((Some(_), Some(_)), _) => Ok(()),
-        _ => Err("it cannot be told whether the baseline was measured on the same processor".into()),
     }
 }

@@ -10,7 +10,10 @@ use crate::compare::statistics::Confidence;
 use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError, Tensor};
 use crate::flips::Flips;
-use crate::gate::{JUDGEMENT_VERSION, LOOSER, answers, fit, of_cell, samples_of, slice_samples};
+use crate::gate::{
+    BASELINES, JUDGEMENT_VERSION, LATENCY_RATIO, LOOSER, STALE, answers, fit, is_of_this_unit, of_cell, samples_of,
+    slice_samples,
+};
 use boardproof_record::dialect::Dialect as Firmware;
 use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Outcome, Shipped};
 use boardproof_record::plan::{Cell, Pass, Task};
@@ -437,6 +440,14 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
             rule.limit_reason
         ));
     }
+    notes.extend(uncalibrated(evidence, cell, rules));
+    let stale: Vec<&str> = rules.iter().filter(|r| r.detail.contains(STALE)).map(|r| r.rule.as_str()).collect();
+    if !stale.is_empty() {
+        let rules = stale.join(", ");
+        notes.push(format!(
+            "{STALE} ({rules}): a loss as large as what was won would pass, take this record in its place"
+        ));
+    }
     notes.extend(evidence.observation(&cell.id).and_then(throttled));
     notes.extend(evidence.observation(&cell.id).and_then(|seen| of_a_part(seen, cell)));
     if let Some(dialect) = &evidence.record.plan.targets[&cell.target].dialect {
@@ -453,6 +464,24 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
         notes.push(format!("the drift cannot be split into quantization and deployment: {why}"));
     }
     notes
+}
+
+/// That nobody knows how far two runs of the same thing lie apart on the unit, where a rule rests on it.
+fn uncalibrated(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Option<String> {
+    rules.iter().find(|rule| rule.metric == LATENCY_RATIO && rule.detail.contains(BASELINES))?;
+    let seen = evidence.observation(&cell.id)?;
+    let found = evidence.record.calibrations.get(&cell.unit);
+    let why = match found {
+        None => "was never calibrated",
+        Some(found) if !is_of_this_unit(found, seen) => {
+            "was calibrated in another state (identity, processor or governor)"
+        }
+        Some(_) => return None,
+    };
+    Some(format!(
+        "unit {} {why}: nobody knows how far two runs of the same model lie apart on it (boardproof calibrate)",
+        cell.unit
+    ))
 }
 
 /// What nobody can prove of a firmware that somebody else built.

@@ -221,6 +221,7 @@ fn build(program: &str) -> Build {
         digest: Digest::of(program.as_bytes()),
         bytes: 4_000_000,
         cached: true,
+        layout: None,
     }
 }
 

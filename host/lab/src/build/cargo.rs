@@ -1,7 +1,7 @@
 //! Running the builder and keeping what it made, by digest.
 
 use super::Program;
-use super::choose::{Choice, OWN_COMPILER, Tools, channel, choose, is_static, needs, rustc};
+use super::choose::{Choice, OWN_COMPILER, Tools, channel, choose, host_triple, is_static, needs, rustc};
 use super::source::{SourceError, find_source, source_digest};
 use boardproof_record::Digest;
 use boardproof_record::plan::{BuildSpec, Builder, MICRO, TRACT};
@@ -42,6 +42,16 @@ pub enum BuildError {
         status: String,
         /// Its last lines.
         log: String,
+    },
+    /// Only one way to put the code in order is known for this program.
+    #[error("could not build {program} for {triple} in another layout: {why}")]
+    Layout {
+        /// The program.
+        program: &'static str,
+        /// The triple.
+        triple: String,
+        /// What stands against it.
+        why: String,
     },
     /// The result could not be read or kept.
     #[error("could not keep {}", path.display())]
@@ -106,19 +116,35 @@ impl Workshop {
         spec: &BuildSpec,
         say: &mut dyn FnMut(&str),
     ) -> Result<Artifact, BuildError> {
+        self.artifact_in(program, spec, None, say)
+    }
+
+    /// The same program with its functions in another order, which `layout` draws. Where code lies decides what shares a line of a cache
+    /// and how branches are told apart: a bias of several per cent that belongs to a build and that no new process clears. Two layouts
+    /// stand for two builds of the same source; only the last step is done again.
+    pub fn artifact_in(
+        &self,
+        program: Program,
+        spec: &BuildSpec,
+        layout: Option<u32>,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Artifact, BuildError> {
         let (triple, compiler) = needs(program, spec);
         let choice = choose(triple, spec.builder, compiler, &Tools::detect(&self.root, compiler))?;
+        let order = layout.map(|seed| self.order(program, triple, &choice, seed)).transpose()?;
         let source = self.digest(program, spec, &choice)?;
         let engine = match program {
             Program::Runner(engine) if engine != TRACT => format!("-{engine}"),
             _ => String::new(),
         };
         let name = format!("{}{engine}", program.binary(spec));
-        let kept = self.root.join("target/device/kept").join(format!("{name}-{triple}-{}", source.short()));
+        let suffix = layout.map(|seed| format!("-layout-{seed}")).unwrap_or_default();
+        let kept = self.root.join("target/device/kept").join(format!("{name}-{triple}-{}{suffix}", source.short()));
         let cached = kept.is_file();
         if !cached {
-            say(&format!("building {} for {triple} ({})", program.name(), choice.reason));
-            let job = Made { program, spec, triple, choice: &choice, source };
+            let of_layout = layout.map(|seed| format!(", layout {seed}")).unwrap_or_default();
+            say(&format!("building {} for {triple} ({}){of_layout}", program.name(), choice.reason));
+            let job = Made { program, spec, triple, choice: &choice, source, order };
             let made = self.build(&job, say)?;
             keep(&made, &kept)?;
         }
@@ -131,8 +157,32 @@ impl Workshop {
             digest: Digest::of(&bytes),
             bytes: bytes.len() as u64,
             cached,
+            layout,
         };
         Ok(Artifact { path: kept, build })
+    }
+
+    /// What the compiler is told to put the functions into the order of a seed. Only lld can; the toolchain brings one.
+    fn order(&self, program: Program, triple: &str, choice: &Choice, seed: u32) -> Result<Vec<String>, BuildError> {
+        let refuse =
+            |why: &str| Err(BuildError::Layout { program: program.name(), triple: triple.into(), why: why.into() });
+        if program.name() != "runner" || !triple.contains("-gnu") {
+            return refuse("only runners for glibc can be linked in another order");
+        }
+        if !matches!(choice.builder, Builder::Cargo | Builder::Auto) {
+            return refuse(&format!("{} chooses the linker; build with --builder cargo", tool_name(choice.builder)));
+        }
+        let sysroot = rustc(&self.root, "--print=sysroot").unwrap_or_default();
+        let host = host_triple(&self.root).unwrap_or_default();
+        let folder = Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin/gcc-ld");
+        if !folder.join("ld.lld").is_file() {
+            return refuse("the Rust toolchain has no ld.lld");
+        }
+        Ok(vec![
+            "link-arg=-fuse-ld=lld".into(),
+            format!("link-arg=-B{}", folder.display()),
+            format!("link-arg=-Wl,--shuffle-sections=.text*={seed}"),
+        ])
     }
 
     /// Digest of everything that decides what is built.
@@ -186,8 +236,10 @@ struct Made<'a> {
     spec: &'a BuildSpec,
     triple: &'a str,
     choice: &'a Choice,
-    /// Digest of all that decides what it will be.
+    /// Digest of all that decides what it will be, but the order of its functions.
     source: Digest,
+    /// Options of the compiler that put its functions into another order.
+    order: Option<Vec<String>>,
 }
 
 /// What the C compiler says first of itself; the agent holds C. Nothing where the builder brings a compiler of its own.
@@ -224,7 +276,7 @@ const BUILD_VARIABLE: &str = "BOARDPROOF_BUILD";
 /// `cargo rustc` (or the same through zigbuild or cross). Only the last step strips, so that the dependencies are those of every other
 /// build in this profile. A firmware keeps its symbols, which are not flashed: by them a crash is found.
 fn command_line(made: &Made<'_>, profile: &str, channel: &str, folder: &Path) -> Command {
-    let Made { program, spec, triple, choice, source } = made;
+    let Made { program, spec, triple, choice, source, order } = made;
     let mut command = Command::new(tool_name(choice.builder));
     if choice.builder == Builder::Cross {
         // cross 0.2.5 misreads the word "active" that newer rustup prints behind the default toolchain, and then tries to install it:
@@ -243,6 +295,9 @@ fn command_line(made: &Made<'_>, profile: &str, channel: &str, folder: &Path) ->
     if program.name() == "runner" && triple.contains("-gnu") {
         // A program at a fixed address needs no relocations: 7 % smaller, see docs/decisions/0003-runner-size.md.
         command.args(["-C", "link-arg=-no-pie"]);
+    }
+    for option in order.iter().flatten() {
+        command.args(["-C", option]);
     }
     if let Some(linker) = &choice.linker {
         command.env(format!("CARGO_TARGET_{}_LINKER", triple.to_ascii_uppercase().replace('-', "_")), linker);
@@ -325,7 +380,7 @@ mod tests {
     }
 
     fn command_of(program: Program, triple: &str, choice: &Choice) -> Command {
-        let made = Made { program, spec: &spec(), triple, choice, source: Digest::of(b"") };
+        let made = Made { program, spec: &spec(), triple, choice, source: Digest::of(b""), order: None };
         command_line(&made, "release", "1.95.0", Path::new(folder(program, choice.builder)))
     }
 

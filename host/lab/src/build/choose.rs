@@ -212,7 +212,8 @@ pub(super) fn rustc(root: &Path, question: &'static str) -> Option<String> {
     answers().entry(key).or_insert(answer).clone()
 }
 
-fn host_triple(root: &Path) -> Option<String> {
+/// The triple of this machine.
+pub(super) fn host_triple(root: &Path) -> Option<String> {
     rustc(root, "-vV")?.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
 }
 
