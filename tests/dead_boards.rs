@@ -143,7 +143,7 @@ impl Hands for Noting {
 fn agent() -> Artifact {
     let digest = Digest::of(b"agent");
     let (program, triple, builder) = ("agent".into(), "t".into(), "b".into());
-    let build = Build { program, triple, builder, source: digest, digest, bytes: 1, cached: true };
+    let build = Build { program, triple, builder, source: digest, digest, bytes: 1, cached: true, layout: None };
     Artifact { path: "agent".into(), build }
 }
 

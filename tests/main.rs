@@ -4,6 +4,7 @@
 //! `cargo build --release -p boardproof` makes the tool; a test that does not find it says so. Tests that boot a board are ignored
 //! by `cargo test` and run by `cargo xtask test`.
 
+mod against;
 mod board;
 mod cli;
 mod dead_boards;

@@ -43,6 +43,7 @@ fn run_of(cases: &[Case], blocks_max: u32) -> AbRun {
         a: id(DEVICE_REFERENCE),
         b: id(JUDGED),
         terms: Terms { limit: 1.02, confidence: 0.99, blocks_max },
+        round_blocks: None,
         blocks: (0..cases.len()).map(block).collect(),
     }
 }

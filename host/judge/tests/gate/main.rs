@@ -1,8 +1,10 @@
 //! The gate as a whole: records in, verdicts out. No device is needed: the records are made here.
 
 mod ab;
+mod baseline;
 #[path = "../../examples/honesty/ab.rs"]
 mod blocks_in_turn;
+mod calibrate;
 mod defects;
 #[path = "../../examples/honesty/draw.rs"]
 mod draw;
