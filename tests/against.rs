@@ -75,6 +75,7 @@ fn a_limit_that_the_unit_does_not_support_is_refused_before_anything_is_measured
         "version": 1, "measured_unix_s": 0, "unit": "host", "identity": "", "processor": "", "governor": "", "cell": CELL,
         "rounds": 10, "false_alarms": 0.01, "latency_ratio": 1.25, "builds_spread": 0.05, "pairs_spread": 0.05,
     });
+    crate::schemas::assert_valid("calibration", &calibration.to_string());
     std::fs::write(folder.join("host.json"), calibration.to_string()).expect("could not write a calibration");
     let refused = check(&home, &models(), "second", &["--against", "first"]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
@@ -167,6 +168,8 @@ fn two_variants_in_turn_are_judged_alike_whenever_they_are_judged() {
         let ended = ab(limit, out);
         assert!([Some(verdict), Some(4)].contains(&ended.code), "{:?}: {}{}", ended.code, ended.stdout, ended.stderr);
         assert_eq!(ended.code == Some(4), ended.stdout.contains("fault: "), "{}", ended.stdout);
+        let run = std::fs::read_to_string(home.path(out).join("ab.json")).expect("could not read the run");
+        crate::schemas::assert_valid("ab", &run);
         let again = home.run(["ab", "--again", out]);
         assert_eq!((again.code, &again.stdout), (ended.code, &ended.stdout), "{}", again.stderr);
     }

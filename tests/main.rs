@@ -12,6 +12,7 @@ mod debug_probe;
 mod dialect;
 mod engines;
 mod evalset;
+mod explain;
 mod faults;
 mod fixtures;
 mod material;

@@ -6,17 +6,20 @@
 use crate::tool::root;
 use boardproof_judge::gate::JUDGEMENT_VERSION;
 use boardproof_judge::report::json;
-use boardproof_record::record;
+use boardproof_record::calibration::{self, Calibration};
 use boardproof_record::verdict::Judgement;
+use boardproof_record::{ab, record};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Format, its version, its schema.
-fn schemas() -> [(&'static str, u32, Value); 3] {
+fn schemas() -> [(&'static str, u32, Value); 5] {
     [
         ("record", record::VERSION, schema::<record::Record>("record.json", record::VERSION)),
         ("judgement", JUDGEMENT_VERSION, schema::<Judgement>("judgement.json", JUDGEMENT_VERSION)),
+        ("ab", ab::VERSION, schema::<ab::AbRun>("ab.json", ab::VERSION)),
+        ("calibration", calibration::VERSION, schema::<Calibration>("a unit's calibration", calibration::VERSION)),
         ("report", json::VERSION, schema::<json::Document<'static>>("boardproof report --format json", json::VERSION)),
     ]
 }
