@@ -17,6 +17,9 @@ fn a_damaged_layer_is_named_told_again_and_handed_over_alone() {
     let broken = "the first layer that breaks the budget is '/b/b.3/Gemm_output_0'";
     assert!(ended.stdout.contains(broken), "{}", ended.stdout);
     assert!(ended.stdout.contains("cause: corrupted weights: weights 'b.3.weight'"), "{}", ended.stdout);
+    let of_samples = ended.stdout.split("SAMPLE  SITE").nth(1).expect("samples are told");
+    let parted = of_samples.lines().filter(|line| line.contains("/b/b.3/Gemm_output_0")).count();
+    assert!(parted > 0, "a sample parts where its layer was damaged: {of_samples}");
     let again = home.run(["explain", "seen", "--quiet"]);
     assert_eq!((again.code, &again.stdout), (Some(0), &ended.stdout), "{}", again.stderr);
 

@@ -5,12 +5,14 @@
 //! in what follows the model) are no drift of any layer and are not seen here.
 
 mod causes;
+mod samples;
 mod sides;
 #[cfg(test)]
 mod tests;
 mod text;
 
 pub use causes::{Cause, Label};
+pub use samples::SampleSeen;
 pub use sides::{Apart, Difference, Fit, Row, Seen, Side, Steps};
 pub use text::render;
 
@@ -35,6 +37,8 @@ pub struct Explanation {
     pub sites: Vec<SiteSummary>,
     /// A line per layer.
     pub rows: Vec<Row>,
+    /// The samples whose answer is another or below the budget, at most ten of each site: those of which the reference was surest first.
+    pub worst: Vec<SampleSeen>,
     /// What explains the drift, the first to break the answers first. Empty when there is no drift to speak of.
     pub causes: Vec<Cause>,
     /// What could not be seen, and why.
@@ -86,12 +90,21 @@ pub fn explain(evidence: Evidence<'_>, inquiry: &Inquiry) -> Result<Explanation,
         reference.as_ref().and_then(|reference| by_layer(reference).last_entry().map(|last| last.get().to_f64()));
     let sites = found.iter().enumerate().map(|(at, found)| site_summary(at, found, &rows, last.as_deref(), inquiry));
     let sites: Vec<SiteSummary> = sites.collect();
+    let worst = found.iter().flat_map(|found| worst(found, reference.as_deref(), inquiry)).collect();
     let checks: Vec<_> = found.iter().map(|found| (found.site.name.as_str(), found.self_check)).collect();
     let causes = causes::causes(inquiry, &rows, &sites, &checks);
     notes.extend(general_notes(inquiry, &sites));
     let samples = reference.iter().flatten().next().and_then(|t| t.shape.first()).copied().unwrap_or(0) as u64;
     let subject = format!("{}/{}", inquiry.model, inquiry.variant);
-    Ok(Explanation { subject, samples, budget_db: inquiry.budget_db, sites, rows, causes, notes })
+    Ok(Explanation { subject, samples, budget_db: inquiry.budget_db, sites, rows, worst, causes, notes })
+}
+
+/// The samples of a site that are to be told.
+fn worst(found: &Found<'_>, reference: Option<&[Tensor<'_>]>, inquiry: &Inquiry) -> Vec<SampleSeen> {
+    let (Some(reference), Some(whole)) = (reference, &found.whole) else { return Vec::new() };
+    // A model whose answers shown are others has its layers elsewhere.
+    let shown = found.shown.as_deref().filter(|_| found.shown_is_whole != Some(false));
+    samples::samples(&found.site.name, reference, shown, whole, inquiry.budget_db)
 }
 
 /// The answers of a unit that shows nothing else, as the last of the layers.

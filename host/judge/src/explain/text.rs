@@ -1,7 +1,7 @@
 //! An explanation as text: what explains the drift, then a line per layer.
 
 use super::sides::{Row, Seen};
-use super::{Explanation, SiteSummary};
+use super::{Explanation, SampleSeen, SiteSummary};
 use std::fmt::Write;
 
 /// Renders an explanation for a terminal.
@@ -16,6 +16,10 @@ pub fn render(explanation: &Explanation) -> String {
     if !explanation.rows.is_empty() {
         text.push('\n');
         table(&mut text, explanation);
+    }
+    if !explanation.worst.is_empty() {
+        text.push('\n');
+        worst(&mut text, explanation);
     }
     for note in &explanation.notes {
         let _ = writeln!(text, "note: {note}");
@@ -76,6 +80,26 @@ fn table(text: &mut String, explanation: &Explanation) {
     let heading: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
     let lines = explanation.rows.iter().map(|row| columns.iter().map(|(_, cell)| cell(row)).collect());
     aligned(text, std::iter::once(heading).chain(lines).collect());
+}
+
+/// A line per sample that parts.
+fn worst(text: &mut String, explanation: &Explanation) {
+    let heading =
+        ["SAMPLE", "SITE", "ANSWER", "MARGIN", "ANSWER dB", "FIRST LAYER BELOW", "LAYER dB"].map(String::from);
+    let line = |one: &SampleSeen| {
+        [
+            one.sample.to_string(),
+            one.site.clone(),
+            one.answers.map_or_else(dash, |[was, is]| format!("{was} -> {is}")),
+            one.margin.map_or_else(dash, |margin| format!("{margin:.3}")),
+            decibel(Some(one.answer)),
+            one.first_broken.map_or_else(dash, |row| explanation.rows[row].tensor.clone()),
+            decibel(one.layer),
+        ]
+        .to_vec()
+    };
+    let lines = explanation.worst.iter().map(line);
+    aligned(text, std::iter::once(heading.to_vec()).chain(lines).collect());
 }
 
 fn aligned(text: &mut String, lines: Vec<Vec<String>>) {
