@@ -52,6 +52,11 @@ fn a_run_is_held_against_an_earlier_one_of_the_same() {
     let time = rule(&home, "second", "first", "against-latency");
     assert!(time.detail.contains("times the baseline's"), "{}", time.detail);
 
+    let trend = home.run(["trend", "second", "first"]);
+    assert_eq!(trend.code, Some(0), "{}", trend.stderr);
+    let words = "1 records before the latest are like it; bands need 5";
+    assert!(trend.stdout.contains(words) && trend.stdout.contains("second: nothing is out"), "{}", trend.stdout);
+
     // A limit that nothing keeps: red, looked at again by another build in another lease, and red again.
     let policy = policy(&home, "latency_ratio_p50", 0.001);
     let red = check(&home, &models(), "red", &["--against", "first", "--policy", &policy]);

@@ -48,6 +48,8 @@ pub enum Command {
     Explain(Box<ExplainArgs>),
     /// Show what differs between two records
     Compare(CompareArgs),
+    /// Say whether the latest of many records falls out of what came before; warns and decides nothing
+    Trend(TrendArgs),
     /// Plan before anything is measured
     Plan {
         /// What.
@@ -515,6 +517,17 @@ pub struct CompareArgs {
     pub before: PathBuf,
     /// The later record
     pub after: PathBuf,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `trend`.
+#[derive(Debug, Args)]
+pub struct TrendArgs {
+    /// Folders of records, in any order: the one that was started last is held against the others that are like it
+    #[arg(required = true)]
+    pub records: Vec<PathBuf>,
     /// Print as JSON on stdout
     #[arg(long)]
     pub json: bool,

@@ -16,32 +16,44 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One number of a cell before and after.
-struct Row {
-    cell: String,
-    what: &'static str,
-    before: Option<f64>,
-    after: Option<f64>,
-    unit: &'static str,
+pub struct Row {
+    pub cell: String,
+    pub what: &'static str,
+    pub before: Option<f64>,
+    pub after: Option<f64>,
+    pub unit: &'static str,
 }
 
 /// What was measured in a record, and on which evalset each cell.
-struct Seen {
+pub struct Seen {
+    started_unix_s: u64,
     summary: Summary,
     evalsets: BTreeMap<CellId, Digest>,
 }
 
 impl Seen {
     /// The numbers stand whatever a policy says about them: a record whose rules want a baseline has them too.
-    fn read(record: &Path) -> Result<Self> {
+    pub fn read(record: &Path) -> Result<Self> {
         let opened = open(record)?;
         let plan = &opened.record.plan;
         let evalset = |model: &ModelName| plan.models.get(model).map(|m| m.evalset.digest);
         let evalsets = plan.cells.iter().filter_map(|c| Some((c.id.clone(), evalset(&c.model)?))).collect();
         let summary = measured(Evidence { record: &opened.record, files: &opened.files })?;
-        Ok(Self { summary, evalsets })
+        Ok(Self { started_unix_s: opened.record.started_unix_s, summary, evalsets })
     }
 
-    fn cell(&self, id: &CellId) -> Option<&CellSummary> {
+    /// When the run started, seconds since 1970.
+    pub fn started_unix_s(&self) -> u64 {
+        self.started_unix_s
+    }
+
+    /// Its cells.
+    pub fn cells(&self) -> &[CellSummary] {
+        &self.summary.cells
+    }
+
+    /// One of them.
+    pub fn cell(&self, id: &CellId) -> Option<&CellSummary> {
         self.summary.cells.iter().find(|c| c.cell == *id)
     }
 
@@ -95,7 +107,8 @@ pub fn compare(args: &CompareArgs) -> Result<Exit> {
     Ok(Exit::Pass)
 }
 
-fn rows(before: Option<&CellSummary>, after: &CellSummary) -> Vec<Row> {
+/// The numbers of a cell that are shown, always the same ones in the same order.
+pub fn rows(before: Option<&CellSummary>, after: &CellSummary) -> Vec<Row> {
     let pick = |what, get: fn(&CellSummary) -> Option<f64>, unit| Row {
         cell: after.cell.to_string(),
         what,
@@ -119,7 +132,8 @@ fn rows(before: Option<&CellSummary>, after: &CellSummary) -> Vec<Row> {
 }
 
 /// What makes the two not quite comparable: another unit, processor, agent, runner, governor, evalset or part of it.
-fn unlike(before: &Seen, after: &Seen) -> Vec<String> {
+/// What their cells depend on and is not the same in both.
+pub fn unlike(before: &Seen, after: &Seen) -> Vec<String> {
     let mut lines = Vec::new();
     for cell in &after.summary.cells {
         let Some(earlier) = before.cell(&cell.cell) else { continue };

@@ -25,6 +25,7 @@ mod run;
 mod shown;
 mod simulate;
 mod table;
+mod trend;
 mod verdict;
 
 use crate::args::{AgentCommand, Cli, Command, DataCommand, EngineCommand, PlanCommand};
@@ -78,6 +79,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Report(args) => verdict::report(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Trend(args) => trend::trend(&args),
         Command::Reference(args) => reference::reference(&args),
     }
 }
