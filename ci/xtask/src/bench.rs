@@ -7,6 +7,7 @@ mod gate;
 mod honesty;
 mod judge;
 mod overhead;
+mod real_ab;
 mod ship;
 mod sim;
 mod size;
@@ -24,7 +25,7 @@ use std::path::Path;
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Which [default: all but `honesty`, `verdicts` and `causes`]
+    /// Which [default: all but `honesty`, `verdicts`, `causes` and `real-ab`]
     #[arg(value_enum)]
     name: Option<Name>,
     /// Target; may be given again [default: host and virtual-board-aarch64]
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// Model; may be given again [default: all]
     #[arg(long = "model", short = 'm', value_name = "MODEL")]
     model: Vec<String>,
+    /// Comparisons of `real-ab`; each takes seconds
+    #[arg(long, default_value_t = 500)]
+    comparisons: u32,
     /// Put the tables of all into docs/benchmarks.md; of one, only `firmware` has a table there, and `honesty` a document of its own
     #[arg(long)]
     write: bool,
@@ -61,13 +65,15 @@ enum Name {
     Firmware,
     /// Every variant of every model against the verdict it must get; writes docs/verdicts.md
     Verdicts,
+    /// A variant against itself by `ab` with real inferences here, and with slowdowns put in: how often it is called slower
+    RealAb,
     /// Every variant of every model against the cause that it was made with, on this machine; writes docs/causes.md
     Causes,
 }
 
 impl Name {
     fn has_tables_of_its_own(self) -> bool {
-        matches!(self, Self::Honesty | Self::Verdicts | Self::Causes)
+        matches!(self, Self::Honesty | Self::Verdicts | Self::Causes | Self::RealAb)
     }
 }
 
@@ -78,6 +84,7 @@ pub fn bench(root: &Path, arguments: &Arguments) -> Result<()> {
     match arguments.name {
         Some(Name::Verdicts) => return verdicts::verdicts(root, &models, &targets),
         Some(Name::Causes) => return causes::causes(root, &models),
+        Some(Name::RealAb) => return real_ab::real_ab(root, arguments.comparisons),
         Some(Name::Honesty) => return honesty::honesty(root, arguments.write),
         _ => {}
     }
@@ -129,7 +136,7 @@ fn measure(root: &Path, name: Name, models: &[String], targets: &[String]) -> Re
         Name::Ship => ship::ship(root),
         Name::Sim => sim::sim(),
         Name::Firmware => firmware::firmware(root),
-        Name::Honesty | Name::Verdicts | Name::Causes => bail!("these are tables, not figures"),
+        Name::Honesty | Name::Verdicts | Name::Causes | Name::RealAb => bail!("these are tables, not figures"),
     }
 }
 

@@ -155,7 +155,7 @@ impl RecordFolder {
 }
 
 /// A record with the bytes of its files.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Opened {
     /// The record.
     pub record: Record,
