@@ -146,6 +146,7 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
     }
     let library = options.library.as_deref().map(|digest| beside(model, digest));
     let engine = open_engine(run.engine, library.as_deref()).map_err(RunError::Engine)?;
+    engine.check_providers(&options.providers).map_err(RunError::Engine)?;
     let job = Job { run, options, engine, model, samples };
     let done = match job.run.pass {
         Pass::Inspect => job.inspect(wire),
@@ -205,7 +206,12 @@ impl Job<'_> {
     fn load_options(&self, batch: usize) -> LoadOptions {
         let preprocess =
             self.options.inputs.iter().filter_map(|i| Some((i.name.clone(), i.preprocess.as_ref()?.into())));
-        LoadOptions { batch: Some(batch), preprocess: preprocess.collect(), ..LoadOptions::default() }
+        LoadOptions {
+            batch: Some(batch),
+            preprocess: preprocess.collect(),
+            providers: self.options.providers.clone(),
+            ..LoadOptions::default()
+        }
     }
 
     /// Loads the model and reports how long it took.
