@@ -7,6 +7,7 @@ use crate::evalset::Samples;
 use crate::freshness::{NotCompared, alike};
 use crate::memory;
 use crate::options::Options;
+use crate::peak;
 use crate::wire::Wire;
 use boardproof_engines::{
     Engine, EngineFault, LoadOptions, Loaded, Refusal, RunFailure, SelfCheckLimits, SelfCheckOutcome, Tensor,
@@ -139,6 +140,9 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
     let request = wire.request()?;
     let run = request.run()?;
     let options = Options::parse(run.options)?;
+    if options.peak {
+        return peak::report(wire);
+    }
     let samples = Samples::open(evalset, &options)?;
     let end = run.first.saturating_add(run.count);
     if run.count == 0 || end > samples.count() as u64 {
@@ -183,7 +187,7 @@ fn read(path: &Path) -> Result<Vec<u8>, RunError> {
 }
 
 /// Texts on the wire are for people: long ones are cut at a character.
-fn clip(text: &str) -> &str {
+pub fn clip(text: &str) -> &str {
     const LIMIT: usize = 2000;
     match text.char_indices().find(|(i, c)| i + c.len_utf8() > LIMIT) {
         Some((end, _)) => &text[..end],

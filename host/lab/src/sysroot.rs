@@ -114,7 +114,9 @@ mod tests {
 
     #[test]
     fn processors_are_counted_by_the_last_of_their_ranges() {
-        for (text, last) in [("0\n", Some(0)), ("0-1\n", Some(1)), ("0-3,8-11", Some(11)), ("0-1,6", Some(6)), ("", None)] {
+        for (text, last) in
+            [("0\n", Some(0)), ("0-1\n", Some(1)), ("0-3,8-11", Some(11)), ("0-1,6", Some(6)), ("", None)]
+        {
             assert_eq!(last_of(text), last, "{text}");
         }
     }

@@ -3,8 +3,8 @@
 use crate::error::{PlanError, check_schema, from_toml};
 use boardproof_record::dialect::Dialect;
 use boardproof_record::plan::{
-    BuildSpec, Builder, CPU_PROVIDER, Clock, FOREIGN, Firmware, Limits, LinkSpec, MICRO, Onnxruntime, PROVIDERS, PowerSpec,
-    Probe, SimFaults, TRACT, Target,
+    BuildSpec, Builder, CPU_PROVIDER, Clock, FOREIGN, Firmware, Limits, LinkSpec, MICRO, Onnxruntime, PROVIDERS,
+    PowerSpec, Probe, SimFaults, TRACT, Target,
 };
 use boardproof_record::{EngineName, TargetName};
 use serde::Deserialize;

@@ -10,6 +10,7 @@ mod decide;
 mod gap;
 mod meaning;
 mod metrics;
+mod placed;
 mod second;
 mod sense;
 mod slices;
@@ -19,6 +20,7 @@ pub use always::{ALWAYS, CLOCK, COMPARED_WITH, FINITE, FLASH, RAM, RUNS, SAME_AS
 pub use answers::{Answers, Drop, Value, answers, samples_of, slice_samples};
 pub use decide::{Number, decide};
 pub use metrics::{Known, LOOSER, known_metrics};
+pub use placed::NO_FALLBACK;
 
 use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError};

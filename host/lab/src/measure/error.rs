@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn a_library_without_the_provider_that_is_wanted_is_a_fault_with_a_way_out() {
-        let told = [("stderr", "boardproof-runner: use the execution provider CUDAExecutionProvider of onnxruntime: none")];
+        let told =
+            [("stderr", "boardproof-runner: use the execution provider CUDAExecutionProvider of onnxruntime: none")];
         let error = fault_of(&pass(Ended::Exited { code: 70 }, &told)).expect("it is one");
         assert!(error.hint().is_some_and(|hint| hint.contains("--from FILE") && hint.contains("providers")), "{error}");
     }

@@ -25,13 +25,7 @@ impl From<&str> for JobOptions {
 }
 
 /// Options for a variant of a model in a cell on a target. `library` is that of the engine, when it is shipped.
-pub fn options(
-    model: &Model,
-    variant: &Variant,
-    target: &Target,
-    cell: &Cell,
-    library: Option<Digest>,
-) -> JobOptions {
+pub fn options(model: &Model, variant: &Variant, target: &Target, cell: &Cell, library: Option<Digest>) -> JobOptions {
     let Target { limits, onnxruntime, .. } = target;
     let providers = onnxruntime.as_ref().filter(|_| cell.engine.as_str() == ONNXRUNTIME).map(|how| &how.providers);
     let inputs: Vec<Value> = model
