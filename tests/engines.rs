@@ -145,3 +145,99 @@ fn one_engine_is_no_second_opinion() {
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("two engines or more"), "{}", ended.stderr);
 }
+
+/// A target like `host` with onnxruntime as its engine, on these providers.
+fn write_target(home: &Home, name: &str, providers: &str) {
+    let (_, text) = boardproof_plan::builtin::TARGETS.iter().find(|(name, _)| *name == "host").expect("it is builtin");
+    let text = text.replace("name = \"host\"", &format!("name = \"{name}\"\nengine = \"onnxruntime\""));
+    let text = text.replace("[build]", &format!("[target.onnxruntime]\nproviders = [{providers}]\n\n[build]"));
+    std::fs::create_dir_all(home.path("targets")).expect("a folder of the test's own");
+    std::fs::write(home.path("targets").join(format!("{name}.toml")), text).expect("a folder of the test's own");
+}
+
+/// Azure's provider is in every library and takes no operator of an ordinary model: all of them run on the CPU, and that is told.
+#[test]
+fn operators_that_fall_back_to_the_cpu_fail_the_cell_unless_a_rule_counts_them() {
+    let home = Home::new();
+    write_target(&home, "cloud", "\"AzureExecutionProvider\", \"CPUExecutionProvider\"");
+    let (code, stdout, stderr) = check(&home, "out", &["--target-folder", "targets", "-t", "cloud"]);
+    assert_eq!(code, Some(1), "{stdout}{stderr}");
+    assert!(stdout.contains("fell back from Azure"), "{stdout}");
+    let cell = format!("{INT8}@cloud/onnxruntime");
+    let (verdict, said) = detail(&judgement(&home, "out"), &cell, "no-fallback");
+    assert_eq!(verdict, Verdict::Fail, "{said}");
+    let ran = kernels(&home.record("out"), &cell);
+    assert!(ran.iter().any(|op| op == "QLinearConv CPU (fell back from Azure) accumulates in i32"), "{ran:?}");
+    let counted = "\n[[rule]]\nid = \"on-the-cpu\"\nmetric = \"fallback_nodes\"\ndirection = \"at_most\"\nlimit = 100\n\
+                   unit = \"count\"\nagainst = \"absolute\"\nreason = \"nothing better is there\"\n";
+    let policy = boardproof_plan::builtin::POLICY.to_owned() + counted;
+    std::fs::write(home.path("mine.toml"), policy).expect("a folder of the test's own");
+    let ended = home.run(["gate", "out", "--policy", "mine.toml", "--json"]);
+    let judged: Judgement = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+    let (verdict, said) = detail(&judged, &cell, "on-the-cpu");
+    assert!(verdict == Verdict::Pass && said.contains("operators fell back from Azure"), "{said}");
+    assert!(!judged.cells[0].rules.iter().any(|rule| rule.rule.as_str() == "no-fallback"));
+}
+
+/// Not the model's doing, and never left out in silence.
+#[test]
+fn a_provider_that_the_library_has_not_is_a_fault_that_names_those_it_has() {
+    let home = Home::new();
+    write_target(&home, "phone", "\"QNNExecutionProvider\"");
+    let (code, stdout, stderr) = check(&home, "out", &["--target-folder", "targets", "-t", "phone"]);
+    assert_eq!(code, Some(4), "{stdout}{stderr}");
+    assert!(stdout.contains("QNNExecutionProvider") && stdout.contains("CPUExecutionProvider"), "{stdout}");
+    let record = home.record("out");
+    let of_unit = record.plan.cells.iter().filter(|cell| cell.unit.as_str() == "phone");
+    for cell in of_unit {
+        let Outcome::DeviceFault(fault) = &record.outcomes[&cell.id] else { panic!("{:?}", record.outcomes[&cell.id]) };
+        assert!(fault.hints.iter().any(|hint| hint.contains("engine add onnxruntime --from FILE")), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_provider_that_nobody_knows_is_wrong_use() {
+    let home = Home::new();
+    write_target(&home, "typo", "\"CudaExecutionProvider\"");
+    let (code, _, stderr) = check(&home, "out", &["--target-folder", "targets", "-t", "typo"]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("known: CUDAExecutionProvider"), "{stderr}");
+}
+
+/// The library reads what processor it is on as it is loaded: an emulated one must find one of its own kind.
+#[test]
+fn onnxruntime_runs_in_an_emulated_process() {
+    let asked = std::env::var("BOARDPROOF_TEST_TARGETS").unwrap_or_default();
+    if !asked.split(',').any(|name| name == "qemu-aarch64") {
+        eprintln!("skipped: BOARDPROOF_TEST_TARGETS does not name qemu-aarch64");
+        return;
+    }
+    let home = Home::new();
+    let more = ["--engine", "onnxruntime", "-t", "qemu-aarch64"];
+    let (code, stdout, stderr) = check(&home, "out", &more);
+    assert!(matches!(code, Some(0 | 1 | 3)), "{stdout}{stderr}");
+    let judgement = judgement(&home, "out");
+    for rule in ["runs", "self-check", "drift"] {
+        let (verdict, said) = detail(&judgement, &format!("{INT8}@qemu-aarch64/onnxruntime"), rule);
+        assert_eq!(verdict, Verdict::Pass, "{rule}: {said}");
+    }
+}
+
+#[test]
+fn what_is_reached_of_a_units_peak_is_measured_once_and_in_every_report() {
+    let home = Home::new();
+    let (code, stdout, stderr) = check(&home, "out", &[]);
+    assert!(matches!(code, Some(0 | 1 | 3)), "{stderr}");
+    assert!(stdout.contains("multiply-accumulates per byte"), "{stdout}");
+    let peaks = |out: &str| {
+        let record = home.record(out);
+        let cell = record.plan.cells.iter().find(|cell| cell.judged).expect("one is judged");
+        let Outcome::Measured(seen) = &record.outcomes[&cell.id] else { panic!("{:?}", record.outcomes[&cell.id]) };
+        let numbers = seen.environment_before.numbers.iter().filter(|(name, _)| name.starts_with("peak_"));
+        numbers.map(|(name, value)| (name.clone(), *value)).collect::<Vec<_>>()
+    };
+    let first = peaks("out");
+    assert!(first.len() == 3 && first.iter().all(|(_, value)| *value > 0), "{first:?}");
+    check(&home, "again", &[]);
+    assert_eq!(peaks("again"), first, "it was measured anew");
+}

@@ -44,6 +44,21 @@ pub trait Engine: Sync {
         limits: &SelfCheckLimits,
     ) -> Result<SelfCheck, Refusal>;
 
+    /// Can a model be loaded for these execution providers (`LoadOptions::providers`) here? Asked before any model is read.
+    ///
+    /// # Errors
+    /// `EngineFault::Provider` names the first that this engine has not, or cannot use on this unit, with those that it has.
+    fn check_providers(&self, providers: &[String]) -> Result<(), EngineFault> {
+        match providers.first() {
+            None => Ok(()),
+            Some(first) => Err(EngineFault::Provider {
+                engine: self.name(),
+                provider: first.clone(),
+                reason: "it has no execution providers to choose from".into(),
+            }),
+        }
+    }
+
     /// Does it take its memory from the allocator of this process? One that has its own cannot be seen by counting there.
     fn allocates_in_the_process_heap(&self) -> bool {
         true
@@ -101,6 +116,8 @@ pub struct LoadOptions {
     pub preprocess: BTreeMap<String, Preprocess>,
     /// Find out what will run as well, where that takes more than loading: not for a load that is timed, or whose memory is.
     pub describe: bool,
+    /// Where the model is to run, the first wanted first, by the engine's own names; empty for where it always does.
+    pub providers: Vec<String>,
 }
 
 /// One extent of a shape as the model declares it.
@@ -165,10 +182,16 @@ pub struct OperatorFacts {
     pub dtypes_in: Vec<String>,
     /// Datatypes of the outputs.
     pub dtypes_out: Vec<String>,
-    /// The compute kernel chosen on this device, where the engine tells.
+    /// The compute kernel chosen on this device, where the engine tells, by [`fell_back`] where it is not where it was wanted.
     pub kernel: Option<String>,
     /// Datatype that the kernel accumulates in, where the engine tells: `i32` is integer arithmetic, `f32` is not.
     pub accumulator: Option<String>,
+}
+
+/// How a kernel is called that ran at `place` although the operator was wanted at `wanted`. The host counts operators by these words.
+#[must_use]
+pub fn fell_back(place: &str, wanted: &str) -> String {
+    format!("{place} (fell back from {wanted})")
 }
 
 impl OperatorFacts {
@@ -365,6 +388,16 @@ pub enum EngineFault {
         /// Why, in one line.
         reason: String,
     },
+    /// An execution provider cannot be used.
+    #[error("use the execution provider {provider} of {engine}: {reason}")]
+    Provider {
+        /// The engine.
+        engine: &'static str,
+        /// What was asked for.
+        provider: String,
+        /// Why not, and what there is.
+        reason: String,
+    },
 }
 
 #[cfg(test)]
@@ -400,7 +433,11 @@ mod tests {
         assert!(error.starts_with("no engine is called 'tensorflow'"), "{error}");
         // An engine with a library of its own needs that to be opened.
         for name in engine_names().iter().filter(|name| **name != "onnxruntime") {
-            assert_eq!(open_engine(name, None).map(|engine| engine.name()), Ok(*name));
+            let engine = open_engine(name, None).expect("it needs nothing");
+            assert_eq!(engine.name(), *name);
+            let error = engine.check_providers(&["CUDAExecutionProvider".into()]).unwrap_err().to_string();
+            assert!(error.contains("CUDAExecutionProvider") && error.contains(name), "{error}");
+            assert_eq!(engine.check_providers(&[]), Ok(()));
         }
     }
 }

@@ -21,7 +21,7 @@ mod tract;
 pub use candle::CandleEngine;
 pub use engine::{
     Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage,
-    TensorFacts, engine_names, open_engine,
+    TensorFacts, engine_names, fell_back, open_engine,
 };
 #[cfg(feature = "micro-values")]
 pub use micro::values;

@@ -13,6 +13,7 @@ mod inside;
 mod memory;
 mod options;
 mod pass;
+mod peak;
 mod wire;
 
 use crate::wire::Wire;

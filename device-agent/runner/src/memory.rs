@@ -71,6 +71,14 @@ pub fn status_bytes(field: &str) -> Result<u64, String> {
     kib.map(|k| k * 1024).ok_or_else(|| format!("/proc/self/status has no {field} in kB"))
 }
 
+/// Memory that is available on the unit, in bytes, or why it cannot be read.
+pub fn available_bytes() -> Result<u64, String> {
+    let text = std::fs::read_to_string("/proc/meminfo").map_err(|e| format!("/proc/meminfo: {e}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(|| "/proc/meminfo has no MemAvailable in kB".into())
+}
+
 /// Minor and major page faults of this process so far (fields 10 and 12 of `/proc/self/stat`).
 pub fn faults() -> Result<(u64, u64), String> {
     let text = std::fs::read_to_string("/proc/self/stat").map_err(|e| format!("/proc/self/stat: {e}"))?;

@@ -26,6 +26,12 @@ pub struct Options {
     pub self_check_samples: u32,
     /// Digest of the engine's library, a blob beside the model; without it the unit's own library is used.
     pub library: Option<String>,
+    /// Execution providers of the engine, the first wanted first; empty for where it always runs.
+    #[serde(default)]
+    pub providers: Vec<String>,
+    /// Find out what one core of the unit can do at most, in the place of what the pass is for. Nothing of the model is looked at.
+    #[serde(default)]
+    pub peak: bool,
 }
 
 /// So many inferences, and so much time in all of them.

@@ -7,6 +7,7 @@ use crate::evalset::Samples;
 use crate::freshness::{NotCompared, alike};
 use crate::memory;
 use crate::options::Options;
+use crate::peak;
 use crate::wire::Wire;
 use boardproof_engines::{
     Engine, EngineFault, LoadOptions, Loaded, Refusal, RunFailure, SelfCheckLimits, SelfCheckOutcome, Tensor,
@@ -139,6 +140,9 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
     let request = wire.request()?;
     let run = request.run()?;
     let options = Options::parse(run.options)?;
+    if options.peak {
+        return peak::report(wire);
+    }
     let samples = Samples::open(evalset, &options)?;
     let end = run.first.saturating_add(run.count);
     if run.count == 0 || end > samples.count() as u64 {
@@ -146,6 +150,7 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
     }
     let library = options.library.as_deref().map(|digest| beside(model, digest));
     let engine = open_engine(run.engine, library.as_deref()).map_err(RunError::Engine)?;
+    engine.check_providers(&options.providers).map_err(RunError::Engine)?;
     let job = Job { run, options, engine, model, samples };
     let done = match job.run.pass {
         Pass::Inspect => job.inspect(wire),
@@ -182,7 +187,7 @@ fn read(path: &Path) -> Result<Vec<u8>, RunError> {
 }
 
 /// Texts on the wire are for people: long ones are cut at a character.
-fn clip(text: &str) -> &str {
+pub fn clip(text: &str) -> &str {
     const LIMIT: usize = 2000;
     match text.char_indices().find(|(i, c)| i + c.len_utf8() > LIMIT) {
         Some((end, _)) => &text[..end],
@@ -205,7 +210,12 @@ impl Job<'_> {
     fn load_options(&self, batch: usize) -> LoadOptions {
         let preprocess =
             self.options.inputs.iter().filter_map(|i| Some((i.name.clone(), i.preprocess.as_ref()?.into())));
-        LoadOptions { batch: Some(batch), preprocess: preprocess.collect(), ..LoadOptions::default() }
+        LoadOptions {
+            batch: Some(batch),
+            preprocess: preprocess.collect(),
+            providers: self.options.providers.clone(),
+            ..LoadOptions::default()
+        }
     }
 
     /// Loads the model and reports how long it took.

@@ -559,7 +559,7 @@ impl Run<'_> {
             (prepared.model, prepared.samples, Some(prepared.sample_bytes), options)
         } else {
             let shipped = library.map(|library| library.digest);
-            let options = options(model, variant, &target.limits, &cell.passes, shipped);
+            let options = options(model, variant, target, cell, shipped);
             let model_blob = blob("model", &variant.file, variant.digest);
             (model_blob, blob("evalset", &model.evalset.file, model.evalset.digest), None, options)
         };

@@ -202,6 +202,7 @@ impl Bench {
             clock: Clock::Time,
             probe: None,
             dialect: None,
+            onnxruntime: None,
         };
         Ok(Reach::new(
             &unit,

@@ -25,3 +25,4 @@ pub mod ship;
 pub mod simulate;
 pub mod store;
 pub mod symbols;
+mod sysroot;

@@ -11,6 +11,7 @@ use crate::link::{
     AddressError, ByteAddress, ByteLink, Bytes, Link, LinkCommand, LinkError, ProcessLink, SimUnit, SshDestination,
     SshProblem, UnitLink, Waits, classify, ssh_command,
 };
+use crate::sysroot;
 use boardproof_record::plan::{LinkSpec, Target, Unit};
 use std::fmt;
 use std::io::{self, Write};
@@ -69,6 +70,17 @@ pub enum ReachError {
     /// The simulated device has no place to be.
     #[error("could not make a place for the simulated unit '{unit}' in {}", folder.display())]
     Simulate {
+        /// The unit.
+        unit: String,
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What an emulated process is to see could not be laid out.
+    #[error("could not lay out what the emulated unit '{unit}' sees in {}", folder.display())]
+    Sysroot {
         /// The unit.
         unit: String,
         /// The folder.
@@ -154,7 +166,7 @@ impl ReachError {
                 Some("the unit's user needs a folder for programs: ~/.cache or /tmp, not mounted noexec".into())
             }
             Self::Stuck { .. } => Some("is the unit overloaded, or its link very slow?".into()),
-            Self::Bootstrap { .. } | Self::Simulate { .. } | Self::Address { .. } => None,
+            Self::Bootstrap { .. } | Self::Simulate { .. } | Self::Sysroot { .. } | Self::Address { .. } => None,
         }
     }
 }
@@ -171,7 +183,7 @@ pub struct Reach {
 #[derive(Debug, Clone)]
 enum Way {
     Local { agent: PathBuf, store: PathBuf },
-    Emulated { agent: PathBuf, store: PathBuf, emulator: String, sysroot: String },
+    Emulated { agent: PathBuf, store: PathBuf, emulator: String, sysroot: PathBuf },
     Ssh { destination: SshDestination, agent: PathBuf, name: String },
     Line(Line),
     Sim(SimUnit),
@@ -252,12 +264,12 @@ impl Reach {
                 })?)
             }
             LinkSpec::Local => Way::Local { agent: agent().path.clone(), store },
-            LinkSpec::Emulated { emulator, sysroot } => Way::Emulated {
-                agent: agent().path.clone(),
-                store,
-                emulator: emulator.clone(),
-                sysroot: sysroot.clone(),
-            },
+            LinkSpec::Emulated { emulator, sysroot } => {
+                let folder = stores.with_file_name("sysroots").join(unit.name.as_str());
+                let sysroot = sysroot::prepared(Path::new(sysroot), &target.architecture, &folder)
+                    .map_err(|source| ReachError::Sysroot { unit: unit.name.to_string(), folder, source })?;
+                Way::Emulated { agent: agent().path.clone(), store, emulator: emulator.clone(), sysroot }
+            }
             LinkSpec::Ssh => {
                 let destination = match destination {
                     Some(Destination::Ssh(destination)) => destination,
@@ -350,9 +362,7 @@ impl Reach {
             }
             Way::Emulated { agent, store, emulator, sysroot } => {
                 let mut command = Command::new(emulator);
-                command.args(["-L", sysroot]).arg(agent).arg("serve").arg("--store").arg(store);
-                // Without a kernel that knows foreign programs, what the agent starts must be started by the emulator too.
-                command.env("BOARDPROOF_EMULATOR", format!("{emulator} -L {sysroot}"));
+                command.arg("-L").arg(sysroot).arg(agent).arg("serve").arg("--store").arg(store);
                 command
             }
             Way::Ssh { destination, name, .. } => ssh_command(destination, &posix(&start_script(name))),
@@ -424,7 +434,7 @@ impl Reach {
             }
             Way::Emulated { agent, store, emulator, sysroot } => {
                 let mut command = Command::new(emulator);
-                command.args(["-L", sysroot]).arg(agent).arg("clean").arg("--store").arg(store);
+                command.arg("-L").arg(sysroot).arg(agent).arg("clean").arg("--store").arg(store);
                 command
             }
             Way::Ssh { destination, name, .. } => {

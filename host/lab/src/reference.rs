@@ -41,7 +41,7 @@ fn place(cache: &Path, job: &Job<'_>) -> Option<PathBuf> {
 
 /// What the engine chooses its kernels by: a cache may be shared by machines, or come along to another one.
 /// `None` where it is not known: then nothing is kept.
-fn processor(cpuinfo: &str) -> Option<String> {
+pub(crate) fn processor(cpuinfo: &str) -> Option<String> {
     let names = ["model name", "flags", "Features", "CPU implementer", "CPU part", "isa"];
     let says = |line: &&str| names.iter().any(|name| line.split(':').next().is_some_and(|key| key.trim() == *name));
     let lines: BTreeSet<&str> = cpuinfo.lines().filter(says).collect();

@@ -471,7 +471,9 @@ impl Site<'_> {
         // What a firmware of somebody else cannot tell is not planned: rules on it find that it was not measured.
         let (tells_itself, tells_time) =
             self.target.dialect.as_ref().map_or((true, true), |dialect| (false, dialect.is_timed()));
-        if answers && tells_itself {
+        // A float model that fell back to the CPU would make every time beside it look good: it is looked at as well.
+        let is_placed = self.engine.as_str() == ONNXRUNTIME && self.target.onnxruntime.is_some();
+        if (answers || is_placed) && tells_itself {
             passes.push(self.pass(Pass::Inspect, variant));
         }
         if answers {
@@ -570,7 +572,7 @@ fn usual_iterations(target: &Target) -> (u32, u32) {
 mod tests {
     use super::*;
     use crate::{builtin, parse_inventory, parse_model, parse_policy, parse_target};
-    use boardproof_record::plan::TRACT;
+    use boardproof_record::plan::{CPU_PROVIDER, Fallback, Onnxruntime, TRACT};
 
     /// A small model under this name with these variants, the first of them its reference.
     fn manifest(name: &str, variants: &[(&str, &str)]) -> Manifest {
@@ -794,6 +796,21 @@ mod tests {
             let error = both(places).unwrap_err().to_string();
             assert!(error.contains(said), "{places}: {error}");
         }
+    }
+
+    #[test]
+    fn where_a_provider_is_wanted_the_float_model_is_looked_at_too() {
+        let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
+        let mut targets = targets();
+        let target = targets.values_mut().find(|t| t.name.as_str() == "qemu-aarch64").expect("it is one of them");
+        let providers = vec!["ACLExecutionProvider".into(), CPU_PROVIDER.into()];
+        target.onnxruntime = Some(Onnxruntime { providers, fallback: Fallback::Refused });
+        let engines = [TRACT, ONNXRUNTIME].map(|name| EngineName::new(name).unwrap()).to_vec();
+        let wanted = Wanted { engines, ..wanted("one", "int8", "qemu-aarch64") };
+        let policy = parse_policy("default", builtin::POLICY).unwrap();
+        let found = cells(&plan(&wanted, &manifests, &targets, &BTreeMap::new(), policy).unwrap());
+        assert!(found.contains(&"one/f32@qemu-aarch64/onnxruntime DeviceReference ilm".to_owned()), "{found:?}");
+        assert!(found.contains(&"one/f32@qemu-aarch64/tract DeviceReference lm".to_owned()), "{found:?}");
     }
 
     #[test]

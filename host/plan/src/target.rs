@@ -3,7 +3,8 @@
 use crate::error::{PlanError, check_schema, from_toml};
 use boardproof_record::dialect::Dialect;
 use boardproof_record::plan::{
-    BuildSpec, Builder, Clock, FOREIGN, Firmware, Limits, LinkSpec, MICRO, PowerSpec, Probe, SimFaults, TRACT, Target,
+    BuildSpec, Builder, CPU_PROVIDER, Clock, FOREIGN, Firmware, Limits, LinkSpec, MICRO, Onnxruntime, PROVIDERS,
+    PowerSpec, Probe, SimFaults, TRACT, Target,
 };
 use boardproof_record::{EngineName, TargetName};
 use serde::Deserialize;
@@ -43,6 +44,7 @@ struct RawTarget {
     proved_note: String,
     emulated: bool,
     engine: Option<String>,
+    onnxruntime: Option<Onnxruntime>,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +113,7 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
         (None, None) => return Err(PlanError::value(file, "build", "how agent and runner are built", "nothing")),
     }
     check_clock(file, &raw)?;
+    check_onnxruntime(file, &raw)?;
     let name = TargetName::new(raw.target.name).map_err(|source| PlanError::Name { file: file.into(), source })?;
     if raw.limits.pass_deadline_s == 0 {
         return Err(PlanError::value(file, "limits.pass_deadline_s", "one second or more", 0));
@@ -152,7 +155,35 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
         clock: raw.clock,
         probe: raw.probe,
         dialect: raw.dialect,
+        onnxruntime: raw.target.onnxruntime,
     })
+}
+
+/// A provider that is spelt otherwise would be missing on every unit; one behind the CPU's, or named twice, would never run anything.
+fn check_onnxruntime(file: &str, raw: &RawFile) -> Result<(), PlanError> {
+    let what = "target.onnxruntime.providers";
+    let Some(Onnxruntime { providers, .. }) = &raw.target.onnxruntime else { return Ok(()) };
+    let has_runner = raw.build.as_ref().is_some_and(|build| build.firmware.is_none());
+    if !has_runner {
+        return Err(PlanError::value(file, "target.onnxruntime", "none, for a firmware", "one"));
+    }
+    if providers.is_empty() {
+        return Err(PlanError::value(file, what, "one or more, the first wanted first", "none"));
+    }
+    if let Some(unknown) = providers.iter().find(|name| !PROVIDERS.contains(&name.as_str())) {
+        let known = crate::nearest(unknown, PROVIDERS);
+        return Err(PlanError::Unknown { kind: "execution provider", found: unknown.clone(), known });
+    }
+    let again = |(at, name): (usize, &String)| providers[..at].contains(name).then(|| name.clone());
+    if let Some(twice) = providers.iter().enumerate().find_map(again) {
+        return Err(PlanError::value(file, what, "each once", format!("{twice} twice")));
+    }
+    match providers.iter().position(|name| name == CPU_PROVIDER) {
+        Some(at) if at + 1 < providers.len() => {
+            Err(PlanError::value(file, what, format!("{CPU_PROVIDER} last: it runs everything"), &providers[at + 1]))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A microcontroller runs a firmware, which brings its engine and needs a line for bytes; everything else runs a runner.
@@ -266,6 +297,7 @@ fn check_faults(file: &str, faults: &SimFaults) -> Result<(), PlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use boardproof_record::plan::Fallback;
 
     fn sim(faults: &str) -> Result<Target, PlanError> {
         let (_, text) = crate::builtin::TARGETS.iter().find(|(name, _)| *name == "sim").expect("it is one of them");
@@ -282,6 +314,32 @@ mod tests {
             let error = limits(line).unwrap_err().to_string();
             assert!(error.contains(line.split(' ').next().unwrap()), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn providers_are_known_in_order_and_for_a_runner() {
+        let (_, text) = crate::builtin::TARGETS.iter().find(|(name, _)| *name == "host").expect("it is one of them");
+        let with = |lines: &str| {
+            let text = text.replace("[build]", &format!("[target.onnxruntime]\n{lines}\n[build]"));
+            parse_target("host.toml", &text).map(|target| target.onnxruntime)
+        };
+        let found = with("providers = ['CUDAExecutionProvider', 'CPUExecutionProvider']").unwrap().unwrap();
+        assert_eq!((found.providers.len(), found.fallback), (2, Fallback::Refused));
+        let found = with("providers = ['CUDAExecutionProvider']\nfallback = 'allowed'").unwrap().unwrap();
+        assert_eq!(found.fallback, Fallback::Allowed);
+        for (lines, named) in [
+            ("providers = []", "one or more"),
+            ("providers = ['CudaExecutionProvider']", "known: CUDAExecutionProvider"),
+            ("providers = ['CPUExecutionProvider', 'CUDAExecutionProvider']", "CPUExecutionProvider last"),
+            ("providers = ['CUDAExecutionProvider', 'CUDAExecutionProvider']", "twice"),
+        ] {
+            let error = with(lines).unwrap_err().to_string();
+            assert!(error.contains(named), "{lines}: {error}");
+        }
+        assert!(with("providers = ['CPUExecutionProvider']\nfallback = 'silent'").is_err());
+        let onto = "engine = \"micro\"";
+        let error = changed(onto, &format!("{onto}\nonnxruntime = {{ providers = ['CPUExecutionProvider'] }}"));
+        assert!(error.unwrap_err().to_string().contains("target.onnxruntime"));
     }
 
     fn changed(from: &str, to: &str) -> Result<Target, PlanError> {

@@ -409,7 +409,49 @@ pub struct Target {
     /// What its firmware speaks, where it is none of ours: somebody else built and flashed it, with its model inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
+    /// How onnxruntime runs there; on its CPU provider where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onnxruntime: Option<Onnxruntime>,
 }
+
+/// Where onnxruntime runs a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Onnxruntime {
+    /// Its execution providers by their names, the first wanted first. The CPU's is the last whether it is named or not.
+    pub providers: Vec<String>,
+    /// May operators run on another one than the first?
+    #[serde(default)]
+    pub fallback: Fallback,
+}
+
+/// What is to be thought of operators that ran elsewhere than was wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Fallback {
+    /// The cell fails.
+    #[default]
+    Refused,
+    /// They are named in reports and no more; a rule of the policy may count them.
+    Allowed,
+}
+
+/// The execution provider that onnxruntime always has.
+pub const CPU_PROVIDER: &str = "CPUExecutionProvider";
+/// Execution providers that a target can ask for; which of them a library has, it says itself when it is loaded.
+pub const PROVIDERS: [&str; 9] = [
+    "ACLExecutionProvider",
+    "AzureExecutionProvider",
+    CPU_PROVIDER,
+    "CUDAExecutionProvider",
+    "OpenVINOExecutionProvider",
+    "QNNExecutionProvider",
+    "TensorrtExecutionProvider",
+    "VSINPUExecutionProvider",
+    "XnnpackExecutionProvider",
+];
 
 fn tract() -> EngineName {
     EngineName::new(TRACT).expect("a name of this file")

@@ -1,9 +1,10 @@
 //! onnxruntime: a library of its own on the unit, loaded when the engine is opened.
 //!
-//! Owns everything that knows the `ort` crate; nothing of it is visible outside this module. One thread, CPU only: what runs elsewhere
-//! would have to be said.
+//! Owns everything that knows the `ort` crate; nothing of it is visible outside this module. One thread; on the CPU, or on the execution
+//! providers that are asked for, and then every node that runs elsewhere says so.
 
 mod profile;
+mod providers;
 mod refusal;
 mod session;
 mod values;
@@ -30,7 +31,7 @@ static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
 /// Its version, as the library tells it.
 static VERSION: OnceLock<String> = OnceLock::new();
 
-/// onnxruntime with its CPU execution provider and all of its graph optimizations.
+/// onnxruntime with all of its graph optimizations.
 #[derive(Debug, Clone, Copy)]
 pub struct OnnxruntimeEngine {
     environment: &'static Environment,
@@ -126,6 +127,10 @@ impl Engine for OnnxruntimeEngine {
         Ok(SelfCheck { samples: samples.len(), parting, tolerance: arithmetic.tolerance(), outcome })
     }
 
+    fn check_providers(&self, providers: &[String]) -> Result<(), EngineFault> {
+        providers::check(self.environment, providers)
+    }
+
     fn allocates_in_the_process_heap(&self) -> bool {
         false
     }
@@ -154,5 +159,48 @@ mod tests {
         let path = std::env::temp_dir().join("boardproof-no-library.so");
         let error = OnnxruntimeEngine::open(Some(&path)).unwrap_err().to_string();
         assert!(error.contains("onnxruntime") && error.contains("boardproof-no-library.so"), "{error}");
+    }
+
+    /// The library, where the test is told of one.
+    fn library() -> Option<OnnxruntimeEngine> {
+        let Some(path) = std::env::var_os("BOARDPROOF_ONNXRUNTIME") else {
+            eprintln!("skipped: BOARDPROOF_ONNXRUNTIME names no library");
+            return None;
+        };
+        Some(OnnxruntimeEngine::open(Some(Path::new(&path))).expect("it is one"))
+    }
+
+    #[test]
+    fn a_provider_that_the_library_has_not_is_a_fault_that_names_those_it_has() {
+        let Some(engine) = library() else { return };
+        for missing in ["QNNExecutionProvider", "NoSuchExecutionProvider"] {
+            let wanted = [missing.to_owned(), "CPUExecutionProvider".to_owned()];
+            let error = engine.check_providers(&wanted).unwrap_err().to_string();
+            assert!(error.contains(missing) && error.contains("CPUExecutionProvider"), "{error}");
+        }
+        assert_eq!(engine.check_providers(&["CPUExecutionProvider".into()]), Ok(()));
+    }
+
+    /// Azure's provider takes operators of its own and no other: every node of an ordinary model falls back.
+    #[test]
+    fn nodes_that_the_wanted_provider_does_not_take_say_where_they_ran() {
+        let Some(engine) = library() else { return };
+        let azure = ["AzureExecutionProvider".to_owned()];
+        if let Err(error) = engine.check_providers(&azure) {
+            eprintln!("skipped: {error}");
+            return;
+        }
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/mnist_dscnn/int8_qdq_pc.onnx");
+        let model = std::fs::read(file).expect("a model of the workspace");
+        let kernels = |providers: &[String]| {
+            let options = LoadOptions { describe: true, providers: providers.to_vec(), ..LoadOptions::default() };
+            let loaded = engine.load(&model, &options).expect("it runs");
+            loaded.operators().iter().map(|op| op.kernel.clone().unwrap_or_default()).collect::<Vec<_>>()
+        };
+        let fallen = kernels(&azure);
+        assert!(!fallen.is_empty() && fallen.iter().all(|kernel| kernel == "CPU (fell back from Azure)"), "{fallen:?}");
+        let wanted = kernels(&["CPUExecutionProvider".to_owned()]);
+        assert!(!wanted.is_empty() && wanted.iter().all(|kernel| kernel == "CPU"), "{wanted:?}");
+        assert_eq!(kernels(&[]), wanted);
     }
 }

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use crate::engine::{OperatorCost, OperatorFacts};
+use super::providers::short;
+use crate::engine::{OperatorCost, OperatorFacts, fell_back};
 use crate::tensor::DType;
 
 /// End of the name of an event that is the run of a node.
@@ -29,8 +30,8 @@ pub(super) struct Ran {
     pub(super) cost: OperatorCost,
 }
 
-/// The nodes in the order in which they ran first.
-pub(super) fn ran(text: &str) -> Result<Vec<Ran>, serde_json::Error> {
+/// The nodes in the order in which they ran first. One that ran on another provider than the `wanted` one fell back.
+pub(super) fn ran(text: &str, wanted: Option<&str>) -> Result<Vec<Ran>, serde_json::Error> {
     let events: Vec<Event> = serde_json::from_str(text)?;
     let mut nodes: Vec<Ran> = Vec::new();
     let mut places: BTreeMap<(String, String), (usize, u64, u64)> = BTreeMap::new();
@@ -40,7 +41,7 @@ pub(super) fn ran(text: &str) -> Result<Vec<Ran>, serde_json::Error> {
         match places.get_mut(&key) {
             None => {
                 places.insert(key, (nodes.len(), 0, 0));
-                nodes.push(event.first(name, nodes.len()));
+                nodes.push(event.first(name, nodes.len(), wanted));
             }
             // The first run allocates; it says nothing about those that follow.
             Some((_, runs, micros)) => (*runs, *micros) = (*runs + 1, *micros + event.dur),
@@ -71,8 +72,18 @@ impl Event {
         shapes.map(|shape| shape.iter().filter_map(Value::as_u64).collect()).collect()
     }
 
-    fn first(&self, name: &str, index: usize) -> Ran {
+    /// Where it ran: its provider, and the one that it fell back from. A node whose provider is not told did not run where it was wanted
+    /// as far as anybody knows.
+    fn place(&self, wanted: Option<&str>) -> Option<String> {
         let provider = self.words("provider");
+        let place = if provider.is_empty() { "a provider without a name" } else { short(&provider) };
+        match wanted.filter(|wanted| *wanted != provider) {
+            Some(wanted) => Some(fell_back(place, short(wanted))),
+            None => (!provider.is_empty()).then(|| place.to_owned()),
+        }
+    }
+
+    fn first(&self, name: &str, index: usize, wanted: Option<&str>) -> Ran {
         let dtypes_in = self.dtypes("input_type_shape");
         let op = self.words("op_name");
         let accumulator = accumulator(&op, &dtypes_in);
@@ -84,7 +95,7 @@ impl Event {
             source_op: None,
             dtypes_in,
             dtypes_out: self.dtypes("output_type_shape"),
-            kernel: Some(provider.trim_end_matches("ExecutionProvider").to_owned()).filter(|name| !name.is_empty()),
+            kernel: self.place(wanted),
             accumulator,
         };
         let cost = OperatorCost {
@@ -174,7 +185,7 @@ mod tests {
             node("conv", 2, 20, "QLinearConv", "uint8"),
             node("fc", 3, 6, "Gemm", "float"),
         ]);
-        let found = ran(&events.to_string()).unwrap();
+        let found = ran(&events.to_string(), Some("CPUExecutionProvider")).unwrap();
         let words = |ran: &Ran| (ran.facts.to_string(), ran.facts.kernel.clone(), ran.facts.accumulator.clone());
         let cpu = || Some("CPU".to_owned());
         assert_eq!(words(&found[0]), ("QLinearConv (conv), u8,f32->u8".into(), cpu(), Some("i32".into())));
@@ -186,7 +197,20 @@ mod tests {
     #[test]
     fn one_run_tells_no_time() {
         let events = Value::Array(vec![node("conv", 2, 100, "Conv", "float")]);
-        assert_eq!(ran(&events.to_string()).unwrap()[0].cost.time_ns, None);
-        assert!(ran("no profile").is_err());
+        assert_eq!(ran(&events.to_string(), None).unwrap()[0].cost.time_ns, None);
+        assert!(ran("no profile", None).is_err());
+    }
+
+    #[test]
+    fn a_node_on_another_provider_than_the_wanted_one_fell_back() {
+        let on = |provider: &str| {
+            let mut node = node("conv", 2, 100, "Conv", "float");
+            node["args"]["provider"] = provider.into();
+            let text = Value::Array(vec![node]).to_string();
+            ran(&text, Some("CUDAExecutionProvider")).unwrap()[0].facts.kernel.clone().unwrap_or_default()
+        };
+        assert_eq!(on("CUDAExecutionProvider"), "CUDA");
+        assert_eq!(on("CPUExecutionProvider"), "CPU (fell back from CUDA)");
+        assert_eq!(on(""), "a provider without a name (fell back from CUDA)");
     }
 }

@@ -10,6 +10,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{DynValue, Outlet, ValueType};
 
 use super::profile::{Ran, ran};
+use super::providers::{register, wanted};
 use super::refusal::{failure, reason, refusal, refuse};
 use super::values::{dtype_of, from_ort, to_ort};
 use crate::engine::{Dim, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts};
@@ -38,12 +39,12 @@ impl OrtModel {
         options: &LoadOptions,
         level: GraphOptimizationLevel,
     ) -> Result<Self, Refusal> {
-        let mut builder = builder(environment, level)?;
+        let mut builder = builder(environment, options, level)?;
         let session = builder.commit_from_memory(model).map_err(|error| refuse(&error))?;
         let inputs = facts(session.inputs(), options, "input")?;
         let outputs = facts(session.outputs(), options, "output")?;
         let preprocess = inputs.iter().map(|input| options.preprocess.get(&input.name).cloned()).collect();
-        let ran = if options.describe { described(environment, model, &inputs, level)? } else { Vec::new() };
+        let ran = if options.describe { described(environment, model, &inputs, options, level)? } else { Vec::new() };
         let operators = ran.iter().map(|ran| ran.facts.clone()).collect();
         Ok(Self { session, inputs, outputs, preprocess, ran, operators, prepared: None, answers: None })
     }
@@ -55,11 +56,17 @@ impl OrtModel {
     }
 }
 
-fn builder(environment: &Environment, level: GraphOptimizationLevel) -> Result<SessionBuilder, Refusal> {
+fn builder(
+    environment: &Environment,
+    options: &LoadOptions,
+    level: GraphOptimizationLevel,
+) -> Result<SessionBuilder, Refusal> {
     let builder = Session::builder(environment).map_err(|error| refuse(&error))?;
     let builder = builder.with_optimization_level(level).map_err(|error| refuse(&error))?;
     let builder = builder.with_intra_threads(1).map_err(|error| refuse(&error))?;
-    builder.with_inter_threads(1).map_err(|error| refuse(&error))
+    let builder = builder.with_inter_threads(1).map_err(|error| refuse(&error))?;
+    let refused = |(provider, why)| refusal(Stage::Plan, format!("execution provider {provider}: {why}"));
+    register(builder, &options.providers).map_err(refused)
 }
 
 /// Inputs or outputs as declared, with every symbolic extent fixed: the first axis is the batch.
@@ -97,13 +104,14 @@ fn described(
     environment: &Environment,
     model: &[u8],
     inputs: &[TensorFacts],
+    options: &LoadOptions,
     level: GraphOptimizationLevel,
 ) -> Result<Vec<Ran>, Refusal> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let trouble = |why: String| refusal(Stage::Plan, format!("what runs could not be found out: {why}"));
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let prefix = std::env::temp_dir().join(format!("boardproof-profile-{}-{number}", std::process::id()));
-    let profiled = builder(environment, level)?.with_profiling(&prefix);
+    let profiled = builder(environment, options, level)?.with_profiling(&prefix);
     let mut profiled = profiled.map_err(|error| refuse(&error))?;
     let mut session = profiled.commit_from_memory(model).map_err(|error| refuse(&error))?;
     let zeros = || -> Result<Vec<DynValue>, Refusal> {
@@ -127,7 +135,7 @@ fn described(
         text
     });
     done.map_err(|error| refuse(&error))?;
-    ran(&text?).map_err(|error| trouble(error.to_string()))
+    ran(&text?, wanted(options)).map_err(|error| trouble(error.to_string()))
 }
 
 impl Loaded for OrtModel {

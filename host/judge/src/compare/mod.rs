@@ -11,6 +11,7 @@ pub mod latency;
 pub mod numerics;
 pub mod operators;
 pub mod paired_blocks;
+pub mod roofline;
 pub mod statistics;
 pub mod task;
 pub mod tensor;

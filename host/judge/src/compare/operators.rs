@@ -22,6 +22,8 @@ pub struct OperatorLine {
     pub macs: Option<u64>,
     /// It multiplies and sums integers; `None` for an operator that does neither.
     pub integer: Option<bool>,
+    /// Where it was wanted, when it ran elsewhere; its kernel says where that was.
+    pub fell_back_from: Option<String>,
 }
 
 /// The operators of an inspection, with what they cost where the engine told.
@@ -41,6 +43,7 @@ pub fn lines(inspected: &PassObservation) -> Vec<OperatorLine> {
             output_bytes: fact("operator_out_bytes", operator.index),
             macs,
             integer: multiplies_integers(operator, macs),
+            fell_back_from: fell_back_from(operator),
         }
     };
     inspected.operators.iter().map(line).collect()
@@ -48,6 +51,15 @@ pub fn lines(inspected: &PassObservation) -> Vec<OperatorLine> {
 
 /// Words with which an engine names the datatype that a kernel sums in.
 const SUMS: &str = "accumulates in ";
+
+/// Words with which a runner names where an operator was wanted that ran elsewhere.
+const FELL_BACK: &str = "(fell back from ";
+
+fn fell_back_from(operator: &Operator) -> Option<String> {
+    let (_, rest) = operator.kernel.split_once(FELL_BACK)?;
+    let (wanted, _) = rest.split_once(')').unwrap_or((rest, ""));
+    Some(wanted.to_owned())
+}
 
 /// By the accumulator where the engine tells it, else by the first input of an operator that is known to multiply and sum.
 fn multiplies_integers(operator: &Operator, macs: Option<u64>) -> Option<bool> {
@@ -111,6 +123,16 @@ mod tests {
         assert_eq!(shares, [Some(0.75), Some(0.25), None]);
         assert_eq!(lines.iter().map(|line| line.integer).collect::<Vec<_>>(), [Some(true), Some(false), None]);
         assert_eq!(integer_share(&lines), Some(0.75));
+    }
+
+    #[test]
+    fn an_operator_that_ran_elsewhere_says_where_it_was_wanted() {
+        let ran =
+            [("f32->f32", "CUDA"), ("f32->f32", "CPU (fell back from CUDA) accumulates in f32"), ("f32->f32", "")];
+        let lines = lines(&inspected(&ran, &[("operator_macs[1]", 10)]));
+        let wanted: Vec<_> = lines.iter().map(|line| line.fell_back_from.as_deref()).collect();
+        assert_eq!(wanted, [None, Some("CUDA"), None]);
+        assert_eq!(lines[1].integer, Some(false));
     }
 
     #[test]

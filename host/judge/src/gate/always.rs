@@ -4,6 +4,7 @@
 
 use super::answers::{Answers, answers};
 use super::clock;
+use super::placed::{NO_FALLBACK, elsewhere};
 use super::second::Opinion;
 use super::sense::sense;
 use crate::evidence::{Evidence, EvidenceError, Truth};
@@ -29,7 +30,7 @@ pub const FLASH: &str = "flash-budget";
 /// Rule that all that runs must fit into the RAM of a product.
 pub const RAM: &str = "ram-budget";
 /// All of them.
-pub const ALWAYS: [&str; 8] = [RUNS, SELF_CHECK, CLOCK, FINITE, COMPARED_WITH, SAME_AS_HOST, FLASH, RAM];
+pub const ALWAYS: [&str; 9] = [RUNS, SELF_CHECK, CLOCK, FINITE, COMPARED_WITH, SAME_AS_HOST, FLASH, RAM, NO_FALLBACK];
 
 /// The cell ran, the engine agrees with itself, and the unit's clock with the host's. The first result is of [`RUNS`]; without it there are no numbers to look at.
 pub fn ran(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Vec<RuleResult> {
@@ -175,6 +176,9 @@ pub fn fit(evidence: Evidence<'_>, cell: &Cell, pass: Pass) -> Result<(), String
         return no(why);
     }
     if let (Pass::Latency, (Verdict::Incomplete, why)) = (pass, clock::check(seen, evidence.clock(&cell.id))) {
+        return no(why);
+    }
+    if let (Pass::Latency | Pass::Memory, Some(why)) = (pass, elsewhere(evidence, cell)) {
         return no(why);
     }
     let inspected = cell.passes.iter().any(|p| p.pass == Pass::Inspect);
@@ -372,7 +376,7 @@ pub fn pass_name(pass: Pass) -> &'static str {
     }
 }
 
-fn own(rule: &str, verdict: Verdict, detail: String) -> RuleResult {
+pub(super) fn own(rule: &str, verdict: Verdict, detail: String) -> RuleResult {
     RuleResult {
         rule: RuleId::new(rule).expect("a name of this file"),
         metric: rule.into(),

@@ -7,6 +7,7 @@ use super::baseline::{EXACT, stale};
 use super::clock;
 use super::decide::{Number, decide};
 use super::gap::SLICE_GAP;
+use super::placed::{fallen, in_words, no_fallback};
 use super::second::{Opinion, by_the_policys_engine, opinion};
 use super::slices::Part;
 use super::timed::exact;
@@ -18,7 +19,7 @@ use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
 /// Metrics that are not elementwise.
-const OWN: [&str; 20] = [
+const OWN: [&str; 21] = [
     "task.value",
     "task.drop",
     SLICE_DROP,
@@ -39,6 +40,7 @@ const OWN: [&str; 20] = [
     "flash_bytes",
     "arena_bytes",
     INTEGER_OPS_SHARE,
+    FALLBACK_NODES,
 ];
 
 /// The metric that looks at slices without being told which.
@@ -52,6 +54,9 @@ pub const TIMED_RATIOS: [&str; 2] = [LATENCY_RATIO, "memory_ratio"];
 
 /// The metric of what ran.
 pub const INTEGER_OPS_SHARE: &str = "integer_ops_share";
+
+/// The metric of what ran elsewhere than was wanted.
+pub const FALLBACK_NODES: &str = "fallback_nodes";
 
 /// Metrics that were counted by the unit's clock.
 const TIMINGS: [&str; 8] = [
@@ -174,6 +179,7 @@ impl<'a> Desk<'a> {
         let mut results: Vec<RuleResult> = finite(self.evidence, self.cell, allowed)?.into_iter().collect();
         results.push(compared_with(self.evidence, self.cell, trusted, &self.opinion));
         results.extend(same_as_host(self.evidence, self.cell)?);
+        results.extend(no_fallback(self.evidence, self.policy, self.cell));
         Ok(results)
     }
 
@@ -341,6 +347,7 @@ impl<'a> Desk<'a> {
             "arena_bytes" => self.fact(Pass::Memory, "arena_peak_bytes", "arena", "bytes"),
             "memory_ratio" => self.memory_ratio(rule),
             INTEGER_OPS_SHARE => self.integer_ops_share(),
+            FALLBACK_NODES => self.fallback_nodes(),
             LATENCY_RATIO => self.latency_ratio(rule, limit)?,
             "latency_ns_p50" => self.latency(rule, Some(0.5), limit)?,
             "latency_ns_p90" => self.latency(rule, Some(0.9), limit)?,
@@ -360,6 +367,17 @@ impl<'a> Desk<'a> {
         match operators::integer_share(&lines) {
             Some(share) => exact(share, "multiply-accumulates on integers", "share"),
             None => Known::Missing("the engine names no operator that multiplies".into()),
+        }
+    }
+
+    /// Engines without execution providers run everything on the CPU, where it is wanted.
+    fn fallback_nodes(&self) -> Known {
+        match fallen(self.evidence, self.cell) {
+            Err(why) => Known::Missing(why),
+            Ok(fallen) => {
+                let number = Number { value: fallen.len() as f64, bounds: None };
+                Known::Number { number, samples: 1, samples_more: None, detail: in_words(&fallen) }
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod decide;
 mod gap;
 mod meaning;
 mod metrics;
+mod placed;
 mod second;
 mod sense;
 mod slices;
@@ -19,12 +20,11 @@ mod timed;
 
 pub use always::{ALWAYS, CLOCK, COMPARED_WITH, FINITE, FLASH, RAM, RUNS, SAME_AS_HOST, SELF_CHECK, fit, pass_name};
 pub use answers::{Answers, Drop, Value, answers, samples_of, slice_samples};
-pub use baseline::is_of_this_unit;
-pub use baseline::{STALE, is_too_fine};
+pub use baseline::{STALE, is_of_this_unit, is_too_fine};
 pub use confirm::{confirmed, red_once};
 pub use decide::{Number, decide};
 pub use metrics::{Known, LATENCY_RATIO, LOOSER, known_metrics};
-
+pub use placed::NO_FALLBACK;
 pub use timed::BASELINES;
 
 use crate::each::each;

@@ -43,6 +43,7 @@ pub fn render(summary: &Summary) -> String {
         );
     }
     text += &beside(&summary.cells);
+    text += &roofs(&summary.cells);
     for cell in cells.iter().filter(|c| c.verdict != Verdict::Pass) {
         text += &broken(cell);
     }
@@ -65,6 +66,17 @@ fn beside(cells: &[CellSummary]) -> String {
         let _ = write!(text, "\n| {} |", row.map(|cell| escape(&cell)).join(" | "));
     }
     text + "\n"
+}
+
+/// What each cell reaches of its unit's peak.
+fn roofs(cells: &[CellSummary]) -> String {
+    let told: Vec<(&CellSummary, String)> = cells.iter().filter_map(|cell| Some((cell, cell.roof()?))).collect();
+    if told.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n### Against the peak of one core\n\n".to_owned();
+    told.iter().for_each(|(cell, roof)| text += &format!("- {}: {}\n", escape(&cell.title()), escape(roof)));
+    text
 }
 
 /// The reason, and what a reader must know besides.

@@ -6,6 +6,7 @@ use crate::compare::dialect::Dialect;
 use crate::compare::latency::{Latencies, LatencySummary};
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options};
 use crate::compare::operators::{OperatorLine, integer_share, lines};
+use crate::compare::roofline::Roofline;
 use crate::compare::statistics::Confidence;
 use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError, Tensor};
@@ -139,6 +140,10 @@ pub struct CellSummary {
     pub operators: Vec<OperatorLine>,
     /// Share of the multiply-accumulates that were done on integers, 0 to 1.
     pub integer_ops_share: Option<f64>,
+    /// What it reaches of what one core of the unit can do.
+    pub roofline: Option<Roofline>,
+    /// Why that is not known.
+    pub roofline_missing: Option<String>,
     /// Environment before the first pass.
     pub environment: Facts,
     /// Who answered.
@@ -180,6 +185,17 @@ impl CellSummary {
     pub fn place(&self) -> String {
         let engine = if self.by_many { format!(" by {}", self.engine) } else { String::new() };
         format!("{}{engine}", self.unit)
+    }
+
+    /// What the roofs say of its time, or why they say nothing. `None` where nobody has asked for them.
+    pub fn roof(&self) -> Option<String> {
+        let asked = || self.environment.missing.contains_key("peak_f32_mac_per_s");
+        match (&self.roofline, &self.roofline_missing) {
+            (Some(roofline), _) if self.emulated => Some(format!("{} (emulated)", roofline.sentence())),
+            (Some(roofline), _) => Some(roofline.sentence()),
+            (None, Some(why)) if asked() => Some(format!("not known: {why}")),
+            (None, _) => None,
+        }
     }
 
     /// Name for people.
@@ -374,6 +390,11 @@ fn summarize_cell(
     let outcome = &evidence.record.outcomes[&cell.id];
     let compared = Compared::of(evidence, cell, nonfinite)?;
     let operators = seen.and_then(|s| s.pass(Pass::Inspect)).map(lines).unwrap_or_default();
+    let latency = own.as_ref().map(|own| own.summary(Confidence::P95));
+    let (roofline, roofline_missing) = match roofline(cell, seen, &operators, variant.bytes, latency.as_ref()) {
+        Ok(roofline) => (Some(roofline), None),
+        Err(why) => (None, Some(why)),
+    };
     Ok(CellSummary {
         cell: cell.id.clone(),
         model: cell.model.to_string(),
@@ -398,7 +419,7 @@ fn summarize_cell(
         flips: crate::flips::flips(evidence, cell)?,
         shown: Shown::of(evidence, model)?,
         task_unit: if matches!(model.task, Task::Regression) { String::new() } else { "share".into() },
-        latency: own.as_ref().map(|own| own.summary(Confidence::P95)),
+        latency,
         instructions: Counts::of(&sorted(evidence.instructions(&cell.id)?)),
         latency_ns: own.as_ref().map(|own| own.sorted_ns().to_vec()).unwrap_or_default(),
         latency_reference: reference.as_ref().map(|other| other.summary(Confidence::P95)),
@@ -407,6 +428,8 @@ fn summarize_cell(
         metrics: compared.metrics,
         dialects: compared.dialects,
         integer_ops_share: integer_share(&operators),
+        roofline,
+        roofline_missing,
         operators,
         environment: seen.map(|s| s.environment_before.clone()).unwrap_or_default(),
         device: seen.map(|s| s.device.clone()),
@@ -415,6 +438,29 @@ fn summarize_cell(
         restarts: attempts(outcome, Attempt::restarted),
         fault: fault(outcome),
     })
+}
+
+/// The cell under the roofs of its unit. Operators are counted by the inspection, and time by the latency pass: both take one batch at a
+/// time.
+fn roofline(
+    cell: &Cell,
+    seen: Option<&Observation>,
+    operators: &[OperatorLine],
+    weights: u64,
+    latency: Option<&LatencySummary>,
+) -> Result<Roofline, String> {
+    let seen = seen.ok_or("the cell was not measured")?;
+    let batch = |pass: Pass| cell.passes.iter().find(|plan| plan.pass == pass).map(|plan| plan.batch);
+    let unit = &seen.environment_before;
+    let Some(latency) = latency else {
+        // A unit that counts something else than time has its own reason, where it told one.
+        let told = unit.missing.get("peak_f32_mac_per_s").cloned();
+        return Err(told.unwrap_or_else(|| "no latency was measured".into()));
+    };
+    if batch(Pass::Inspect) != batch(Pass::Latency) {
+        return Err("operators were counted in another batch than the one that was timed".into());
+    }
+    Roofline::of(operators, weights, latency.quantiles.first().map_or(f64::NAN, |p50| p50.value_ns), unit)
 }
 
 /// What the verdict rests on and a reader would not guess: a part of the evalset, a limit that the model made easier for itself, a split of

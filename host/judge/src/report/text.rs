@@ -117,6 +117,9 @@ fn details(cell: &CellSummary) -> String {
         let range = format!("{} to {}", show(min), show(max));
         let _ = writeln!(text, "  per inference {} ({range}, {samples} inferences, emulated)", show(median));
     }
+    if let Some(roof) = cell.roof() {
+        let _ = writeln!(text, "  roof    {roof}");
+    }
     let on_chip = ["flash of the firmware", "flash of the model", "static RAM", "arena", "stack"];
     let parts: Vec<String> = on_chip
         .iter()
@@ -142,6 +145,10 @@ fn ran(cell: &CellSummary) -> Option<String> {
     let mut text = format!("{} operators", cell.operators.len());
     if let Some(share) = cell.integer_ops_share {
         let _ = write!(text, ", {:.0} % of the multiply-accumulates on integers", share * 100.0);
+    }
+    let fallen = cell.operators.iter().filter(|line| line.fell_back_from.is_some()).count();
+    if fallen > 0 {
+        let _ = write!(text, ", {fallen} fell back to another provider than the wanted one");
     }
     let slowest = slowest(&cell.operators);
     if !slowest.is_empty() {

@@ -348,6 +348,7 @@ fn target(name: &str) -> Target {
         clock: Clock::Time,
         probe: None,
         dialect: None,
+        onnxruntime: None,
     }
 }
 

@@ -18,6 +18,7 @@ mod hostile;
 mod latency;
 mod microcontroller;
 mod moved;
+mod placed;
 mod reports;
 #[path = "../../examples/honesty/rules.rs"]
 mod rules;

@@ -99,6 +99,7 @@ impl BenchError {
             Self::Fit(error) => Some(error.hint()),
             Self::NotStarted { words, .. } => Some(hint_of_a_runner(words).into()),
             Self::BrokeOff { words, .. } if words.contains(NO_LIBRARY) => Some(ADD_LIBRARY.into()),
+            Self::BrokeOff { words, .. } if words.contains(NO_PROVIDER) => Some(OTHER_LIBRARY.into()),
             Self::BrokeOff { .. } => Some(BROKE_OFF.into()),
             Self::NoRoom { .. } => Some("give the firmware's store more of the unit's memory".into()),
             Self::Reset { why: Some(_), .. } => Some(STARTED_ANEW.into()),
@@ -118,6 +119,10 @@ const BROKE_OFF: &str = "look at the unit and its log: somebody or something els
 /// What a runner says that cannot use the library of its engine.
 const NO_LIBRARY: &str = "load the library of ";
 const ADD_LIBRARY: &str = "`boardproof engine add onnxruntime --target TARGET` keeps a library for this architecture, which is then shipped; or install one on the unit";
+
+/// What a runner says whose engine has no such execution provider, or cannot use it there.
+const NO_PROVIDER: &str = "use the execution provider ";
+const OTHER_LIBRARY: &str = "`boardproof engine add onnxruntime --from FILE` keeps a library that was built with it, which is then shipped; or take it out of [target.onnxruntime] providers";
 
 /// The end of a pass that is a fault, because it says nothing of the model.
 pub(super) fn fault_of(pass: &PassObservation) -> Option<BenchError> {
@@ -229,5 +234,13 @@ mod tests {
             let error = fault_of(&pass(ended, &told)).expect("it is one");
             assert!(error.to_string().contains(said) && error.hint().is_some(), "{error}");
         }
+    }
+
+    #[test]
+    fn a_library_without_the_provider_that_is_wanted_is_a_fault_with_a_way_out() {
+        let told =
+            [("stderr", "boardproof-runner: use the execution provider CUDAExecutionProvider of onnxruntime: none")];
+        let error = fault_of(&pass(Ended::Exited { code: 70 }, &told)).expect("it is one");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--from FILE") && hint.contains("providers")), "{error}");
     }
 }

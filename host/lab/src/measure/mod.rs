@@ -8,6 +8,7 @@ mod facts;
 mod options;
 mod part;
 mod pass;
+mod peak;
 mod rescue;
 mod window;
 
@@ -198,7 +199,7 @@ impl Bench {
         work: &mut Work,
     ) -> Result<Observation, BenchError> {
         let mut parts = Vec::new();
-        let before = self.attempts("prepare the unit", work, |bench, work| {
+        let mut before = self.attempts("prepare the unit", work, |bench, work| {
             let (_, greeting) = bench.session()?;
             let programs = || job.runner.iter().chain(&job.library);
             programs().try_for_each(|program| fit::check(program, greeting))?;
@@ -212,6 +213,7 @@ impl Bench {
         work.stage = Stage::Measure;
         let boot = self.session()?.1.boot;
         self.boot = Some(boot);
+        self.add_peaks(job, &parts[0], &mut before, events);
         for plan in &job.cell.passes {
             let seen = self.pass_or_alone(&Sitting { job, plan, parts: &parts, folder }, work, events)?;
             work.passes.push(seen);

@@ -1,7 +1,7 @@
 //! Options of the runner as JSON: which tensor of the evalset feeds which input, how raw values become inputs, and how much is done.
 
 use boardproof_record::Digest;
-use boardproof_record::plan::{Limits, Model, Pass, PassPlan, Variant};
+use boardproof_record::plan::{Cell, Model, ONNXRUNTIME, Pass, Target, Variant};
 use serde_json::{Value, json};
 
 /// Samples that the self-check compares.
@@ -24,14 +24,10 @@ impl From<&str> for JobOptions {
     }
 }
 
-/// Options for a variant of a model on a target. `library` is that of the engine, when it is shipped.
-pub fn options(
-    model: &Model,
-    variant: &Variant,
-    limits: &Limits,
-    passes: &[PassPlan],
-    library: Option<Digest>,
-) -> JobOptions {
+/// Options for a variant of a model in a cell on a target. `library` is that of the engine, when it is shipped.
+pub fn options(model: &Model, variant: &Variant, target: &Target, cell: &Cell, library: Option<Digest>) -> JobOptions {
+    let Target { limits, onnxruntime, .. } = target;
+    let providers = onnxruntime.as_ref().filter(|_| cell.engine.as_str() == ONNXRUNTIME).map(|how| &how.providers);
     let inputs: Vec<Value> = model
         .inputs
         .iter()
@@ -46,7 +42,7 @@ pub fn options(
             input
         })
         .collect();
-    let enough = passes.iter().find(|plan| plan.pass == Pass::Latency && plan.enough > 0);
+    let enough = cell.passes.iter().find(|plan| plan.pass == Pass::Latency && plan.enough > 0);
     let enough = enough.map(|plan| json!({ "iterations": plan.enough, "after_ms": ENOUGH_MS }));
     let text = |workers: u32| {
         let (threads, samples) = (1, SELF_CHECK_SAMPLES);
@@ -56,6 +52,9 @@ pub fn options(
         });
         if let Some(library) = library {
             all["library"] = library.to_string().into();
+        }
+        if let Some(providers) = providers {
+            all["providers"] = json!(providers);
         }
         all.to_string()
     };

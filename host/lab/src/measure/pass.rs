@@ -223,6 +223,18 @@ impl Seen {
         self.ended == Some(Ended::Completed) && self.cannot_run.is_none()
     }
 
+    /// Numbers and texts that came back.
+    pub(super) fn into_facts(self) -> Facts {
+        self.facts
+    }
+
+    /// How it ended, with the last words of the runner.
+    pub(super) fn in_words(&self) -> String {
+        let ended = self.ended.map_or_else(|| "no end".into(), |ended| format!("{ended:?}"));
+        let words = self.facts.texts.get("stderr").and_then(|text| text.trim().lines().next_back());
+        words.map_or_else(|| ended.clone(), |words| format!("{ended}: {words}"))
+    }
+
     /// Puts what came back of the next part behind what is here. Facts are those of the first part, times are those of all, and the end
     /// is the last one's.
     pub(super) fn join(&mut self, next: Self) -> Result<(), BenchError> {

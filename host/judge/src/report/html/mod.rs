@@ -10,6 +10,7 @@ use super::text::word;
 use super::{amount, bytes, date, duration_ns, engines, instructions, middle, not_stationary};
 use crate::compare::latency::LatencySummary;
 use crate::compare::operators::OperatorLine;
+use crate::compare::roofline::rate;
 use boardproof_record::observation::Shipped;
 use boardproof_record::verdict::{RuleResult, Verdict};
 use plot::{Bar, Marker};
@@ -110,6 +111,7 @@ fn section(number: usize, cell: &CellSummary) -> String {
     text += &groups(cell);
     text += &latency(cell);
     text += &counts(cell);
+    text += &roof(cell);
     text += &memory(cell);
     text += &metrics(cell);
     text += &operators(cell);
@@ -371,6 +373,32 @@ pub(super) fn plain(value: f64) -> String {
     } else {
         format!("{value:.3e}")
     }
+}
+
+/// The cell under the roofs of its unit.
+fn roof(cell: &CellSummary) -> String {
+    let Some(told) = cell.roof() else { return String::new() };
+    let mut text = format!("<h3>Against the peak of one core</h3><p>{}</p>\n", escape(&told));
+    let Some(roofline) = &cell.roofline else { return text };
+    let share = |value: f64| amount(value, "share");
+    let by = roofline.by.as_deref().map_or_else(String::new, |by| format!(" ({by})"));
+    let rows = [
+        ("multiply-accumulates of one inference", roofline.macs.to_string()),
+        ("reached, at the median latency", rate(roofline.reached_mac_per_s)),
+        ("measured peak of one core for its datatypes", format!("{}{by}", rate(roofline.peak_mac_per_s))),
+        ("share of the peak", share(roofline.share_of_peak)),
+        ("bytes of weights and activations", bytes(roofline.bytes as f64)),
+        ("multiply-accumulates per byte", plain(roofline.mac_per_byte)),
+        ("measured peak of main memory, read by one core", format!("{}/s", bytes(roofline.peak_read_bytes_per_s))),
+        ("share of the latency that arithmetic takes at its peak", share(roofline.compute_share)),
+        ("share of the latency that main memory takes at its peak", share(roofline.memory_share)),
+        ("bound", roofline.bound.word().to_owned()),
+    ];
+    text += "<div class=\"scroll\"><table>\n";
+    for (name, value) in rows {
+        let _ = writeln!(text, "<tr><td>{name}</td><td class=\"n\">{}</td></tr>", escape(&value));
+    }
+    text + "</table></div>\n"
 }
 
 fn operators(cell: &CellSummary) -> String {
