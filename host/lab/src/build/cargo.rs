@@ -464,4 +464,23 @@ mod tests {
         assert_eq!(variables(&engine), ["CROSS_CONTAINER_ENGINE=podman"]);
         assert!(variables(&choice(Builder::Zig)).is_empty());
     }
+
+    #[test]
+    fn only_what_the_toolchains_own_linker_links_has_another_layout() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf();
+        let workshop = Workshop { root, profile: "release".into() };
+        let (gnu, musl) = ("aarch64-unknown-linux-gnu", "aarch64-unknown-linux-musl");
+        let runner = Program::Runner(TRACT);
+        let order = workshop.order(runner, gnu, &choice(Builder::Cargo), 7).unwrap();
+        assert!(order.contains(&"link-arg=-Wl,--shuffle-sections=.text*=7".to_owned()), "{order:?}");
+        for (program, triple, builder, why) in [
+            (runner, gnu, Builder::Zig, "cargo-zigbuild chooses the linker"),
+            (runner, gnu, Builder::Cross, "cross chooses the linker"),
+            (runner, musl, Builder::Cargo, "only runners for glibc"),
+            (Program::Agent, gnu, Builder::Cargo, "only runners for glibc"),
+        ] {
+            let refused = workshop.order(program, triple, &choice(builder), 7).unwrap_err().to_string();
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
 }
