@@ -22,6 +22,8 @@ enum Role {
     Activation(usize),
     /// It moves numbers, quantized or not.
     Moves,
+    /// An operator without weights whose layer stays in float: what that means is that what it reads is not rounded.
+    Unrounded,
     /// It stays as it is.
     Float,
 }
@@ -103,9 +105,15 @@ impl Network {
     fn roles(&self, left: &BTreeSet<usize>) -> Vec<Role> {
         let role = |node: &NodeProto| if is_move(&self.graph, node) { Role::Moves } else { Role::Float };
         let mut roles: Vec<Role> = self.graph.proto.node.iter().map(role).collect();
-        for (own, layer) in self.layers.iter().enumerate().filter(|(own, _)| !left.contains(own)) {
-            roles[layer.at] = Role::Quantized(own);
-            layer.activation.iter().for_each(|at| roles[*at] = Role::Activation(own));
+        for (own, layer) in self.layers.iter().enumerate() {
+            match (left.contains(&own), layer.weights) {
+                (true, Some(_)) => {}
+                (true, None) => roles[layer.at] = Role::Unrounded,
+                (false, _) => {
+                    roles[layer.at] = Role::Quantized(own);
+                    layer.activation.iter().for_each(|at| roles[*at] = Role::Activation(own));
+                }
+            }
         }
         roles
     }
@@ -113,19 +121,24 @@ impl Network {
     fn placement(&self, left: &BTreeSet<usize>) -> Placement {
         let roles = self.roles(left);
         let nodes = &self.graph.proto.node;
-        let needed = self.needed(&roles);
+        let outputs: BTreeSet<String> = self.graph.proto.output.iter().map(|output| output.name.clone()).collect();
+        let needed = self.read_back(&roles, BTreeSet::new(), |role| matches!(role, Role::Quantized(_)));
+        let wanted = self.read_back(&roles, outputs.clone(), |role| *role != Role::Unrounded);
+        let is_wanted = |name: &String| wanted.contains(name);
         let mut stepped = BTreeSet::new();
         let mut paired: BTreeSet<String> = needed.clone();
         for (node, role) in nodes.iter().zip(&roles) {
             match role {
-                Role::Quantized(own) => {
+                Role::Quantized(own) if is_wanted(&self.layers[*own].tensor) => {
                     stepped.insert(self.layers[*own].tensor.clone());
                     paired.insert(self.layers[*own].tensor.clone());
                 }
-                Role::Moves if stepped.contains(&node.input[0]) || needs_steps(node, &needed) => {
-                    stepped.extend(node.output.iter().cloned());
-                    let is_output = |name: &&String| self.graph.proto.output.iter().any(|output| output.name == **name);
-                    paired.extend(node.output.iter().filter(is_output).cloned());
+                Role::Moves => {
+                    let from_steps = stepped.contains(&node.input[0]) && node.output.iter().any(is_wanted);
+                    if from_steps || node.output.iter().any(|output| needed.contains(output)) {
+                        stepped.extend(node.output.iter().cloned());
+                        paired.extend(node.output.iter().filter(|name| outputs.contains(*name)).cloned());
+                    }
                 }
                 _ => {}
             }
@@ -133,27 +146,23 @@ impl Network {
         Placement { roles, stepped, paired }
     }
 
-    /// Tensors that a quantized layer reads, itself or by way of moves.
-    fn needed(&self, roles: &[Role]) -> BTreeSet<String> {
-        let mut needed = BTreeSet::new();
+    /// Tensors that are `read` already, and those that nodes of these roles read, themselves or by way of moves. Constants do not count.
+    fn read_back(&self, roles: &[Role], mut read: BTreeSet<String>, by: impl Fn(&Role) -> bool) -> BTreeSet<String> {
         for (node, role) in self.graph.proto.node.iter().zip(roles).rev() {
-            match role {
-                Role::Quantized(own) => {
-                    let read = self.layers[*own].operands.iter().map(|place| &node.input[*place]);
-                    needed.extend(read.filter(|name| !self.graph.constants.contains_key(*name)).cloned());
+            let is_read = |output: &String| read.contains(output);
+            let inputs: Vec<&String> = match role {
+                Role::Moves if node.output.iter().any(is_read) => vec![&node.input[0]],
+                Role::Moves => Vec::new(),
+                Role::Quantized(own) if by(role) => {
+                    self.layers[*own].operands.iter().map(|place| &node.input[*place]).collect()
                 }
-                Role::Moves if node.output.iter().any(|output| needed.contains(output)) => {
-                    needed.insert(node.input[0].clone());
-                }
-                _ => {}
-            }
+                _ if by(role) => node.input.iter().collect(),
+                _ => Vec::new(),
+            };
+            read.extend(inputs.into_iter().filter(|name| !self.graph.constants.contains_key(*name)).cloned());
         }
-        needed
+        read
     }
-}
-
-fn needs_steps(node: &NodeProto, needed: &BTreeSet<String>) -> bool {
-    node.output.iter().any(|output| needed.contains(output))
 }
 
 /// A tensor's steps in the file.
@@ -195,9 +204,13 @@ impl Writer<'_> {
                     self.nodes.push(moved);
                     node.output.iter().try_for_each(|output| self.pair(output))?;
                 }
-                Role::Float => {
+                role @ (Role::Unrounded | Role::Float) => {
                     let mut kept = self.named(node);
-                    kept.input = node.input.iter().map(|input| self.read_as_float(input)).collect();
+                    let read = |input: &String| match role {
+                        Role::Unrounded => self.raw(input),
+                        _ => self.read_as_float(input),
+                    };
+                    kept.input = node.input.iter().map(read).collect();
                     self.nodes.push(kept);
                     node.output.iter().try_for_each(|output| self.pair(output))?;
                 }
@@ -275,7 +288,8 @@ impl Writer<'_> {
         }
         let activation = layer.activation.map(|at| &self.network.graph.proto.node[at]);
         let quantizer = self.quantizer(self.network.root(&layer.tensor))?;
-        match activation.filter(|activation| !self.is_cut_off_by(activation, &quantizer)) {
+        let has_ends = self.placement.paired.contains(&layer.tensor);
+        match activation.filter(|activation| !has_ends || !self.is_cut_off_by(activation, &quantizer)) {
             Some(activation) => {
                 self.nodes.push(written);
                 let kept = self.named(activation);

@@ -29,11 +29,9 @@ enum Stage {
         fails: usize,
         passes: usize,
     },
-    /// The set passes; the layers in `open` have not been put back one by one, the next one last.
-    PutBack {
-        set: BTreeSet<usize>,
-        open: Vec<usize>,
-    },
+    /// The set passes; the layers in `open` have not been put back yet, the next ones last. So many are put back at once: twice as many
+    /// after those that were not needed, half of them after others.
+    PutBack { set: BTreeSet<usize>, open: Vec<usize>, at_once: usize },
     Ended(Found),
 }
 
@@ -60,9 +58,9 @@ impl Search {
         match &self.stage {
             Stage::Double { k, .. } => Some(self.worst(*k)),
             Stage::Bisect { fails, passes } => Some(self.worst(usize::midpoint(*fails, *passes))),
-            Stage::PutBack { set, open } => {
-                let back = open.last()?;
-                Some(set.iter().copied().filter(|layer| layer != back).collect())
+            Stage::PutBack { set, open, at_once } => {
+                let back = &open[open.len() - at_once..];
+                Some(set.iter().copied().filter(|layer| !back.contains(layer)).collect())
             }
             Stage::Ended(_) => None,
         }
@@ -85,11 +83,15 @@ impl Search {
                 (middle, true) => self.bisect(fails, middle),
                 (middle, false) => self.bisect(middle, good),
             },
-            Stage::PutBack { mut set, mut open } => {
-                if let Some(back) = open.pop().filter(|_| passes) {
-                    set.remove(&back);
+            Stage::PutBack { set, open, at_once } if at_once > 1 && !passes => {
+                Stage::PutBack { set, open, at_once: at_once / 2 }
+            }
+            Stage::PutBack { mut set, mut open, at_once } => {
+                let back = open.split_off(open.len() - at_once);
+                if passes {
+                    set.retain(|layer| !back.contains(layer));
                 }
-                Self::put_back(set, open)
+                Self::put_back(set, open, if passes { 2 * at_once } else { 1 })
             }
             ended @ Stage::Ended(_) => ended,
         };
@@ -100,11 +102,16 @@ impl Search {
             return Stage::Bisect { fails, passes };
         }
         // Without the last one it is the set that failed. The one that loses least is put back first.
-        Self::put_back(self.worst(passes), self.order[..passes - 1].to_vec())
+        let open = self.order[..passes - 1].to_vec();
+        Self::put_back(self.worst(passes), open, passes / 2)
     }
 
-    fn put_back(set: BTreeSet<usize>, open: Vec<usize>) -> Stage {
-        if open.is_empty() { Stage::Ended(Found::Least(set)) } else { Stage::PutBack { set, open } }
+    fn put_back(set: BTreeSet<usize>, open: Vec<usize>, at_once: usize) -> Stage {
+        if open.is_empty() {
+            return Stage::Ended(Found::Least(set));
+        }
+        let at_once = at_once.clamp(1, open.len());
+        Stage::PutBack { set, open, at_once }
     }
 
     /// What was found.
@@ -174,5 +181,8 @@ mod tests {
         let (found, tried) = search(60, &[0, 3], 99);
         assert_eq!(found, Found::Least(set(&[0, 3])));
         assert!(tried.len() <= 7, "{}", tried.len());
+        let (found, tried) = search(60, &[0, 3, 21], 99);
+        assert_eq!(found, Found::Least(set(&[0, 3, 21])));
+        assert!(tried.len() <= 22, "{}", tried.len());
     }
 }

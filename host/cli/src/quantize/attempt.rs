@@ -4,7 +4,7 @@ use super::Job;
 use crate::run::{check_inputs, measured};
 use crate::verdict::after_attempt;
 use anyhow::{Context, Result};
-use boardproof_judge::report::summary::{CellSummary, Summary};
+use boardproof_judge::report::summary::Summary;
 use boardproof_lab::store::RecordFolder;
 use boardproof_plan::{Counts, Manifest, PlanError, Plan, Purpose, Wanted};
 use boardproof_record::plan::{FOREIGN, MICRO, Model, Variant};
@@ -146,12 +146,8 @@ fn seen(
         latency_ns_p50: cell.latency.as_ref().map(|latency| latency.quantiles[0].value_ns),
         latency_ns_p50_float: cell.latency_reference.as_ref().map(|latency| latency.quantiles[0].value_ns),
         instructions_p50: cell.instructions.map(|counts| counts.median),
-        model_bytes: bytes_of(cell),
+        model_bytes: cell.model_bytes,
     })
-}
-
-fn bytes_of(cell: &CellSummary) -> u64 {
-    cell.model_bytes
 }
 
 /// Is the metric of a rule one on what a model costs, which layers in float do not make better?
@@ -169,7 +165,13 @@ impl Attempt {
             [one] => format!("{one} in float"),
             more => format!("{} layers in float", more.len()),
         };
-        format!("{left}: {verdict}: {}", self.reason)
+        format!("{left}: {verdict}: {}", self.first_reason())
+    }
+
+    /// The first thing that the verdict rests on; the record has all of them.
+    pub fn first_reason(&self) -> &str {
+        let is_good = self.verdict == Verdict::Pass;
+        self.reason.split("; ").next().filter(|_| !is_good).unwrap_or(&self.reason)
     }
 }
 

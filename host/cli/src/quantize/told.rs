@@ -141,7 +141,10 @@ pub struct Told {
 struct Calibration {
     data: String,
     samples: u64,
+    /// Samples that the evalset has as well.
     judging: u64,
+    /// It was asked for that the evalset is calibrated on.
+    is_evalset: bool,
     method: String,
 }
 
@@ -160,6 +163,7 @@ impl Told {
                 data: calibrated.data.clone(),
                 samples: calibrated.samples,
                 judging: calibrated.judging,
+                is_evalset: job.args.how.calibrate_on_evalset.is_some(),
                 method: calibrated.method.clone(),
             },
             layers: job.network.layers.len(),
@@ -176,13 +180,15 @@ impl Told {
 
     /// For people.
     pub fn in_words(&self) -> String {
-        let Calibration { data, samples, judging, method } = &self.calibration;
+        let Calibration { data, samples, judging, method, .. } = &self.calibration;
         let mut text = format!(
             "{}/{}: {}, {method} over {samples} samples of {data}\n",
             self.model, self.variant, self.quantization
         );
-        if *judging > 0 {
-            text += &format!("CALIBRATED ON WHAT JUDGES IT: {judging} of these samples are in the evalset; take other data before you trust it\n");
+        if self.calibration.is_evalset {
+            text += "CALIBRATED ON WHAT JUDGES IT: take other data before you trust this verdict\n";
+        } else if *judging > 0 {
+            text += &format!("{judging} of these samples are in the evalset, too\n");
         }
         for one in &self.unquantized {
             text += &format!("stays in float: {one}\n");
@@ -224,14 +230,15 @@ impl Told {
             let verdict = format!("{:?}", one.verdict).to_lowercase();
             let (db, metric) = (number(one.sqnr_db, 1, "-"), number(one.metric, 4, "-"));
             let (left, p50) = (one.left_in_float.len().to_string(), time(one.latency_ns_p50, one.instructions_p50));
-            table.row(&[&one.record, &left, &verdict, &db, &metric, &p50, &kilo(one.model_bytes), &one.reason]);
+            table.row(&[&one.record, &left, &verdict, &db, &metric, &p50, &kilo(one.model_bytes), one.first_reason()]);
         }
         table.to_string()
     }
 
     /// What the layers in float cost against the model without them, and against the float model.
     fn costs(&self) -> String {
-        let (Some(first), Some(last)) = (self.attempts.first(), self.attempts.last()) else { return String::new() };
+        let mut of_written = self.attempts.iter().rev().filter(|one| one.left_in_float == self.left_in_float);
+        let (Some(first), Some(last)) = (self.attempts.first(), of_written.next()) else { return String::new() };
         let ratio = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| format!("{:.2} times", a / b));
         let size = |bytes: u64| format!("{:.2} times", self.model_bytes as f64 / bytes as f64);
         let of_float = ratio(last.latency_ns_p50, last.latency_ns_p50_float).unwrap_or_else(|| "an unknown share of".into());
