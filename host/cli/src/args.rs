@@ -46,6 +46,14 @@ pub enum Command {
     Report(ReportArgs),
     /// Say layer by layer where a variant parts from its reference, and why
     Explain(Box<ExplainArgs>),
+    /// Make an 8-bit variant of the float model, check it, and find the fewest layers to leave in float where it fails
+    ///
+    /// Ranges come from calibration data, never from the evalset that judges. The variant is checked by the policy on the unit. Where its
+    /// answers fail, layers are ranked by what each costs alone, and the smallest set is searched that has to stay in float; every
+    /// attempt is a check of its own on the unit and stays on disk, and what is found is confirmed by another one.
+    ///
+    /// The exit code is the last check's verdict; see check.
+    Quantize(Box<QuantizeArgs>),
     /// Show what differs between two records
     Compare(CompareArgs),
     /// Say whether the latest of many records falls out of what came before; warns and decides nothing
@@ -474,6 +482,150 @@ pub struct ExplainMeasuring {
     /// How long to wait for a unit that somebody else holds, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub wait: u64,
+}
+
+/// How ranges are chosen from calibration data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MethodName {
+    /// From the smallest value to the largest
+    Minmax,
+    /// What --percentile of the values lie within
+    Percentile,
+    /// Where cutting off loses the least information (Kullback-Leibler)
+    Entropy,
+}
+
+/// Scales of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GranularityName {
+    /// One for a tensor
+    Tensor,
+    /// One per output channel
+    Channel,
+}
+
+/// Element type of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ActivationName {
+    /// -128 to 127
+    Int8,
+    /// 0 to 255
+    Uint8,
+}
+
+/// Arguments of `quantize`.
+#[derive(Debug, Args)]
+pub struct QuantizeArgs {
+    /// Model, by name or by the path of its folder
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// How to quantize.
+    #[command(flatten)]
+    pub how: QuantizeHow,
+    /// How to check.
+    #[command(flatten)]
+    pub checking: QuantizeChecking,
+    /// File to write [default: NAME.onnx in the model's folder]
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Name of the variant [default: int8]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Overwrite the file if it is there
+    #[arg(long)]
+    pub force: bool,
+    /// Add the variant to model.toml when it passes, in place of printing what to add
+    #[arg(long)]
+    pub add: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Only errors on stderr
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
+/// How `quantize` makes whole numbers.
+#[derive(Debug, Clone, Args)]
+pub struct QuantizeHow {
+    /// Calibration data: a safetensors file with the evalset's inputs [default: the one that model.toml names]
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
+    /// Calibrate on the first N samples of the evalset, which judges the result as well: for a first look where there is nothing else
+    #[arg(long, value_name = "N", conflicts_with = "calibration", value_parser = clap::value_parser!(u64).range(1..))]
+    pub calibrate_on_evalset: Option<u64>,
+    /// Samples to calibrate on, the first of the data [default: all]
+    #[arg(long, value_name = "N", conflicts_with = "calibrate_on_evalset", value_parser = clap::value_parser!(u64).range(1..))]
+    pub calibration_samples: Option<u64>,
+    /// How ranges of activations are chosen
+    #[arg(long, value_enum, default_value = "minmax")]
+    pub method: MethodName,
+    /// Share of the values that the method percentile keeps, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 99.99, value_parser = percent)]
+    pub percentile: f64,
+    /// Scales of weights
+    #[arg(long, value_enum, default_value = "channel")]
+    pub granularity: GranularityName,
+    /// Element type of activations
+    #[arg(long, value_enum, default_value = "int8")]
+    pub activations: ActivationName,
+    /// Layer to leave in float whatever comes, by the name of its tensor or its node; may be given again
+    #[arg(long, value_name = "LAYER")]
+    pub leave: Vec<String>,
+}
+
+/// How `quantize` checks what it made.
+#[derive(Debug, Clone, Args)]
+pub struct QuantizeChecking {
+    /// Target to check on [default: host]
+    #[arg(long = "target", short = 't', value_name = "TARGET")]
+    pub target: Option<String>,
+    /// Unit of the inventory to check on
+    #[arg(long = "unit", short = 'u', value_name = "UNIT", conflicts_with = "target")]
+    pub unit: Option<String>,
+    /// Engine to check with: tract, candle, onnxruntime [default: the target's own]
+    #[arg(long = "engine", value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// Policy file, or `default`
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
+    /// Samples of each check's accuracy pass [default: the whole evalset]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: Option<u64>,
+    /// Inferences of each check's latency pass [default: as check]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub iterations: Option<u32>,
+    /// Make the file and check nothing
+    #[arg(long, conflicts_with_all = ["policy", "no_search"])]
+    pub no_check: bool,
+    /// Search nothing where the check fails
+    #[arg(long)]
+    pub no_search: bool,
+    /// Most sets of layers to try
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub attempts: u32,
+    /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out]
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// Tool that builds agent and runner, whatever the targets say
+    #[arg(long, value_enum, value_name = "BUILDER")]
+    pub builder: Option<BuilderName>,
+    /// How long to wait for a unit that somebody else holds, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub wait: u64,
+}
+
+/// A share of values to keep, in percent.
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| format!("expected a number, got '{text}'"))?;
+    if percent > 50.0 && percent <= 100.0 {
+        Ok(percent)
+    } else {
+        Err(format!("expected more than 50 and at most 100, got {percent}"))
+    }
 }
 
 /// Form of a report.

@@ -7,6 +7,7 @@ use boardproof_judge::gate::GateError;
 use boardproof_lab::store::StoreError;
 use boardproof_layers::LayersError;
 use boardproof_plan::PlanError;
+use boardproof_quantize::QuantizeError;
 use boardproof_record::verdict::Verdict;
 use std::process::ExitCode;
 
@@ -70,6 +71,7 @@ impl Exit {
         let wrong_use = |cause: &(dyn std::error::Error + 'static)| {
             cause.is::<PlanError>()
                 || cause.is::<LayersError>()
+                || cause.is::<QuantizeError>()
                 || cause.is::<PowerError>()
                 || cause.is::<Unfit>()
                 || matches!(cause.downcast_ref(), Some(StoreError::NotEmpty { .. }))

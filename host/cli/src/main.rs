@@ -19,6 +19,7 @@ mod power;
 mod probe;
 mod progress;
 mod project;
+mod quantize;
 mod reference;
 mod rtt;
 mod run;
@@ -78,6 +79,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Gate(args) => verdict::gate(&args),
         Command::Report(args) => verdict::report(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Quantize(args) => quantize::quantize(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Trend(args) => trend::trend(&args),
         Command::Reference(args) => reference::reference(&args),

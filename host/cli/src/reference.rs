@@ -309,7 +309,8 @@ fn has_bytes(evidence: Evidence<'_>, cell: &Cell) -> bool {
     operators.any(|operator| operator.dtypes.contains("i8") || operator.dtypes.contains("u8"))
 }
 
-fn why_silent(evidence: Evidence<'_>, cell: &Cell) -> String {
+/// Why a cell has no answers.
+pub fn why_silent(evidence: Evidence<'_>, cell: &Cell) -> String {
     let passes = evidence.observation(&cell.id).map(|seen| seen.passes.as_slice()).unwrap_or_default();
     let refused = passes.iter().find_map(|pass| pass.cannot_run.as_ref()).map(|refusal| refusal.reason.clone());
     refused.unwrap_or_else(|| match evidence.record.outcomes.get(&cell.id) {

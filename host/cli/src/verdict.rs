@@ -93,12 +93,7 @@ pub fn is_red_once(folder: &Path, baseline: Option<&Path>) -> Result<bool> {
 /// Judges the record that a check has just written, prints the verdict and writes the reports beside it.
 pub fn after_check(folder: &Path, baseline: Option<&Path>, args: &CheckArgs) -> Result<Exit> {
     let seen = judged(folder, None, baseline)?;
-    write(folder, "judgement.json", &to_json(&seen.judgement)?)?;
-    for (name, format) in
-        [("report.html", Format::Html), ("report.md", Format::Markdown), ("report.junit.xml", Format::Junit)]
-    {
-        write(folder, name, &rendered(&seen, format)?)?;
-    }
+    write_reports(folder, &seen)?;
     if args.json {
         put(to_json(&seen.judgement)?);
     } else {
@@ -112,6 +107,19 @@ pub fn after_check(folder: &Path, baseline: Option<&Path>, args: &CheckArgs) -> 
         }
     }
     Ok(seen.judgement.verdict.into())
+}
+
+/// Judges the record of one check among several and writes the reports beside it; prints nothing.
+pub fn after_attempt(folder: &Path) -> Result<(Judgement, Summary)> {
+    let seen = judged(folder, None, None)?;
+    write_reports(folder, &seen)?;
+    Ok((seen.judgement, seen.summary))
+}
+
+fn write_reports(folder: &Path, seen: &Judged) -> Result<()> {
+    write(folder, "judgement.json", &to_json(&seen.judgement)?)?;
+    let reports = [("report.html", Format::Html), ("report.md", Format::Markdown), ("report.junit.xml", Format::Junit)];
+    reports.into_iter().try_for_each(|(name, format)| write(folder, name, &rendered(seen, format)?))
 }
 
 /// Judges a record again.

@@ -276,6 +276,60 @@ pub fn judging_part(
     safetensors::serialize(kept, None)
 }
 
+/// Samples to calibrate on.
+#[derive(Debug)]
+pub struct CalibrationPart {
+    /// An evalset of them, with labels that say nothing.
+    pub bytes: Vec<u8>,
+    /// How many there are.
+    pub samples: u64,
+    /// How many of them the evalset that judges has as well, bit for bit.
+    pub judging: u64,
+}
+
+/// The first samples of some inputs, as many as asked for or all. `evalset` is what will judge.
+pub fn calibration_part(
+    data: &[u8],
+    evalset: &[u8],
+    inputs: &[String],
+    samples: Option<u64>,
+) -> Result<CalibrationPart, safetensors::SafeTensorError> {
+    use safetensors::tensor::TensorView;
+    let (file, judging) =
+        (safetensors::SafeTensors::deserialize(data)?, safetensors::SafeTensors::deserialize(evalset)?);
+    let all = inputs.iter().map(|name| file.tensor(name)).collect::<Result<Vec<_>, _>>()?;
+    let held = all.iter().filter_map(|view| view.shape().first()).min().copied().unwrap_or(0);
+    let count = samples.map_or(held, |asked| held.min(usize::try_from(asked).unwrap_or(held)));
+    let labels = vec![0; 8 * count];
+    let mut views = vec![("labels", TensorView::new(safetensors::Dtype::I64, vec![count], &labels)?)];
+    for (name, view) in inputs.iter().zip(&all) {
+        let width = view.data().len() / view.shape().first().copied().unwrap_or(1).max(1);
+        let shape = std::iter::once(count).chain(view.shape().iter().skip(1).copied()).collect();
+        views.push((name, TensorView::new(view.dtype(), shape, &view.data()[..width * count])?));
+    }
+    let first = inputs.first().zip(all.first());
+    let judging = match first {
+        Some((name, view)) => shared_rows(view, &judging.tensor(name)?, count),
+        None => 0,
+    };
+    Ok(CalibrationPart { bytes: safetensors::serialize(views, None)?, samples: count as u64, judging })
+}
+
+/// Of the first rows of one tensor those that another one has, bit for bit.
+fn shared_rows(
+    some: &safetensors::tensor::TensorView<'_>,
+    other: &safetensors::tensor::TensorView<'_>,
+    count: usize,
+) -> u64 {
+    let rows = |view: &safetensors::tensor::TensorView<'_>| view.shape().first().copied().unwrap_or(1).max(1);
+    let width = some.data().len() / rows(some);
+    if width == 0 || some.dtype() != other.dtype() || width != other.data().len() / rows(other) {
+        return 0;
+    }
+    let known: std::collections::HashSet<&[u8]> = other.data().chunks_exact(width).collect();
+    some.data().chunks_exact(width).take(count).filter(|row| known.contains(row)).count() as u64
+}
+
 /// An evalset of these tensors (name, shape of one sample, all samples), with labels that say nothing: for what is compared with a
 /// reference and has no truth of its own.
 pub fn evalset_of(tensors: &[(String, Vec<u64>, Vec<f32>)], samples: u64) -> Result<Vec<u8>, StoreError> {

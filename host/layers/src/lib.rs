@@ -6,11 +6,11 @@
 #![forbid(unsafe_code)]
 
 mod align;
-mod constant;
+pub mod constant;
 mod excerpt;
-mod graph;
+pub mod graph;
 mod models;
-mod onnx;
+pub mod onnx;
 mod quantized;
 mod walk;
 mod weights;
@@ -131,6 +131,12 @@ fn layer(
         to_input: operators_to_input(variant, of_variant, |read| reference.is_input(&stands_for(read))),
         to_input_reference: operators_to_input(reference, of_reference, |read| reference.is_input(read)),
     }
+}
+
+/// A model with these tensors for its outputs, named by [`shown`] in this order, each a line of F32 per sample.
+pub fn with_outputs(graph: &Graph, tensors: &[&str]) -> Vec<u8> {
+    let taps: Vec<_> = tensors.iter().map(|tensor| Tap { tensor, whole: None }).collect();
+    tapped(graph, &taps, false)
 }
 
 impl Apart {

@@ -1,5 +1,6 @@
 //! The messages of ONNX, as far as they are changed here. What is only carried along stays the bytes that it was. Numbers of fields are
 //! those of `onnx.proto`.
+#![expect(missing_docs, reason = "the fields are those of onnx.proto, where they are described")]
 
 use prost::Message;
 
