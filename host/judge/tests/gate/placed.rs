@@ -163,7 +163,10 @@ fn reports_say_what_fell_back_and_what_is_reached_of_the_peak() {
     // 60,000 in about 12 microseconds are five thousand million in a second: half of the peak.
     assert!((0.45..0.55).contains(&roofline.share_of_peak), "{roofline:?}");
     let plain = text::render(&summary, text::Paint::Plain);
-    assert!(plain.contains("1 fell back to another provider") && plain.contains("GMAC/s of the 10.00 GMAC/s"), "{plain}");
+    assert!(
+        plain.contains("1 fell back to another provider") && plain.contains("GMAC/s of the 10.00 GMAC/s"),
+        "{plain}"
+    );
     assert!(markdown::render(&summary).contains("Against the peak of one core"));
     let page = html::render(&summary);
     assert!(page.contains("CPU (fell back from CUDA)") && page.contains("share of the peak"), "{page}");
