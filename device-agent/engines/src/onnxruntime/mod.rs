@@ -203,4 +203,19 @@ mod tests {
         assert!(!wanted.is_empty() && wanted.iter().all(|kernel| kernel == "CPU"), "{wanted:?}");
         assert_eq!(kernels(&[]), wanted);
     }
+
+    /// The kernels' own layout of the weights is in no profile; what they multiply is counted all the same.
+    #[test]
+    fn multiply_accumulates_are_those_of_the_model() {
+        let Some(engine) = library() else { return };
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/mnist_dscnn/int8_qdq_pc.onnx");
+        let model = std::fs::read(file).expect("a model of the workspace");
+        let options = LoadOptions { describe: true, ..LoadOptions::default() };
+        let mut loaded = engine.load(&model, &options).expect("it runs");
+        let found: u64 = loaded.profile(1).expect("it tells").iter().filter_map(|cost| cost.macs).sum();
+        // Elements of the output times what each is a sum of: one full 3x3 convolution, then depthwise 3x3 and 1x1 in turn, then the classes.
+        let first = 14 * 14 * 24 * 9 + 7 * 7 * 24 * 9 + 7 * 7 * 48 * 24;
+        let rest = 3 * (7 * 7 * 48 * 9 + 7 * 7 * 48 * 48);
+        assert_eq!(found, first + rest + 10 * 48);
+    }
 }

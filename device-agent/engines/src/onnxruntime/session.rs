@@ -99,7 +99,8 @@ fn fact(outlet: &Outlet, options: &LoadOptions, what: &str) -> Result<TensorFact
     Ok(TensorFacts { name: outlet.name().to_owned(), dtype, declared, shape: fixed })
 }
 
-/// Runs a session of its own with the library's profiler on, over zeros.
+/// The nodes that run, with their times and what they count. A session lays out weights anew for its kernels and forgets the originals, and
+/// the profile has no shape for them: they are counted in a session that does not.
 fn described(
     environment: &Environment,
     model: &[u8],
@@ -107,35 +108,52 @@ fn described(
     options: &LoadOptions,
     level: GraphOptimizationLevel,
 ) -> Result<Vec<Ran>, Refusal> {
+    let read = |text: &str| ran(text, wanted(options)).map_err(|error| unknown(&error));
+    let mut ran = read(&profile(builder(environment, options, level)?, model, inputs, PROFILED_RUNS)?)?;
+    let whole = builder(environment, options, level)?.with_prepacking(false).map_err(|error| refuse(&error))?;
+    let counted = read(&profile(whole, model, inputs, 1)?)?;
+    for node in &mut ran {
+        let same = counted.iter().find(|other| other.facts.name == node.facts.name && other.facts.op == node.facts.op);
+        node.cost.macs = same.and_then(|other| other.cost.macs);
+    }
+    Ok(ran)
+}
+
+/// The library or this machine did not tell what runs.
+fn unknown(why: &dyn std::fmt::Display) -> Refusal {
+    refusal(Stage::Plan, format!("what runs could not be found out: {why}"))
+}
+
+/// Runs a session of its own with the library's profiler on, over zeros; returns what the profiler wrote.
+fn profile(
+    builder: SessionBuilder,
+    model: &[u8],
+    inputs: &[TensorFacts],
+    inferences: usize,
+) -> Result<String, Refusal> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let trouble = |why: String| refusal(Stage::Plan, format!("what runs could not be found out: {why}"));
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let prefix = std::env::temp_dir().join(format!("boardproof-profile-{}-{number}", std::process::id()));
-    let profiled = builder(environment, options, level)?.with_profiling(&prefix);
-    let mut profiled = profiled.map_err(|error| refuse(&error))?;
+    let mut profiled = builder.with_profiling(&prefix).map_err(|error| refuse(&error))?;
     let mut session = profiled.commit_from_memory(model).map_err(|error| refuse(&error))?;
-    let zeros = || -> Result<Vec<DynValue>, Refusal> {
-        let zero = |facts: &TensorFacts| {
-            let count = facts.shape.iter().product::<usize>() * facts.dtype.size_bytes();
-            let tensor = Tensor::new(facts.dtype, facts.shape.clone(), vec![0; count]);
-            let tensor = tensor.map_err(|error| trouble(error.to_string()))?;
-            to_ort(tensor.view()).map_err(|error| refuse(&error))
-        };
-        inputs.iter().map(zero).collect()
+    let zero = |facts: &TensorFacts| {
+        let count = facts.shape.iter().product::<usize>() * facts.dtype.size_bytes();
+        let tensor = Tensor::new(facts.dtype, facts.shape.clone(), vec![0; count]).map_err(|error| unknown(&error))?;
+        to_ort(tensor.view()).map_err(|error| refuse(&error))
     };
-    let values = zeros()?;
-    let done = (0..PROFILED_RUNS).try_for_each(|_| {
+    let values = inputs.iter().map(zero).collect::<Result<Vec<DynValue>, Refusal>>()?;
+    let done = (0..inferences).try_for_each(|_| {
         let views: Vec<SessionInputValue<'_>> = values.iter().map(SessionInputValue::from).collect();
         session.run(&views[..]).map(drop)
     });
     let file = session.end_profiling().map(PathBuf::from);
-    let text = file.map_err(|error| trouble(reason(&error))).and_then(|file| {
-        let text = std::fs::read_to_string(&file).map_err(|error| trouble(format!("{}: {error}", file.display())));
+    let text = file.map_err(|error| unknown(&reason(&error))).and_then(|file| {
+        let text = std::fs::read_to_string(&file).map_err(|error| unknown(&format!("{}: {error}", file.display())));
         let _ = std::fs::remove_file(&file);
         text
     });
     done.map_err(|error| refuse(&error))?;
-    ran(&text?, wanted(options)).map_err(|error| trouble(error.to_string()))
+    text
 }
 
 impl Loaded for OrtModel {
