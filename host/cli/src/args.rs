@@ -541,7 +541,11 @@ pub struct QuantizeChecking {
 /// A share of values to keep, in percent.
 fn percent(text: &str) -> Result<f64, String> {
     let percent: f64 = text.parse().map_err(|_| format!("expected a number, got '{text}'"))?;
-    if percent > 50.0 && percent <= 100.0 { Ok(percent) } else { Err(format!("expected more than 50 and at most 100, got {percent}")) }
+    if percent > 50.0 && percent <= 100.0 {
+        Ok(percent)
+    } else {
+        Err(format!("expected more than 50 and at most 100, got {percent}"))
+    }
 }
 
 /// Form of a report.

@@ -159,7 +159,8 @@ fn target_file(args: &QuantizeArgs, manifest: &Manifest) -> Result<(VariantName,
     let folder = Path::new(&model.variants[&model.reference].file).parent().unwrap_or(Path::new(""));
     let name = args.name.clone().unwrap_or_else(|| "int8".into());
     let name = VariantName::new(name).map_err(|source| PlanError::Name { file: "command line".into(), source })?;
-    let taken = |what: &str, found: String| Err(PlanError::value("command line", what, "one that is not taken", found).into());
+    let taken =
+        |what: &str, found: String| Err(PlanError::value("command line", what, "one that is not taken", found).into());
     if model.variants.contains_key(&name) {
         return taken("--name", format!("variant '{name}' of model '{}'", model.name));
     }

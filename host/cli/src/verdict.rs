@@ -72,8 +72,7 @@ pub fn after_attempt(folder: &Path) -> Result<(Judgement, Summary)> {
 
 fn write_reports(folder: &Path, seen: &Judged) -> Result<()> {
     write(folder, "judgement.json", &to_json(&seen.judgement)?)?;
-    let reports =
-        [("report.html", Format::Html), ("report.md", Format::Markdown), ("report.junit.xml", Format::Junit)];
+    let reports = [("report.html", Format::Html), ("report.md", Format::Markdown), ("report.junit.xml", Format::Junit)];
     reports.into_iter().try_for_each(|(name, format)| write(folder, name, &rendered(seen, format)?))
 }
 

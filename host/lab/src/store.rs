@@ -287,7 +287,8 @@ pub fn calibration_part(
     samples: Option<u64>,
 ) -> Result<CalibrationPart, safetensors::SafeTensorError> {
     use safetensors::tensor::TensorView;
-    let (file, judging) = (safetensors::SafeTensors::deserialize(data)?, safetensors::SafeTensors::deserialize(evalset)?);
+    let (file, judging) =
+        (safetensors::SafeTensors::deserialize(data)?, safetensors::SafeTensors::deserialize(evalset)?);
     let all = inputs.iter().map(|name| file.tensor(name)).collect::<Result<Vec<_>, _>>()?;
     let held = all.iter().filter_map(|view| view.shape().first()).min().copied().unwrap_or(0);
     let count = samples.map_or(held, |asked| held.min(usize::try_from(asked).unwrap_or(held)));
@@ -307,7 +308,11 @@ pub fn calibration_part(
 }
 
 /// Of the first rows of one tensor those that another one has, bit for bit.
-fn shared_rows(some: &safetensors::tensor::TensorView<'_>, other: &safetensors::tensor::TensorView<'_>, count: usize) -> u64 {
+fn shared_rows(
+    some: &safetensors::tensor::TensorView<'_>,
+    other: &safetensors::tensor::TensorView<'_>,
+    count: usize,
+) -> u64 {
     let rows = |view: &safetensors::tensor::TensorView<'_>| view.shape().first().copied().unwrap_or(1).max(1);
     let width = some.data().len() / rows(some);
     if width == 0 || some.dtype() != other.dtype() || width != other.data().len() / rows(other) {

@@ -31,7 +31,11 @@ enum Stage {
     },
     /// The set passes; the layers in `open` have not been put back yet, the next ones last. So many are put back at once: twice as many
     /// after those that were not needed, half of them after others.
-    PutBack { set: BTreeSet<usize>, open: Vec<usize>, at_once: usize },
+    PutBack {
+        set: BTreeSet<usize>,
+        open: Vec<usize>,
+        at_once: usize,
+    },
     Ended(Found),
 }
 

@@ -52,8 +52,7 @@ fn model(opset: i64, node: Vec<NodeProto>, initializer: Vec<Vec<u8>>) -> Vec<u8>
 fn small(opset: i64) -> Vec<u8> {
     let mut gemm = node("Gemm", &["x", "w", "b"], "a");
     gemm.attribute = vec![AttributeProto::int("transB", 1)];
-    let nodes =
-        vec![gemm, node("Relu", &["a"], "r"), node("MatMul", &["r", "v"], "m"), node("Softmax", &["m"], "y")];
+    let nodes = vec![gemm, node("Relu", &["a"], "r"), node("MatMul", &["r", "v"], "m"), node("Softmax", &["m"], "y")];
     let constants = vec![
         constant("w", &[2, 3], &[1.0, -2.0, 0.5, 10.0, 20.0, -40.0]),
         constant("b", &[2], &[0.5, -3.0]),
@@ -86,7 +85,10 @@ fn operators(graph: &Graph) -> Vec<&str> {
 #[test]
 fn what_cannot_be_quantized_is_refused_with_its_reason() {
     refused(b"no model", "could not read the float model");
-    refused(&model(17, vec![node("QuantizeLinear", &["x", "s"], "y")], vec![constant("s", &[], &[1.0])]), "it is quantized already");
+    refused(
+        &model(17, vec![node("QuantizeLinear", &["x", "s"], "y")], vec![constant("s", &[], &[1.0])]),
+        "it is quantized already",
+    );
     refused(&model(17, vec![node("Sqrt", &["x"], "y")], Vec::new()), "no operator that can be quantized; it has: Sqrt");
     refused(&small(9), "expected operators of version 10 or later, got 9");
 }
@@ -145,8 +147,7 @@ fn every_number_of_a_small_model_is_the_one_that_onnx_defines() {
 fn an_activation_stays_where_the_ends_do_not_stand_for_it() {
     // Steps are widened to 0, and Clip to 1 and more cuts off more.
     let nodes = vec![node("MatMul", &["x", "w"], "a"), node("Clip", &["a", "low", "high"], "y")];
-    let constants =
-        vec![constant("w", &[1, 1], &[1.0]), constant("low", &[], &[1.0]), constant("high", &[], &[6.0])];
+    let constants = vec![constant("w", &[1, 1], &[1.0]), constant("low", &[], &[1.0]), constant("high", &[], &[6.0])];
     let ranges = Ranges::from([("x".into(), (0.0, 9.0)), ("y".into(), (1.0, 6.0))]);
     let clipped = network(&model(17, nodes, constants));
     let bytes = clipped.quantized(&ranges, PER_CHANNEL, &BTreeSet::new()).unwrap();
@@ -157,7 +158,10 @@ fn an_activation_stays_where_the_ends_do_not_stand_for_it() {
 fn a_layer_with_weights_that_is_left_has_its_floats() {
     let network = network(&small(17));
     assert_eq!(network.layers.iter().map(|l| l.tensor.as_str()).collect::<Vec<_>>(), ["r", "m", "y"]);
-    assert_eq!([network.find("node/a"), network.find("node/r"), network.find("a"), network.find("y")], [Some(0), Some(0), None, Some(2)]);
+    assert_eq!(
+        [network.find("node/a"), network.find("node/r"), network.find("a"), network.find("y")],
+        [Some(0), Some(0), None, Some(2)]
+    );
     let bytes = network.quantized(&small_ranges(), PER_CHANNEL, &BTreeSet::from([0])).unwrap();
     let graph = Graph::read("left", &bytes).unwrap();
     assert!(graph.has("w") && !graph.has("w_quantized") && !graph.has("x_scale"));
@@ -175,6 +179,18 @@ fn a_layer_without_weights_that_is_left_reads_what_is_not_rounded() {
     assert_eq!((softmax.op_type.as_str(), softmax.input[0].as_str()), ("Softmax", "m"));
     assert_eq!(graph.maker("m").unwrap().op_type, "MatMul");
     assert!(!graph.has("m_scale"), "nobody reads its steps");
+}
+
+#[test]
+fn a_layer_alone_is_rounded_whoever_reads_it() {
+    let network = network(&small(17));
+    let graph = |bytes: Vec<u8>| Graph::read("alone", &bytes).unwrap();
+    let alone = graph(network.alone(&small_ranges(), PER_CHANNEL, 1).unwrap());
+    assert!(alone.has("w") && alone.has("v_quantized") && !alone.has("y_scale"));
+    assert_eq!(alone.maker("y").unwrap().input, ["m_DequantizeLinear_Output"]);
+    // Beside others that are left it is not.
+    let left = graph(network.quantized(&small_ranges(), PER_CHANNEL, &BTreeSet::from([0, 2])).unwrap());
+    assert_eq!(left.maker("y").unwrap().input, ["m"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::verdict::after_attempt;
 use anyhow::{Context, Result};
 use boardproof_judge::report::summary::Summary;
 use boardproof_lab::store::RecordFolder;
-use boardproof_plan::{Counts, Manifest, PlanError, Plan, Purpose, Wanted};
+use boardproof_plan::{Counts, Manifest, Plan, PlanError, Purpose, Wanted};
 use boardproof_record::plan::{FOREIGN, MICRO, Model, Variant};
 use boardproof_record::verdict::{Judgement, RuleResult, Verdict};
 use serde::Serialize;
@@ -181,10 +181,13 @@ mod tests {
 
     #[test]
     fn rules_on_answers_are_told_from_rules_on_cost() {
-        for cost in ["latency_ratio_p50", "latency_ns_p99", "memory_ratio", "model_bytes", "flash-budget", "integer_ops_share"] {
+        for cost in
+            ["latency_ratio_p50", "latency_ns_p99", "memory_ratio", "model_bytes", "flash-budget", "integer_ops_share"]
+        {
             assert!(is_cost(cost), "{cost}");
         }
-        for answers in ["task.drop", "slice.drop", "sqnr_db", "nonfinite_mismatch", "self-check", "runs", "cosine_min"] {
+        for answers in ["task.drop", "slice.drop", "sqnr_db", "nonfinite_mismatch", "self-check", "runs", "cosine_min"]
+        {
             assert!(!is_cost(answers), "{answers}");
         }
     }

@@ -32,8 +32,8 @@ pub struct Calibrated {
 pub fn calibrate(job: &Job<'_>, folder: &RecordFolder) -> Result<Calibrated> {
     let (data, bytes, samples) = data(job)?;
     let model = &job.manifest.model;
-    let judging = std::fs::read(&model.evalset.file)
-        .with_context(|| format!("could not read evalset {}", model.evalset.file))?;
+    let judging =
+        std::fs::read(&model.evalset.file).with_context(|| format!("could not read evalset {}", model.evalset.file))?;
     let part = calibration_part(&bytes, &judging, &model.evalset.inputs, samples)
         .with_context(|| format!("could not read calibration data {data}"))?;
     if part.samples == 0 {
@@ -78,7 +78,8 @@ fn data(job: &Job<'_>) -> Result<Data> {
         (Some(file), _) => (file.display().to_string(), None),
         (None, Some(named)) => (named.file.clone(), Some(named.digest)),
         (None, None) => {
-            let expected = "calibration data, there or by --calibration FILE (or --calibrate-on-evalset N for a first look)";
+            let expected =
+                "calibration data, there or by --calibration FILE (or --calibrate-on-evalset N for a first look)";
             let file = format!("model.toml of '{}'", model.name);
             return Err(PlanError::value(&file, "[calibration]", expected, "none").into());
         }
@@ -86,10 +87,13 @@ fn data(job: &Job<'_>) -> Result<Data> {
     let bytes = read(Path::new(&file))?;
     let found = Digest::of(&bytes);
     if let Some(expected) = digest.filter(|expected| *expected != found) {
-        return Err(PlanError::value(&file, "it is not what model.toml says", format!("sha256 {expected}"), found).into());
+        return Err(
+            PlanError::value(&file, "it is not what model.toml says", format!("sha256 {expected}"), found).into()
+        );
     }
     if found == model.evalset.digest {
-        let expected = "other data than the evalset, which judges the result (or --calibrate-on-evalset N for a first look)";
+        let expected =
+            "other data than the evalset, which judges the result (or --calibrate-on-evalset N for a first look)";
         return Err(PlanError::value(&file, "calibration data", expected, "the evalset").into());
     }
     Ok((file, bytes, how.calibration_samples))

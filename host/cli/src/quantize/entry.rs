@@ -28,8 +28,13 @@ pub fn entry(job: &Job<'_>, calibrated: &Calibrated, left: &BTreeSet<usize>, byt
         0 => String::new(),
         n => format!(", {n} of {} layers in float", job.network.layers.len()),
     };
-    let names = if left.is_empty() { String::new() } else { format!("; in float: {}", job.layer_names(left).join(", ")) };
-    let from = if calibrated.judging > 0 { format!(" ({} of them are in the evalset)", calibrated.judging) } else { String::new() };
+    let names =
+        if left.is_empty() { String::new() } else { format!("; in float: {}", job.layer_names(left).join(", ")) };
+    let from = if calibrated.judging > 0 {
+        format!(" ({} of them are in the evalset)", calibrated.judging)
+    } else {
+        String::new()
+    };
     let note = format!(
         "boardproof quantize: {} over {} samples of {}{from}{names}",
         calibrated.method, calibrated.samples, calibrated.data

@@ -51,9 +51,10 @@ impl Outcome {
     pub fn left(&self) -> Option<&BTreeSet<usize>> {
         match self {
             Self::NotChecked => None,
-            Self::Passed { left } | Self::Repaired { left, .. } | Self::Nothing { left } | Self::Stopped { left, .. } => {
-                Some(left)
-            }
+            Self::Passed { left }
+            | Self::Repaired { left, .. }
+            | Self::Nothing { left }
+            | Self::Stopped { left, .. } => Some(left),
         }
     }
 
@@ -105,7 +106,7 @@ fn stopped(why: Stopped) -> &'static str {
     match why {
         Stopped::Incomplete => "not everything was measured: nothing was searched on",
         Stopped::OnlyCost => {
-            "only rules on what the model costs are broken (latency, memory, size): leaving layers in float cannot help, nothing was searched"
+            "only rules on what the model costs do not pass (latency, memory, size): leaving layers in float cannot help, nothing was searched"
         }
         Stopped::NoFloats => {
             "the unit's engine computes in whole numbers only: no layer can be left in float there, nothing was searched"
@@ -224,7 +225,16 @@ impl Told {
         if let Some(first) = self.attempts.first() {
             let p50 = time(first.latency_ns_p50_float, None);
             let metric = number(first.metric_float, 4, "-");
-            table.row(&["float", "all", "-", "-", &metric, &p50, &kilo(self.float_bytes), "what they are held against"]);
+            table.row(&[
+                "float",
+                "all",
+                "-",
+                "-",
+                &metric,
+                &p50,
+                &kilo(self.float_bytes),
+                "what they are held against",
+            ]);
         }
         for one in &self.attempts {
             let verdict = format!("{:?}", one.verdict).to_lowercase();
@@ -241,10 +251,12 @@ impl Told {
         let (Some(first), Some(last)) = (self.attempts.first(), of_written.next()) else { return String::new() };
         let ratio = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| format!("{:.2} times", a / b));
         let size = |bytes: u64| format!("{:.2} times", self.model_bytes as f64 / bytes as f64);
-        let of_float = ratio(last.latency_ns_p50, last.latency_ns_p50_float).unwrap_or_else(|| "an unknown share of".into());
+        let of_float =
+            ratio(last.latency_ns_p50, last.latency_ns_p50_float).unwrap_or_else(|| "an unknown share of".into());
         let mut text = format!("  against float: {of_float} its median latency, {} its size\n", size(self.float_bytes));
         if self.left_in_float.len() > first.left_in_float.len() {
-            let of_first = ratio(last.latency_ns_p50, first.latency_ns_p50).unwrap_or_else(|| "an unknown share of".into());
+            let of_first =
+                ratio(last.latency_ns_p50, first.latency_ns_p50).unwrap_or_else(|| "an unknown share of".into());
             text += &format!(
                 "  against all in whole numbers: {of_first} its median latency, {} its size (checked one after the other: `boardproof ab` compares in turn)\n",
                 size(first.model_bytes)
