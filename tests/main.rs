@@ -20,6 +20,7 @@ mod microcontroller;
 mod own_firmware;
 mod pipeline;
 mod processes;
+mod quantize;
 mod schemas;
 mod simulated;
 mod simulated_firmware;

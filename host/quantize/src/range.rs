@@ -161,13 +161,15 @@ impl Histogram {
         best.0 as f64 / MAGNITUDES as f64 * self.edge
     }
 
-    /// Counts by magnitude.
+    /// Counts by magnitude. Those of the first cell are taken for those of the second, as in NVIDIA's pytorch-quantization: behind Relu most
+    /// values are 0, which every quantizer holds exactly, and merging that peak with its neighbours would outweigh all else.
     fn magnitudes(&self) -> Vec<f64> {
         let merged = HALF / MAGNITUDES;
         let mut magnitudes = vec![0.0; MAGNITUDES];
         for cell in 0..HALF {
             magnitudes[cell / merged] += (self.counts[HALF + cell] + self.counts[HALF - 1 - cell]) as f64;
         }
+        magnitudes[0] = magnitudes[1];
         magnitudes
     }
 }
@@ -271,6 +273,9 @@ mod tests {
         let bell = || (0..20_000).map(|i| (f64::from(i) + 0.5) / 20_000.0).map(|u| (u / (1.0 - u)).ln());
         let (low, high) = histogram(bell().chain([400.0])).range(Method::Entropy).unwrap();
         assert!(high < 100.0 && high > 3.0 && low > -100.0, "{low} {high}");
+        // A peak at 0 says nothing about what lies beside it.
+        let relu = histogram(bell().map(|x: f64| x.max(0.0)));
+        assert!(relu.range(Method::Entropy).unwrap().1 > 5.0, "{:?}", relu.range(Method::Entropy));
         let even = histogram((0..=40_000).map(|i| f64::from(i) / 40_000.0));
         assert!(even.range(Method::Entropy).unwrap().1 > 0.95, "{:?}", even.range(Method::Entropy));
     }

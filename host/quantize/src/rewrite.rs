@@ -48,6 +48,22 @@ impl Network {
         settings: Settings,
         left: &BTreeSet<usize>,
     ) -> Result<Vec<u8>, QuantizeError> {
+        self.written(ranges, settings, self.placement(self.roles(left)))
+    }
+
+    /// The float model with one layer in whole numbers, to find out what it costs alone: unlike beside layers that are left in float, what
+    /// it makes is rounded, whoever reads it.
+    ///
+    /// # Errors
+    /// As [`Network::quantized`].
+    pub fn alone(&self, ranges: &Ranges, settings: Settings, layer: usize) -> Result<Vec<u8>, QuantizeError> {
+        let others = (0..self.layers.len()).filter(|other| *other != layer).collect();
+        let mut roles = self.roles(&others);
+        roles.iter_mut().filter(|role| **role == Role::Unrounded).for_each(|role| *role = Role::Float);
+        self.written(ranges, settings, self.placement(roles))
+    }
+
+    fn written(&self, ranges: &Ranges, settings: Settings, placement: Placement) -> Result<Vec<u8>, QuantizeError> {
         let opset = self.opset();
         if settings.granularity == Granularity::Channel && opset < OPSET_OF_CHANNELS {
             let why = format!(
@@ -55,7 +71,6 @@ impl Network {
             );
             return Err(QuantizeError::Model { why });
         }
-        let placement = self.placement(left);
         let constants = Constants::of(&self.graph);
         let outputs = self.graph.proto.output.iter().map(|output| output.name.clone()).collect();
         let mut writer = Writer {
@@ -118,8 +133,7 @@ impl Network {
         roles
     }
 
-    fn placement(&self, left: &BTreeSet<usize>) -> Placement {
-        let roles = self.roles(left);
+    fn placement(&self, roles: Vec<Role>) -> Placement {
         let nodes = &self.graph.proto.node;
         let outputs: BTreeSet<String> = self.graph.proto.output.iter().map(|output| output.name.clone()).collect();
         let needed = self.read_back(&roles, BTreeSet::new(), |role| matches!(role, Role::Quantized(_)));

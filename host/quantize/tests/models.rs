@@ -182,6 +182,18 @@ fn a_layer_without_weights_that_is_left_reads_what_is_not_rounded() {
 }
 
 #[test]
+fn a_layer_alone_is_rounded_whoever_reads_it() {
+    let network = network(&small(17));
+    let graph = |bytes: Vec<u8>| Graph::read("alone", &bytes).unwrap();
+    let alone = graph(network.alone(&small_ranges(), PER_CHANNEL, 1).unwrap());
+    assert!(alone.has("w") && alone.has("v_quantized") && !alone.has("y_scale"));
+    assert_eq!(alone.maker("y").unwrap().input, ["m_DequantizeLinear_Output"]);
+    // Beside others that are left it is not.
+    let left = graph(network.quantized(&small_ranges(), PER_CHANNEL, &BTreeSet::from([0, 2])).unwrap());
+    assert_eq!(left.maker("y").unwrap().input, ["m"]);
+}
+
+#[test]
 fn nothing_is_changed_where_all_layers_are_left() {
     let network = network(&small(17));
     let bytes = network.quantized(&small_ranges(), PER_CHANNEL, &(0..3).collect()).unwrap();

@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host/evalset/", &["boardproof-record"]),
     ("host/judge/", &["boardproof-record"]),
     ("host/layers/", &["boardproof-record"]),
+    ("host/quantize/", &["boardproof-record", "boardproof-layers"]),
     // The simulated device is one more kind of link, and so is the wire, which answers by a session of its own.
     // How samples become inputs, and what a model for microcontrollers is, is said once, on the device's side.
     (
@@ -35,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "boardproof-judge",
             "boardproof-layers",
             "boardproof-probe",
+            "boardproof-quantize",
         ],
     ),
     ("device-agent/compile/", &["boardproof-micro"]),

@@ -51,14 +51,16 @@ struct Place {
     all_test: bool,
 }
 
-const PURE: [&str; 5] = ["host/record/", "host/plan/", "host/evalset/", "host/judge/", "host/layers/"];
-const LIBRARIES: [&str; 9] = [
+const PURE: [&str; 6] =
+    ["host/record/", "host/plan/", "host/evalset/", "host/judge/", "host/layers/", "host/quantize/"];
+const LIBRARIES: [&str; 10] = [
     "host/record/",
     "host/plan/",
     "host/evalset/",
     "host/lab/",
     "host/judge/",
     "host/layers/",
+    "host/quantize/",
     "device-agent/protocol/",
     "device-agent/core/",
     "device-agent/engines/",

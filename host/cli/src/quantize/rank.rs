@@ -11,7 +11,7 @@ use boardproof_quantize::Ranges;
 use boardproof_record::plan::{Model, Variant};
 use boardproof_record::{CellId, VariantName};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Calibration samples that are enough to rank by: an order is wanted, not a figure.
 const SAMPLES: u64 = 100;
@@ -65,8 +65,7 @@ fn named(layer: usize) -> Result<VariantName> {
 }
 
 fn alone(job: &Job<'_>, folder: &RecordFolder, ranges: &Ranges, layer: usize) -> Result<Variant> {
-    let others: BTreeSet<usize> = (0..job.network.layers.len()).filter(|other| *other != layer).collect();
-    let bytes = job.network.quantized(ranges, job.settings, &others)?;
+    let bytes = job.network.alone(ranges, job.settings, layer)?;
     let name = named(layer)?;
     let kept = folder.keep(&format!("models/{name}.onnx"), &bytes)?;
     let file = folder.path().join(&kept.path).display().to_string();

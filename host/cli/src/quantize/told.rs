@@ -106,7 +106,7 @@ fn stopped(why: Stopped) -> &'static str {
     match why {
         Stopped::Incomplete => "not everything was measured: nothing was searched on",
         Stopped::OnlyCost => {
-            "only rules on what the model costs are broken (latency, memory, size): leaving layers in float cannot help, nothing was searched"
+            "only rules on what the model costs do not pass (latency, memory, size): leaving layers in float cannot help, nothing was searched"
         }
         Stopped::NoFloats => {
             "the unit's engine computes in whole numbers only: no layer can be left in float there, nothing was searched"
