@@ -4,6 +4,7 @@
 //! widens when nothing was seen to differ.
 
 mod auc;
+mod bootstrap;
 mod mean;
 mod paired;
 mod power;
@@ -11,6 +12,7 @@ mod proportion;
 mod special;
 
 pub use auc::{Auc, PairedAuc, auc, paired_auc, roc_auc};
+pub use bootstrap::{Bootstrap, RESAMPLES, Resampled, Sums};
 pub use mean::Mean;
 pub use paired::{Paired, PairedMethod};
 pub use power::{Expected, PowerError};
@@ -77,6 +79,12 @@ impl Confidence {
     /// Half-width in standard deviations of a normal interval.
     pub(super) fn z(self) -> f64 {
         -normal_quantile(self.tail())
+    }
+
+    /// The largest share that so many samples without a single difference could hide: `z^2 / (n + z^2)`, as in a score interval.
+    pub(super) fn hidden_in(self, samples: f64) -> f64 {
+        let square = self.z() * self.z();
+        square / (samples + square)
     }
 
     /// The confidence at which two intervals hold together, whatever their dependence (Bonferroni).
