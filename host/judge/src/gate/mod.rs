@@ -5,9 +5,11 @@
 
 mod always;
 mod answers;
+mod chance;
 mod clock;
 mod decide;
 mod gap;
+mod graded;
 mod meaning;
 mod metrics;
 mod second;
@@ -110,8 +112,9 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
     let least = if hole || cells.is_empty() { Verdict::Incomplete } else { Verdict::Pass };
     let verdict = cells.iter().map(|c| c.verdict).fold(least, Verdict::max);
     let allow_nonfinite_mismatch = policy.allow_nonfinite_mismatch;
+    let chance = chance::chance(policy, &cells);
     let policy = policy.name.clone();
-    Ok(Judgement { version: JUDGEMENT_VERSION, policy, allow_nonfinite_mismatch, verdict, cells })
+    Ok(Judgement { version: JUDGEMENT_VERSION, policy, allow_nonfinite_mismatch, verdict, chance, cells })
 }
 
 /// Can this policy judge a run of this plan? Asked before anything is measured, and again by [`judge`].
@@ -176,8 +179,9 @@ fn has_numbers(cell: &CellJudgement) -> bool {
 
 /// A rule for other tasks than those of this run may match nothing: that is what its tasks say.
 fn only_other_tasks(evidence: Evidence<'_>, rule: &Rule) -> bool {
-    let tasks = evidence.record.plan.models.values().map(|m| m.task.kind());
-    !rule.tasks.is_empty() && tasks.into_iter().all(|task| !rule.tasks.iter().any(|t| t == task))
+    let models = &evidence.record.plan.models;
+    let limited = !rule.tasks.is_empty() || graded::tasks_of(&rule.metric).is_some();
+    limited && models.values().all(|model| !is_for_kind(rule, model))
 }
 
 fn judge_cell(
@@ -244,8 +248,14 @@ fn is_for(rule: &Rule, model: &Model) -> bool {
 }
 
 fn is_for_task(rule: &Rule, model: &Model) -> bool {
-    (rule.tasks.is_empty() || rule.tasks.iter().any(|t| t == model.task.kind()))
-        && (rule.models.is_empty() || rule.models.contains(&model.name))
+    is_for_kind(rule, model) && (rule.models.is_empty() || rule.models.contains(&model.name))
+}
+
+/// Is the rule for what the model does, and does its metric say something about that?
+fn is_for_kind(rule: &Rule, model: &Model) -> bool {
+    let kind = model.task.kind();
+    (rule.tasks.is_empty() || rule.tasks.iter().any(|task| task == kind))
+        && graded::tasks_of(&rule.metric).is_none_or(|tasks| tasks.contains(&kind))
 }
 
 /// The judgement of a cell, by its id.

@@ -134,7 +134,8 @@ fn distributions() {
 
 #[test]
 fn bootstraps() {
-    for Draws { estimate, draws, left_out, confidence: share, bias, acceleration, levels, bca } in vectors().bootstraps {
+    for Draws { estimate, draws, left_out, confidence: share, bias, acceleration, levels, bca } in vectors().bootstraps
+    {
         let found = Bootstrap::from_draws(estimate, draws, &left_out).unwrap();
         check("bias", found.bias(), bias);
         check("acceleration", found.acceleration(), acceleration);

@@ -59,6 +59,11 @@ impl<F: Fn(&[f64]) -> Option<f64>> Sums<F> {
         &self.terms[start..self.ends[sample]]
     }
 
+    /// The sums over all samples.
+    pub fn all(&self) -> &[f64] {
+        &self.all
+    }
+
     /// The number on all samples, each once.
     pub fn value(&self) -> Option<f64> {
         (self.number)(&self.all)

@@ -9,6 +9,7 @@ mod mean;
 mod paired;
 mod power;
 mod proportion;
+mod sequence;
 mod special;
 
 pub use auc::{Auc, PairedAuc, auc, paired_auc, roc_auc};
@@ -17,6 +18,7 @@ pub use mean::Mean;
 pub use paired::{Paired, PairedMethod};
 pub use power::{Expected, PowerError};
 pub use proportion::{Position, Proportion};
+pub use sequence::{Tally, Values};
 pub(super) use special::student_quantile;
 pub use special::{binomial_cdf, normal_quantile};
 
@@ -113,6 +115,17 @@ impl Interval {
             (false, false) => Position::Straddles,
         }
     }
+}
+
+/// About how many samples more until an interval whose width falls with the root of the samples leaves `limit` on one side, if the number stays
+/// what it is. 0 if it does now; `None` if no reachable number would do.
+pub fn samples_more(value: f64, interval: Interval, samples: u64, limit: f64) -> Option<u64> {
+    let decided = |factor: f64| {
+        let at = |bound: f64| value + (bound - value) / factor.sqrt();
+        Interval { lower: at(interval.lower), upper: at(interval.upper) }.against(limit) != Position::Straddles
+    };
+    let total = samples as f64;
+    growth_needed(total, decided).map(|factor| ((factor - 1.0) * total).ceil() as u64)
 }
 
 /// More samples than anybody will collect: the search for a sufficient number ends here.

@@ -209,9 +209,8 @@ fn sums_of_gaps<'a>(
             (side * BINS + bin_of(stated), f64::from(u8::from(came_true)) - stated)
         }
     };
-    let samples = (0..sides[0].len()).map(|sample| {
-        sides.iter().enumerate().map(of_side(sample)).chain([(count, 1.0)]).collect::<Vec<_>>()
-    });
+    let samples = (0..sides[0].len())
+        .map(|sample| sides.iter().enumerate().map(of_side(sample)).chain([(count, 1.0)]).collect::<Vec<_>>());
     Sums::new(count + 1, samples, move |sums| (sums[count] > 0.0).then(|| number(sums, sums[count])))
 }
 
@@ -300,7 +299,8 @@ mod tests {
 
     #[test]
     fn bounds_hold_the_error_and_narrow_with_samples() {
-        let of = |n: usize| made(n, &[(0.95, 0.85), (0.7, 0.65), (0.5, 0.5)]).error_with_bounds(Confidence::P95).unwrap();
+        let of =
+            |n: usize| made(n, &[(0.95, 0.85), (0.7, 0.65), (0.5, 0.5)]).error_with_bounds(Confidence::P95).unwrap();
         let (few, many) = (of(40), of(4000));
         assert!((many.0 - 0.05).abs() < 1e-9, "{many:?}");
         assert!(many.1.lower > 0.04 && many.1.upper < 0.06, "{many:?}");

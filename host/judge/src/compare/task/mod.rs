@@ -5,12 +5,14 @@
 
 mod calibration;
 mod classification;
+mod f1;
 mod regression;
 mod slices;
 mod threshold;
 
 pub use calibration::{BINS, Claims, ReliabilityBin, Scale};
 pub use classification::{Correctness, Rows, correct_top_k, f1_macro, predictions};
+pub use f1::{F1, F1Bounds};
 pub use regression::{AnomalyScores, Regression, anomaly_scores, regression};
 pub use slices::{by_slice, by_slice_against_negatives, select};
 pub use threshold::{OperatingPoint, Rates, rates};
