@@ -142,6 +142,13 @@ pub fn check_policy(plan: &Plan, policy: &Policy, baseline: bool) -> Result<(), 
         if !rule.targets.is_empty() && !rule.targets.iter().any(|t| plan.targets.contains_key(t)) {
             return nothing(format!("none of its targets was planned: {}", names(&rule.targets)));
         }
+        if rule.tasks.is_empty()
+            && let Some(known) = graded::tasks_of(&rule.metric)
+            && !plan.models.values().any(|model| is_for_kind(rule, model))
+        {
+            let (metric, known) = (&rule.metric, known.join(", "));
+            return nothing(format!("{metric} is for models of the tasks {known}, and none was planned"));
+        }
         slices::check(plan, rule).or_else(nothing)?;
     }
     plan.models.values().try_for_each(|model| check_tolerances(model, policy))?;
@@ -180,8 +187,7 @@ fn has_numbers(cell: &CellJudgement) -> bool {
 /// A rule for other tasks than those of this run may match nothing: that is what its tasks say.
 fn only_other_tasks(evidence: Evidence<'_>, rule: &Rule) -> bool {
     let models = &evidence.record.plan.models;
-    let limited = !rule.tasks.is_empty() || graded::tasks_of(&rule.metric).is_some();
-    limited && models.values().all(|model| !is_for_kind(rule, model))
+    !rule.tasks.is_empty() && models.values().all(|model| !is_for_kind(rule, model))
 }
 
 fn judge_cell(
