@@ -1,6 +1,7 @@
 //! Compares observations, applies the policy and renders reports. Pure: no file, no clock, no device.
 
 pub mod ab;
+mod claims;
 pub mod compare;
 mod each;
 pub mod evidence;

@@ -2,7 +2,7 @@
 
 use crate::error::{PlanError, check_schema, from_toml};
 use boardproof_record::plan::RUNNER_ENGINES;
-use boardproof_record::policy::{Against, Decide, Direction, Policy, Reference, Rule};
+use boardproof_record::policy::{Against, Decide, Direction, Family, OperatingAt, Policy, Reference, Rule};
 use boardproof_record::{EngineName, ModelName, RuleId, TargetName};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -58,6 +58,8 @@ struct RawRule {
     #[serde(default)]
     targets: Vec<String>,
     slice: Option<String>,
+    at: Option<OperatingAt>,
+    family: Option<Family>,
     reason: String,
 }
 
@@ -141,6 +143,8 @@ fn rule(file: &str, raw: RawRule, seen: &mut BTreeSet<RuleId>) -> Result<Rule, P
         models: raw.models.into_iter().map(ModelName::new).collect::<Result<_, _>>().map_err(named)?,
         targets: raw.targets.into_iter().map(TargetName::new).collect::<Result<_, _>>().map_err(named)?,
         slice: raw.slice,
+        at: raw.at,
+        family: raw.family,
         reason: raw.reason,
     })
 }

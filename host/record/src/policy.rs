@@ -74,8 +74,38 @@ pub struct Rule {
     /// it is for models that have the slice.
     #[serde(default)]
     pub slice: Option<String>,
+    /// Where a scorer says yes, for rates and F1: its scores are held against this, and a score at or above it is a yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<OperatingAt>,
+    /// How failures of the slices of the rule are kept from being more by chance because there are many; `None`: each errs for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
     /// Why this limit.
     pub reason: String,
+}
+
+/// Where a scorer says yes. What is not a threshold itself is turned into one on the scores of what the rule compares with: that is the one
+/// that ships.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OperatingAt {
+    /// At or above this score.
+    Threshold(f64),
+    /// The lowest threshold with at most this share of false alarms.
+    FprMax(f64),
+    /// The highest threshold that finds at least this share.
+    TprMin(f64),
+}
+
+/// Correction of a rule that looks at many slices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Step by step (Holm 1979): the chance that any slice fails by chance is at most what the rule's confidence leaves, for all of its
+    /// slices on a cell together.
+    Holm,
 }
 
 /// Which side of a limit is good.

@@ -16,8 +16,30 @@ pub struct Judgement {
     pub allow_nonfinite_mismatch: bool,
     /// The answer: the worst of all cells.
     pub verdict: Verdict,
+    /// How often a run like this one is judged wrongly by chance; `None` where no interval decided anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chance: Option<Chance>,
     /// One per judged cell, in plan order. Cells that were not measured are here too.
     pub cells: Vec<CellJudgement>,
+}
+
+/// What the confidences of all rules that decide by an interval come to, for the run as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Chance {
+    /// Results that an interval decided; those of a rule with a correction for its slices count once per cell.
+    pub decisions: u64,
+    /// Those among them of alarms: their pass shows nothing, so that it can be wrong at any rate.
+    pub alarms: u64,
+    /// Chance that at least one of them fails wrongly, were all numbers at their limits (of an alarm: were nothing lost) and independent
+    /// of each other (Sidak 1967): `1 - product of confidences`.
+    pub wrong_fail: f64,
+    /// The same whatever hangs together: the sum of all errors, at most 1.
+    pub wrong_fail_max: f64,
+    /// Chance that the run passes although the number of a rule that must be shown is beyond its limit. All must pass, so it is that of the
+    /// least confident one alone; `None` where all are alarms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_pass_max: Option<f64>,
 }
 
 /// The answer for one cell.

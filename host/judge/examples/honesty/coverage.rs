@@ -42,7 +42,7 @@ impl fmt::Display for Coverage {
     }
 }
 
-fn count(
+pub fn count(
     interval: &'static str,
     truth: (String, f64),
     samples: usize,

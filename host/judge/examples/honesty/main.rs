@@ -1,15 +1,20 @@
 //! How often the rules of the gate are wrong, and how often its intervals cover: `cargo xtask bench honesty`, which writes `docs/honesty.md`.
 
 mod ab;
+mod bootstrap;
 mod coverage;
 mod draw;
 mod latency;
 mod rules;
+mod sequential;
 
 use std::fmt::Display;
 
 /// Runs per line, where a run costs a sort of thousands of numbers.
 const SLOW: u32 = 5;
+
+/// Runs per line, where a run draws its samples two thousand times.
+const SLOWER: u32 = 10;
 
 fn main() {
     let trials: u32 = std::env::args().nth(1).map_or(10_000, |n| n.parse().expect("a number of runs"));
@@ -26,6 +31,18 @@ fn main() {
     }
     if wanted("coverage") {
         main_coverage(trials);
+    }
+    if wanted("bootstrap") {
+        table(
+            "| bootstrap at 95 % | truth | n | runs | covers | too low / too high | |\n|---|---|---:|---:|---:|---:|---|",
+            &bootstrap::coverage(trials / SLOWER),
+        );
+    }
+    if wanted("sequential") {
+        table(
+            "| truth | n | runs | pass, one look at the end | fail | pass, may stop early | fail | samples on average |\n|---|---:|---:|---:|---:|---:|---:|---:|",
+            &sequential::stopping(trials),
+        );
     }
     if wanted("latency") {
         table(

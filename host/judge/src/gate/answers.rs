@@ -206,7 +206,7 @@ impl Answers {
 }
 
 /// Two one-sided bounds at confidence c are the ends of one interval at 2c - 1.
-fn both_sides(confidence: f64) -> Option<Confidence> {
+pub(super) fn both_sides(confidence: f64) -> Option<Confidence> {
     Confidence::new(2.0 * confidence - 1.0).ok()
 }
 

@@ -3,11 +3,12 @@
 
 use super::baseline::{EXACT, INTEGER_OPS_LOSS};
 use super::gap::SLICE_GAP;
+use super::graded::{ECE, F1_VALUE, GRADED, needs_threshold, tasks_of};
 use super::is_for;
 use super::metrics::{FALLBACK_NODES, INTEGER_OPS_SHARE, SLICE_DROP};
 use crate::compare::numerics::{self, Metric};
 use boardproof_record::plan::{Plan, Task};
-use boardproof_record::policy::{Against, Direction, Rule};
+use boardproof_record::policy::{Against, Direction, OperatingAt, Rule};
 
 /// `Ok` when direction, unit, comparison and confidence fit the metric, else what does not and what would.
 pub fn check(plan: &Plan, rule: &Rule) -> Result<(), String> {
@@ -22,6 +23,13 @@ pub fn check(plan: &Plan, rule: &Rule) -> Result<(), String> {
     if let Some(slice) = rule.slice.as_ref().filter(|slice| metric == SLICE_GAP && slice.contains('=')) {
         return Err(format!("{metric} is between the slices of a column: expected a column, got '{slice}'"));
     }
+    if rule.family.is_some() && !walks_slices(rule) {
+        return Err(format!(
+            "{metric} of this rule is one number: 'family' is for a rule that looks at several slices"
+        ));
+    }
+    check_task(rule)?;
+    check_threshold(rule, &tasks)?;
     if let Some(unit) = unit(metric, &tasks).filter(|unit| *unit != rule.unit) {
         return Err(format!("{metric} is measured in '{unit}', the limit is in '{}'", rule.unit));
     }
@@ -42,9 +50,47 @@ pub fn check(plan: &Plan, rule: &Rule) -> Result<(), String> {
     Ok(())
 }
 
+/// A result for each of several slices, none of which knows of the others.
+fn walks_slices(rule: &Rule) -> bool {
+    let column = rule.slice.as_ref().is_some_and(|slice| !slice.contains('='));
+    rule.metric != SLICE_GAP && (column || (rule.metric == SLICE_DROP && rule.slice.is_none()))
+}
+
+/// A task that the metric says nothing about cannot be asked for.
+fn check_task(rule: &Rule) -> Result<(), String> {
+    let metric = &rule.metric;
+    let Some(known) = tasks_of(metric) else { return Ok(()) };
+    match rule.tasks.iter().find(|task| !known.contains(&task.as_str())) {
+        Some(found) => Err(format!("{metric} says nothing about the task {found}; it is for: {}", known.join(", "))),
+        None => Ok(()),
+    }
+}
+
+/// Where a scorer says yes must be known where it is asked for, and means nothing elsewhere.
+fn check_threshold(rule: &Rule, tasks: &[&Task]) -> Result<(), String> {
+    let metric = rule.metric.as_str();
+    let needed = tasks.iter().any(|task| needs_threshold(metric, task));
+    let rate = |rate: f64| (0.0..=1.0).contains(&rate);
+    match rule.at {
+        None if needed => Err(format!(
+            "{metric} of a score needs to know where the answer is yes: at = {{ fpr_max = 0.01 }}, \
+             {{ tpr_min = 0.9 }} or {{ threshold = 0.5 }}"
+        )),
+        None => Ok(()),
+        Some(_) if !needed && !tasks.is_empty() => {
+            Err(format!("{metric} of these models has no threshold: take out 'at'"))
+        }
+        Some(OperatingAt::Threshold(score)) if score.is_finite() => Ok(()),
+        Some(OperatingAt::FprMax(share) | OperatingAt::TprMin(share)) if rate(share) => Ok(()),
+        Some(found) => Err(format!("expected a finite threshold or a rate of 0 to 1, got {found:?}")),
+    }
+}
+
 /// Metrics that are taken sample by sample. Times, memory and sizes are a cell's.
 fn has_slices(metric: &str) -> bool {
-    matches!(metric, "task.value" | "task.drop" | SLICE_DROP | SLICE_GAP) || Metric::from_name(metric).is_some()
+    matches!(metric, "task.value" | "task.drop" | SLICE_DROP | SLICE_GAP)
+        || GRADED.contains(&metric)
+        || Metric::from_name(metric).is_some()
 }
 
 fn in_words(direction: Direction) -> &'static str {
@@ -60,6 +106,7 @@ fn unit(metric: &str, tasks: &[&Task]) -> Option<&'static str> {
         return Some(metric.unit());
     }
     match metric {
+        graded if GRADED.contains(&graded) => Some("share"),
         "task.value" | "task.drop" | SLICE_DROP | SLICE_GAP => {
             let shares = tasks.iter().all(|task| !matches!(task, Task::Regression));
             shares.then_some("share")
@@ -84,7 +131,7 @@ fn directions(metric: &str, tasks: &[&Task]) -> &'static [Direction] {
             numerics::Direction::Zero => &[Direction::AtMost, Direction::AtLeast],
         };
     }
-    if metric == INTEGER_OPS_SHARE {
+    if [INTEGER_OPS_SHARE, F1_VALUE].contains(&metric) {
         return &[Direction::AtLeast];
     }
     if metric != "task.value" {
@@ -100,6 +147,8 @@ fn directions(metric: &str, tasks: &[&Task]) -> &'static [Direction] {
 
 fn comparisons(metric: &str) -> &'static [Against] {
     match metric {
+        F1_VALUE | ECE => &[Against::Absolute],
+        graded if GRADED.contains(&graded) => &[Against::Reference, Against::Baseline],
         "task.drop" | SLICE_DROP | SLICE_GAP | "latency_ratio_p50" | "memory_ratio" => {
             &[Against::Reference, Against::Baseline]
         }

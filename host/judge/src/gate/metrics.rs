@@ -7,6 +7,7 @@ use super::baseline::{EXACT, stale};
 use super::clock;
 use super::decide::{Number, decide};
 use super::gap::SLICE_GAP;
+use super::graded::{ECE_CHANGE, F1_DROP, FPR_RISE, GRADED, TPR_DROP};
 use super::placed::{fallen, in_words, no_fallback};
 use super::second::{Opinion, by_the_policys_engine, opinion};
 use super::slices::Part;
@@ -72,7 +73,8 @@ const TIMINGS: [&str; 8] = [
 
 /// Every metric that a rule can name.
 pub fn known_metrics() -> impl Iterator<Item = &'static str> {
-    OWN.into_iter().chain(EXACT).chain(Metric::ALL.into_iter().map(Metric::name))
+    let own = OWN.into_iter().chain(EXACT).chain(GRADED);
+    own.chain(Metric::ALL.into_iter().map(Metric::name))
 }
 
 /// A number that a rule asked for, or why there is none.
@@ -263,8 +265,10 @@ impl<'a> Desk<'a> {
 
     /// What was measured, and what was wanted where that is not the same.
     fn in_words(&self, rule: &Rule, result: &RuleResult, number: Number, detail: &str) -> String {
-        let drop = rule.metric.ends_with(".drop");
-        let points = (drop || rule.metric == SLICE_GAP) && rule.unit == "share";
+        let metric = rule.metric.as_str();
+        let drop = metric.ends_with(".drop") || [F1_DROP, TPR_DROP].contains(&metric);
+        let grows = [SLICE_GAP, FPR_RISE, ECE_CHANGE].contains(&metric);
+        let points = (drop || grows) && rule.unit == "share";
         let show =
             |v: f64| if points { format!("{:.2} points", v * 100.0) } else { crate::report::amount(v, &rule.unit) };
         let wanted = match rule.direction {
@@ -274,7 +278,7 @@ impl<'a> Desk<'a> {
         let limit = show(result.limit);
         let loss = match () {
             () if drop => format!(", a loss of {}", show(number.value)),
-            () if rule.metric == SLICE_GAP => format!(", it grew by {}", show(number.value)),
+            () if grows => format!(", it grew by {}", show(number.value)),
             () => String::new(),
         };
         match (result.verdict, number.bounds) {
@@ -286,7 +290,7 @@ impl<'a> Desk<'a> {
             (Verdict::Inconclusive, bounds) => {
                 let of = match () {
                     () if drop => "the loss",
-                    () if rule.metric == SLICE_GAP => "its growth",
+                    () if grows => "its growth",
                     () => "it",
                 };
                 let range = match bounds {
@@ -330,6 +334,9 @@ impl<'a> Desk<'a> {
         }
         if let Some(metric) = Metric::from_name(&rule.metric) {
             return self.elementwise(rule, metric, None);
+        }
+        if GRADED.contains(&rule.metric.as_str()) {
+            return self.graded(rule, limit, None);
         }
         Ok(match rule.metric.as_str() {
             "task.value" => self.task_value(rule, limit, None),
@@ -395,11 +402,21 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// The cell's own answers.
+    pub(super) fn own_answers(&self) -> Option<&Answers> {
+        self.own.as_ref()
+    }
+
+    /// Answers of what the rule compares with, or why there are none.
+    pub(super) fn answers_to_compare_with(&self, rule: &Rule) -> Result<&Answers, String> {
+        let other = if rule.against == Against::Baseline { &self.earlier } else { &self.reference };
+        other.as_ref().map_err(Clone::clone)
+    }
+
     /// Answers of what the rule compares with, and the cell's own, or why there are none.
     pub(super) fn compared(&self, rule: &Rule) -> Result<(&Answers, &Answers), String> {
         let own = self.own.as_ref().ok_or("no answers")?;
-        let other = if rule.against == Against::Baseline { &self.earlier } else { &self.reference };
-        other.as_ref().map(|other| (other, own)).map_err(Clone::clone)
+        Ok((self.answers_to_compare_with(rule)?, own))
     }
 
     pub(super) fn task_drop(&self, rule: &Rule, limit: f64, part: Option<&Part>) -> Known {
@@ -481,7 +498,10 @@ impl<'a> Desk<'a> {
     }
 
     /// Outputs of the cell that the rule compares with, or why they may not be.
-    fn outputs_to_compare_with(&self, rule: &Rule) -> Result<Result<Option<Vec<Tensor<'a>>>, String>, GateError> {
+    pub(super) fn outputs_to_compare_with(
+        &self,
+        rule: &Rule,
+    ) -> Result<Result<Option<Vec<Tensor<'a>>>, String>, GateError> {
         if let Err(why) = self.compared(rule) {
             return Ok(Err(why));
         }
@@ -511,7 +531,7 @@ fn beyond(rule: &Rule, number: Number, result: &RuleResult) -> bool {
     }
 }
 
-fn within(part: Option<&Part>) -> String {
+pub(super) fn within(part: Option<&Part>) -> String {
     part.map(|part| format!("{} ", part.name)).unwrap_or_default()
 }
 
@@ -532,7 +552,7 @@ pub(super) fn no_value(metric: &str) -> String {
 }
 
 /// What an interval must leave on one side for the rule to be decided: an alarm asks whether anything was lost at all.
-fn pivot(rule: &Rule, limit: f64) -> f64 {
+pub(super) fn pivot(rule: &Rule, limit: f64) -> f64 {
     match rule.decide {
         Decide::Shown => limit,
         Decide::Alarm | Decide::Proven => 0.0,

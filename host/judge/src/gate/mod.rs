@@ -6,10 +6,12 @@
 mod always;
 mod answers;
 mod baseline;
+mod chance;
 mod clock;
 mod confirm;
 mod decide;
 mod gap;
+mod graded;
 mod meaning;
 mod metrics;
 mod placed;
@@ -116,8 +118,9 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
     }
     let verdict = of_run(evidence, &cells);
     let allow_nonfinite_mismatch = policy.allow_nonfinite_mismatch;
+    let chance = chance::chance(policy, &cells);
     let policy = policy.name.clone();
-    Ok(Judgement { version: JUDGEMENT_VERSION, policy, allow_nonfinite_mismatch, verdict, cells })
+    Ok(Judgement { version: JUDGEMENT_VERSION, policy, allow_nonfinite_mismatch, verdict, chance, cells })
 }
 
 /// The worst of all cells. A run without a judged cell has no verdict to give, and one with a hole in it none that is good.
@@ -151,6 +154,13 @@ pub fn check_policy(plan: &Plan, policy: &Policy, baseline: bool) -> Result<(), 
         }
         if !rule.targets.is_empty() && !rule.targets.iter().any(|t| plan.targets.contains_key(t)) {
             return nothing(format!("none of its targets was planned: {}", names(&rule.targets)));
+        }
+        if rule.tasks.is_empty()
+            && let Some(known) = graded::tasks_of(&rule.metric)
+            && !plan.models.values().any(|model| is_for_kind(rule, model))
+        {
+            let (metric, known) = (&rule.metric, known.join(", "));
+            return nothing(format!("{metric} is for models of the tasks {known}, and none was planned"));
         }
         slices::check(plan, rule).or_else(nothing)?;
     }
@@ -189,8 +199,8 @@ fn has_numbers(cell: &CellJudgement) -> bool {
 
 /// A rule for other tasks than those of this run may match nothing: that is what its tasks say.
 fn only_other_tasks(evidence: Evidence<'_>, rule: &Rule) -> bool {
-    let tasks = evidence.record.plan.models.values().map(|m| m.task.kind());
-    !rule.tasks.is_empty() && tasks.into_iter().all(|task| !rule.tasks.iter().any(|t| t == task))
+    let models = &evidence.record.plan.models;
+    !rule.tasks.is_empty() && models.values().all(|model| !is_for_kind(rule, model))
 }
 
 fn judge_cell(
@@ -261,8 +271,14 @@ fn is_for(rule: &Rule, model: &Model) -> bool {
 }
 
 fn is_for_task(rule: &Rule, model: &Model) -> bool {
-    (rule.tasks.is_empty() || rule.tasks.iter().any(|t| t == model.task.kind()))
-        && (rule.models.is_empty() || rule.models.contains(&model.name))
+    is_for_kind(rule, model) && (rule.models.is_empty() || rule.models.contains(&model.name))
+}
+
+/// Is the rule for what the model does, and does its metric say something about that?
+fn is_for_kind(rule: &Rule, model: &Model) -> bool {
+    let kind = model.task.kind();
+    (rule.tasks.is_empty() || rule.tasks.iter().any(|task| task == kind))
+        && graded::tasks_of(&rule.metric).is_none_or(|tasks| tasks.contains(&kind))
 }
 
 /// The judgement of a cell, by its id.

@@ -2,12 +2,13 @@
 
 use super::answers::slice_samples;
 use super::gap::SLICE_GAP;
+use super::graded::GRADED;
 use super::metrics::{Desk, Known, SLICE_DROP};
 use super::{GateError, is_for_task};
 use crate::compare::numerics::Metric;
 use boardproof_record::plan::{Model, Plan, Task};
-use boardproof_record::policy::Rule;
-use boardproof_record::verdict::RuleResult;
+use boardproof_record::policy::{Against, Family, Rule};
+use boardproof_record::verdict::{RuleResult, Verdict};
 
 /// Samples of one slice.
 pub struct Part {
@@ -74,7 +75,7 @@ impl Desk<'_> {
     pub(super) fn slice_results(&self, rule: &Rule) -> Result<Vec<RuleResult>, GateError> {
         let (limit, reason) = self.limit(rule);
         let one = |known, reason| Ok(self.result(rule, None, known, limit, reason).into_iter().collect());
-        if rule.metric != "task.value"
+        if rule.against != Against::Absolute
             && let Err(why) = self.compared(rule)
         {
             return one(Known::Missing(why), reason);
@@ -95,19 +96,72 @@ impl Desk<'_> {
             }
         }
         let mut results = Vec::new();
-        for part in parts {
-            let known = match self.too_few(rule, &part) {
-                Some(few) => few,
-                None => self.number_of_part(rule, limit, &part)?,
-            };
-            results.extend(self.result(rule, Some(part.name), known, limit, reason.clone()));
+        for part in &parts {
+            results.push(self.part_result(rule, part, (limit, &reason))?);
         }
-        Ok(results)
+        if rule.family == Some(Family::Holm) {
+            self.hold_together(rule, &parts, (limit, &reason), &mut results)?;
+        }
+        Ok(results.into_iter().flatten().collect())
+    }
+
+    fn part_result(
+        &self,
+        rule: &Rule,
+        part: &Part,
+        (limit, reason): (f64, &str),
+    ) -> Result<Option<RuleResult>, GateError> {
+        let known = match self.too_few(rule, part) {
+            Some(few) => few,
+            None => self.number_of_part(rule, limit, part)?,
+        };
+        Ok(self.result(rule, Some(part.name.clone()), known, limit, reason.to_owned()))
+    }
+
+    /// Lets a failure stand only where it holds for all slices of the rule together (Holm 1979): with the error divided by the number of those
+    /// that do not stand yet, again and again until no other does. A pass needs no such thing: all must pass, so the one that should not have
+    /// would have to by itself.
+    fn hold_together(
+        &self,
+        rule: &Rule,
+        parts: &[Part],
+        limit: (f64, &str),
+        results: &mut [Option<RuleResult>],
+    ) -> Result<(), GateError> {
+        let failed = |result: &Option<RuleResult>| result.as_ref().is_some_and(|r| r.verdict == Verdict::Fail);
+        let of_all = results.iter().flatten().count();
+        let mut open: Vec<usize> = (0..results.len()).filter(|i| failed(&results[*i])).collect();
+        let mut standing = 0;
+        while !open.is_empty() {
+            let each = 1.0 - (1.0 - rule.confidence) / (of_all - standing) as f64;
+            let stricter = Rule { confidence: each, ..rule.clone() };
+            let mut left = Vec::new();
+            for i in open.iter().copied() {
+                let mut again = self.part_result(&stricter, &parts[i], limit)?;
+                if failed(&again) {
+                    continue;
+                }
+                if let Some(result) = &mut again {
+                    result.detail += &format!("; not shown for all {of_all} slices together");
+                }
+                left.push((i, again));
+            }
+            if left.len() == open.len() {
+                left.into_iter().for_each(|(i, again)| results[i] = again);
+                break;
+            }
+            standing += open.len() - left.len();
+            open = left.into_iter().map(|(i, _)| i).collect();
+        }
+        Ok(())
     }
 
     fn number_of_part(&self, rule: &Rule, limit: f64, part: &Part) -> Result<Known, GateError> {
         if let Some(metric) = Metric::from_name(&rule.metric) {
             return self.elementwise(rule, metric, Some(part));
+        }
+        if GRADED.contains(&rule.metric.as_str()) {
+            return self.graded(rule, limit, Some(part));
         }
         Ok(match rule.metric.as_str() {
             "task.value" => self.task_value(rule, limit, Some(part)),

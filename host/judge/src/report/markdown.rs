@@ -2,7 +2,7 @@
 
 use super::summary::{CellSummary, Summary};
 use super::text::word;
-use super::{amount, date, duration_ns, engines, instructions, middle};
+use super::{amount, calibration, date, duration_ns, engines, instructions, middle};
 use boardproof_record::verdict::Verdict;
 use std::fmt::Write;
 
@@ -42,11 +42,15 @@ pub fn render(summary: &Summary) -> String {
             escape(&why(cell))
         );
     }
+    if let Some(chance) = summary.chance_in_words() {
+        let _ = writeln!(text, "\nBy chance: {}.", escape(&chance));
+    }
     text += &beside(&summary.cells);
     text += &roofs(&summary.cells);
     for cell in cells.iter().filter(|c| c.verdict != Verdict::Pass) {
         text += &broken(cell);
     }
+    text += &calibrations(&cells);
     if text.len() > BYTES_MAX {
         let end = (0..=BYTES_MAX - 200).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
         text.truncate(end);
@@ -77,6 +81,22 @@ fn roofs(cells: &[CellSummary]) -> String {
     let mut text = "\n### Against the peak of one core\n\n".to_owned();
     told.iter().for_each(|(cell, roof)| text += &format!("- {}: {}\n", escape(&cell.title()), escape(roof)));
     text
+}
+
+/// How sure each cell says it is against how often it is right; the bins behind a fold.
+fn calibrations(cells: &[&CellSummary]) -> String {
+    let mut text = String::new();
+    for cell in cells {
+        let Some(found) = &cell.calibration else { continue };
+        let title = format!("{}: {}", cell.title(), found.sentence());
+        // A summary is HTML, in which Markdown's escapes would be seen.
+        let title = super::html::escape(&title);
+        let _ = write!(text, "\n<details><summary>{title}</summary>\n\n| {} |\n|", calibration::HEADING.join(" | "));
+        text += &"---:|".repeat(calibration::HEADING.len());
+        found.rows().iter().for_each(|row| text += &format!("\n| {} |", row.join(" | ")));
+        text += "\n\n</details>\n";
+    }
+    if text.is_empty() { text } else { format!("\n### Calibration\n{text}") }
 }
 
 /// The reason, and what a reader must know besides.

@@ -1,5 +1,6 @@
 //! What every form of report shows, gathered once: so that all of them show the same.
 
+use super::calibration::Calibration;
 use super::shown::Shown;
 use super::{amount, not_stationary};
 use crate::compare::dialect::Dialect;
@@ -18,7 +19,7 @@ use crate::gate::{
 use boardproof_record::dialect::Dialect as Firmware;
 use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Outcome, Shipped};
 use boardproof_record::plan::{Cell, Pass, Task};
-use boardproof_record::verdict::{Judgement, RuleResult, Verdict};
+use boardproof_record::verdict::{Chance, Judgement, RuleResult, Verdict};
 use boardproof_record::{CellId, VariantName};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -37,6 +38,8 @@ pub struct Summary {
     pub started_unix_s: u64,
     /// How long it took.
     pub elapsed_ms: u64,
+    /// How often a run like this one is judged wrongly by chance.
+    pub chance: Option<Chance>,
     /// The judged cells, in plan order.
     pub cells: Vec<CellSummary>,
     /// How the programs were made.
@@ -64,6 +67,27 @@ impl Summary {
             self.policy,
             self.elapsed_ms as f64 / 1000.0
         )
+    }
+}
+
+impl Summary {
+    /// How often a run like this one is judged wrongly by chance, in a sentence.
+    pub fn chance_in_words(&self) -> Option<String> {
+        let Chance { decisions, alarms, wrong_fail, wrong_fail_max, wrong_pass_max } = self.chance?;
+        let show = |share: f64| format!("{:.1} %", share * 100.0);
+        let (fail, fail_max) = (show(wrong_fail), show(wrong_fail_max));
+        let fails = format!(
+            "of {decisions} decisions by interval at least one fails wrongly in up to {fail} of runs in which every number lies at its \
+             limit ({fail_max} if they hang together)"
+        );
+        let passes = wrong_pass_max.map(|share| {
+            format!("; with a number beyond its limit the run passes in up to {}, since all must pass", show(share))
+        });
+        let alarms = match alarms {
+            0 => String::new(),
+            n => format!("; {n} are alarms, whose pass shows nothing"),
+        };
+        Some(format!("{fails}{}{alarms}", passes.unwrap_or_default()))
     }
 }
 
@@ -112,6 +136,8 @@ pub struct CellSummary {
     pub drift: Option<DriftSplit>,
     /// Task metric, whole and by slice.
     pub task: Vec<TaskRow>,
+    /// How sure it says it is against how often it is right; `None` where its outputs state no probability.
+    pub calibration: Option<Calibration>,
     /// Samples whose answer is another than the reference's.
     pub flips: Option<Flips>,
     /// Inputs of some of them, by number; for pictures.
@@ -338,6 +364,7 @@ pub fn summarize(evidence: Evidence<'_>, judgement: &Judgement) -> Result<Summar
         boardproof: record.boardproof.clone(),
         started_unix_s: record.started_unix_s,
         elapsed_ms: record.elapsed_ms,
+        chance: judgement.chance,
         cells,
         builds: record.builds.clone(),
     })
@@ -351,6 +378,7 @@ pub fn measured(evidence: Evidence<'_>) -> Result<Summary, EvidenceError> {
         policy: policy.name.clone(),
         allow_nonfinite_mismatch: policy.allow_nonfinite_mismatch,
         verdict: Verdict::Incomplete,
+        chance: None,
         cells: Vec::new(),
     };
     summarize(evidence, &judgement)
@@ -416,6 +444,7 @@ fn summarize_cell(
         rules: judged.map(|j| j.rules.clone()).unwrap_or_default(),
         drift: compared.split,
         task: task_rows(evidence, cell)?,
+        calibration: Calibration::of(evidence, cell)?,
         flips: crate::flips::flips(evidence, cell)?,
         shown: Shown::of(evidence, model)?,
         task_unit: if matches!(model.task, Task::Regression) { String::new() } else { "share".into() },

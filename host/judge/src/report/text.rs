@@ -66,6 +66,9 @@ pub fn render(summary: &Summary, paint: Paint) -> String {
     if !beside.is_empty() {
         let _ = writeln!(text, "engines side by side\n{}", align(&engines::HEADING.map(str::to_owned), &beside));
     }
+    if let Some(chance) = summary.chance_in_words() {
+        let _ = writeln!(text, "by chance: {chance}");
+    }
     let (date, version) = (date(summary.started_unix_s), &summary.boardproof);
     let _ = writeln!(text, "measured {date} by boardproof {version}");
     let _ = writeln!(text, "{}  {}", painted(summary.verdict, paint), summary.sentence());
@@ -97,6 +100,9 @@ fn details(cell: &CellSummary) -> String {
     }
     if let Some(ran) = ran(cell) {
         let _ = writeln!(text, "  ran     {ran}");
+    }
+    if let Some(calibration) = &cell.calibration {
+        let _ = writeln!(text, "  calibration {}", calibration.sentence());
     }
     text += &flips(cell);
     if let Some(l) = &cell.latency {

@@ -37,6 +37,8 @@ fn with_rule(mut case: Case, metric: &str, unit: &str, limit: f64) -> Case {
         models: Vec::new(),
         targets: Vec::new(),
         slice: None,
+        at: None,
+        family: Default::default(),
         reason: "a test".into(),
     });
     case

@@ -58,6 +58,8 @@ fn rule(metric: &str, direction: Direction, limit: f64, unit: &str, against: Aga
         models: Vec::new(),
         targets: Vec::new(),
         slice: None,
+        at: None,
+        family: None,
         reason: "r".into(),
     }
 }

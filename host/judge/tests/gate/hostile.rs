@@ -10,7 +10,7 @@ use boardproof_judge::gate::check_policy;
 use boardproof_judge::report::summary::summarize;
 use boardproof_record::observation::{Attempt, Ended, Fault, Outcome, SelfCheck, Shipped};
 use boardproof_record::plan::{Pass, PassPlan, Role, Task, TensorSpec, Tolerance};
-use boardproof_record::policy::{Against, Direction};
+use boardproof_record::policy::{Against, Direction, Family, OperatingAt};
 use boardproof_record::record::{Record, RunEnded};
 use boardproof_record::verdict::Verdict;
 use boardproof_record::{Digest, ModelName, TargetName};
@@ -435,6 +435,13 @@ fn memory_rule(case: &mut Case, metric: &str, unit: &str, against: Against) {
     (rule.metric, rule.unit, rule.against, rule.limit) = (metric.into(), unit.into(), against, 1e12);
 }
 
+/// The accuracy rule on another metric, with a limit that anything keeps.
+fn graded(case: &mut Case, metric: &str, against: Against, at: Option<OperatingAt>) {
+    let rule = case.rule("accuracy-drop");
+    (rule.metric, rule.against, rule.at, rule.limit) = (metric.into(), against, at, 0.99);
+    rule.tasks.clear();
+}
+
 const EVALSETS: &[Damage] = &[
     ("a label out of range", |c| labels(c, |i| if i == 7 { 3 } else { label(i) })),
     ("a negative label", |c| labels(c, |i| if i == 7 { -1 } else { label(i) })),
@@ -594,6 +601,29 @@ const POLICIES: &[Damage] = &[
     ("a difference against nothing", |c| c.rule("drift").against = Against::Absolute),
     ("more samples wanted than there are", |c| c.rule("drift").min_samples = 401),
     ("slices smaller than the rule wants", |c| c.rule("slice-drop").min_samples = 300),
+    ("a rate without a threshold", |c| {
+        binary(c);
+        graded(c, "task.fpr_rise", Against::Reference, None);
+    }),
+    ("a rate at a threshold that is not a number", |c| {
+        binary(c);
+        graded(c, "task.fpr_rise", Against::Reference, Some(OperatingAt::Threshold(f64::NAN)));
+    }),
+    ("a rate of a classifier", |c| graded(c, "task.tpr_drop", Against::Reference, Some(OperatingAt::TprMin(0.9)))),
+    ("F1 of answers that are all NaN", |c| {
+        graded(c, "task.f1_drop", Against::Reference, None);
+        poison(c, &BOTH[1..], f32::NAN, true);
+    }),
+    ("calibration of answers that are all NaN", |c| {
+        graded(c, "calibration.ece", Against::Absolute, None);
+        c.policy.allow_nonfinite_mismatch = true;
+        poison(c, &BOTH[1..], f32::NAN, true);
+    }),
+    ("calibration of scores that are no probabilities", |c| {
+        binary(c);
+        graded(c, "calibration.ece", Against::Absolute, None);
+    }),
+    ("slices held together where there is one number", |c| c.rule("accuracy-drop").family = Some(Family::Holm)),
     ("a tolerance that is not a number", |c| {
         let tolerance =
             Tolerance { metric: "task.drop".into(), limit: f64::INFINITY, reason: "none".into(), target: None };
@@ -676,6 +706,12 @@ const TEXTS: &[Edit] = &[
     ("an outcome of an unknown kind", |text| text.replacen("\"state\": \"measured\"", "\"state\": \"passed\"", 1)),
     ("a cell name that leaves the folder", |text| text.replace("shapes/int8@board/tract", "../int8@board/tract")),
     ("a digest that is none", |text| text.replacen("\"source\": \"", "\"source\": \"zz", 1)),
+    ("an operating point of an unknown kind", |text| {
+        text.replacen("\"confidence\":", "\"at\": {\"fpr\": 0.1}, \"confidence\":", 1)
+    }),
+    ("a correction of an unknown kind", |text| {
+        text.replacen("\"confidence\":", "\"family\": \"none\", \"confidence\":", 1)
+    }),
     ("negative samples", |text| text.replacen("\"samples\": 400", "\"samples\": -400", 1)),
 ];
 

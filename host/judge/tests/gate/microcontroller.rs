@@ -151,6 +151,8 @@ fn rule(metric: &str, limit: f64, unit: &str, against: Against) -> Rule {
         models: Vec::new(),
         targets: Vec::new(),
         slice: None,
+        at: None,
+        family: None,
         reason: "a test".into(),
     }
 }

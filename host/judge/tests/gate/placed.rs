@@ -65,6 +65,8 @@ fn at_most(nodes: f64) -> Rule {
         models: Vec::new(),
         targets: Vec::new(),
         slice: None,
+        at: None,
+        family: Default::default(),
         reason: "r".into(),
     }
 }

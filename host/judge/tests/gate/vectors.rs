@@ -1,7 +1,7 @@
 //! The judge's formulas against scipy and statsmodels, on the inputs of `tests/vectors/statistics.json` (made by the script beside it).
 
 use boardproof_judge::compare::statistics::{
-    Confidence, Mean, Paired, PairedMethod, Proportion, auc, binomial_cdf, normal_quantile, paired_auc,
+    Bootstrap, Confidence, Mean, Paired, PairedMethod, Proportion, auc, binomial_cdf, normal_quantile, paired_auc,
 };
 use serde::Deserialize;
 
@@ -14,6 +14,7 @@ struct Vectors {
     pairs: Vec<Pair>,
     means: Vec<Values>,
     aucs: Vec<Scores>,
+    bootstraps: Vec<Draws>,
     binomial_cdf: Vec<(u64, u64, f64, f64)>,
     normal_quantile: Vec<(f64, f64)>,
 }
@@ -54,6 +55,18 @@ struct Scores {
     variance: f64,
     difference: f64,
     difference_variance: f64,
+}
+
+#[derive(Deserialize)]
+struct Draws {
+    estimate: f64,
+    draws: Vec<f64>,
+    left_out: Vec<f64>,
+    confidence: f64,
+    bias: f64,
+    acceleration: f64,
+    levels: [f64; 2],
+    bca: [f64; 2],
 }
 
 fn vectors() -> Vectors {
@@ -116,5 +129,21 @@ fn distributions() {
     }
     for (p, expected) in vectors().normal_quantile {
         check(&format!("normal quantile {p}"), normal_quantile(p), expected);
+    }
+}
+
+#[test]
+fn bootstraps() {
+    for Draws { estimate, draws, left_out, confidence: share, bias, acceleration, levels, bca } in vectors().bootstraps
+    {
+        let found = Bootstrap::from_draws(estimate, draws, &left_out).unwrap();
+        check("bias", found.bias(), bias);
+        check("acceleration", found.acceleration(), acceleration);
+        let (low, high) = found.levels(confidence(share));
+        check("lower level", low, levels[0]);
+        check("upper level", high, levels[1]);
+        let interval = found.bca(confidence(share));
+        check("BCa, lower", interval.lower, bca[0]);
+        check("BCa, upper", interval.upper, bca[1]);
     }
 }

@@ -93,6 +93,24 @@ def aucs():
                "difference_variance": float(both[0, 0] + both[1, 1] - 2 * both[0, 1])}
 
 
+def bootstraps():
+    """The parts of a BCa interval on a given matrix of draws: scipy's own, which it keeps to itself."""
+    random = np.random.default_rng(11)
+    for count, statistic in [(25, np.mean), (40, np.var), (60, np.median)]:
+        values = random.exponential(size=count).round(4)
+        drawn = values[random.integers(0, count, (199, count))]
+        draws = statistic(drawn, axis=-1)
+        left_out = [float(statistic(np.delete(values, i))) for i in range(count)]
+        for confidence in CONFIDENCES:
+            low, high, acceleration = scipy.stats._resampling._bca_interval(
+                (values,), statistic, axis=-1, alpha=(1 - confidence) / 2, theta_hat_b=draws, batch=None, xp=np)
+            percentile = scipy.stats._resampling._percentile_of_score(draws, np.array([statistic(values)]), axis=-1, xp=np)
+            yield {"estimate": float(statistic(values)), "draws": [float(x) for x in draws], "left_out": left_out,
+                   "confidence": confidence, "bias": float(np.ravel(stats.norm.ppf(percentile))[0]),
+                   "acceleration": float(np.ravel(acceleration)[0]), "levels": [float(low), float(high)],
+                   "bca": [float(np.percentile(draws, 100 * level)) for level in (low, high)]}
+
+
 def distributions():
     binomial = [(k, n, p) for n in [10, 370, 5000, 10000] for p in [0.01, 0.5, 0.99] for k in [int(n * p), max(0, int(n * p) - 5)] if k < n]
     return {
@@ -103,5 +121,6 @@ def distributions():
 
 print(json.dumps({
     "made_with": {"numpy": np.__version__, "scipy": scipy.__version__, "statsmodels": statsmodels.__version__},
-    "proportions": list(proportions()), "pairs": list(pairs()), "means": list(means()), "aucs": list(aucs()), **distributions(),
+    "proportions": list(proportions()), "pairs": list(pairs()), "means": list(means()), "aucs": list(aucs()),
+    "bootstraps": list(bootstraps()), **distributions(),
 }, indent=None, separators=(",", ":")).replace("},{", "},\n{"))

@@ -4,17 +4,21 @@
 //! widens when nothing was seen to differ.
 
 mod auc;
+mod bootstrap;
 mod mean;
 mod paired;
 mod power;
 mod proportion;
+mod sequence;
 mod special;
 
 pub use auc::{Auc, PairedAuc, auc, paired_auc, roc_auc};
+pub use bootstrap::{Bootstrap, RESAMPLES, Resampled, Sums};
 pub use mean::Mean;
 pub use paired::{Paired, PairedMethod};
 pub use power::{Expected, PowerError};
 pub use proportion::{Position, Proportion};
+pub use sequence::{Tally, Values};
 pub(super) use special::student_quantile;
 pub use special::{binomial_cdf, normal_quantile};
 
@@ -79,6 +83,12 @@ impl Confidence {
         -normal_quantile(self.tail())
     }
 
+    /// The largest share that so many samples without a single difference could hide: `z^2 / (n + z^2)`, as in a score interval.
+    pub(super) fn hidden_in(self, samples: f64) -> f64 {
+        let square = self.z() * self.z();
+        square / (samples + square)
+    }
+
     /// The confidence at which two intervals hold together, whatever their dependence (Bonferroni).
     pub(super) fn of_each_of_two(self) -> Self {
         Self(1.0 - (1.0 - self.0) / 2.0)
@@ -105,6 +115,17 @@ impl Interval {
             (false, false) => Position::Straddles,
         }
     }
+}
+
+/// About how many samples more until an interval whose width falls with the root of the samples leaves `limit` on one side, if the number stays
+/// what it is. 0 if it does now; `None` if no reachable number would do.
+pub fn samples_more(value: f64, interval: Interval, samples: u64, limit: f64) -> Option<u64> {
+    let decided = |factor: f64| {
+        let at = |bound: f64| value + (bound - value) / factor.sqrt();
+        Interval { lower: at(interval.lower), upper: at(interval.upper) }.against(limit) != Position::Straddles
+    };
+    let total = samples as f64;
+    growth_needed(total, decided).map(|factor| ((factor - 1.0) * total).ceil() as u64)
 }
 
 /// More samples than anybody will collect: the search for a sufficient number ends here.

@@ -3,11 +3,19 @@
 //! The incomplete beta function is written here because libraries of the field stop their continued fraction after a fixed number of terms
 //! and return what they have: with 10^5 samples that is silently wrong.
 
-use statrs::function::{erf::erfc_inv, gamma::ln_gamma};
+use statrs::function::{
+    erf::{erfc, erfc_inv},
+    gamma::ln_gamma,
+};
 
 /// Quantile of the standard normal distribution for `0 < p < 1`; infinite at 0 and 1.
 pub fn normal_quantile(p: f64) -> f64 {
     -std::f64::consts::SQRT_2 * erfc_inv(2.0 * p)
+}
+
+/// `P(Z <= z)` for `Z` standard normal.
+pub(in crate::compare) fn normal_cdf(z: f64) -> f64 {
+    0.5 * erfc(-z / std::f64::consts::SQRT_2)
 }
 
 /// `P(X <= k)` for `X` binomial with `n` trials of probability `p`.

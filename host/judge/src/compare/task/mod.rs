@@ -3,12 +3,16 @@
 //! Owns the task metrics and their rules for ties and for outputs that are not finite: such an output is a wrong answer and is counted, never
 //! left out. Refuses to know the pre- and post-processing of a model; what arrives here are its answers and the truth, sample by sample.
 
+mod calibration;
 mod classification;
+mod f1;
 mod regression;
 mod slices;
 mod threshold;
 
+pub use calibration::{BINS, Claims, ReliabilityBin, Scale};
 pub use classification::{Correctness, Rows, correct_top_k, f1_macro, predictions};
+pub use f1::{F1, F1Bounds};
 pub use regression::{AnomalyScores, Regression, anomaly_scores, regression};
 pub use slices::{by_slice, by_slice_against_negatives, select};
 pub use threshold::{OperatingPoint, Rates, rates};
@@ -45,6 +49,12 @@ pub enum TaskError {
         label: i64,
         /// Classes of the output.
         classes: usize,
+    },
+    /// Outputs that state no probability.
+    #[error("the output of sample {sample} states no probability")]
+    NoProbability {
+        /// Sample.
+        sample: usize,
     },
     /// A rate outside 0..=1.
     #[error("rate must lie in 0..=1, got {got}")]

@@ -7,7 +7,7 @@ mod sample;
 
 use super::summary::{CellSummary, ErrorBin, Figure, Summary};
 use super::text::word;
-use super::{amount, bytes, date, duration_ns, engines, instructions, middle, not_stationary};
+use super::{amount, bytes, calibration, date, duration_ns, engines, instructions, middle, not_stationary};
 use crate::compare::latency::LatencySummary;
 use crate::compare::operators::OperatorLine;
 use crate::compare::roofline::rate;
@@ -44,6 +44,9 @@ pub fn render(summary: &Summary) -> String {
         page += "<p class=\"notice\">Instructions are counted by an emulator: they are no cycles and no time. The same model and sample take as many in every run.</p>\n";
     }
     page += &overview(summary);
+    if let Some(chance) = summary.chance_in_words() {
+        let _ = writeln!(page, "<p class=\"soft\">By chance: {}.</p>", escape(&chance));
+    }
     page += &beside(&summary.cells);
     summary.cells.iter().enumerate().for_each(|(i, cell)| page += &section(i, cell));
     page += &builds(summary);
@@ -109,6 +112,7 @@ fn section(number: usize, cell: &CellSummary) -> String {
     text += &plots(cell);
     text += &flips::section(cell);
     text += &groups(cell);
+    text += &calibration(cell);
     text += &latency(cell);
     text += &counts(cell);
     text += &roof(cell);
@@ -183,7 +187,8 @@ fn rules(rules: &[RuleResult]) -> String {
 }
 
 fn plots(cell: &CellSummary) -> String {
-    format!("<div class=\"plots\">\n{}{}{}</div>\n", latency_plot(cell), error_plot(cell), drift_plot(cell))
+    let plots = [latency_plot(cell), error_plot(cell), drift_plot(cell), reliability_plot(cell)].concat();
+    format!("<div class=\"plots\">\n{plots}</div>\n")
 }
 
 fn figure(svg: &str, caption: &str) -> String {
@@ -244,6 +249,18 @@ fn drift_plot(cell: &CellSummary) -> String {
     figure(&svg, "Signal to quantization noise, longer is better. Infinite means identical answers.")
 }
 
+fn reliability_plot(cell: &CellSummary) -> String {
+    let Some(found) = &cell.calibration else { return String::new() };
+    let svg = plot::reliability("How sure, and how often right", &found.bins, &found.reference_bins);
+    figure(
+        &svg,
+        &format!(
+            "Calibration: {}. Bars below the diagonal are too sure of themselves, above it not sure enough.",
+            escape(&found.sentence())
+        ),
+    )
+}
+
 /// Place of an error on the octave axis; the open ends are drawn one octave wide.
 fn octave(edge: f64) -> f64 {
     if edge <= 0.0 {
@@ -279,6 +296,19 @@ fn groups(cell: &CellSummary) -> String {
         );
     }
     text + "</table></div></details>\n"
+}
+
+fn calibration(cell: &CellSummary) -> String {
+    let Some(found) = &cell.calibration else { return String::new() };
+    let line = |tag: &str, row: &[String]| {
+        let cells: String = row.iter().map(|cell| format!("<{tag} class=\"n\">{}</{tag}>", escape(cell))).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let heading = line("th", &calibration::HEADING.map(str::to_owned));
+    let rows: String = found.rows().iter().map(|row| line("td", row)).collect();
+    format!(
+        "<details><summary>Calibration by what was stated</summary><div class=\"scroll\"><table>\n{heading}{rows}</table></div></details>\n"
+    )
 }
 
 fn latency(cell: &CellSummary) -> String {
@@ -365,7 +395,7 @@ fn metrics(cell: &CellSummary) -> String {
     )
 }
 
-pub(super) fn plain(value: f64) -> String {
+pub(crate) fn plain(value: f64) -> String {
     if value == 0.0 || (1e-3..1e6).contains(&value.abs()) {
         format!("{value:.4}")
     } else if value.is_infinite() {

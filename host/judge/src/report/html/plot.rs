@@ -3,6 +3,7 @@
 //! Every plot has a title that a screen reader says and labels in text: nothing is told by colour alone.
 
 use super::escape;
+use crate::compare::task::ReliabilityBin;
 use std::fmt::Write;
 
 const WIDTH: f64 = 480.0;
@@ -168,6 +169,84 @@ pub fn bars(title: &str, bars: &[Bar], full: f64, limit: Option<(f64, &str)>) ->
     svg + "</svg>"
 }
 
+/// A reliability diagram: of each bin the share that came true as a bar, that of a reference as a ring, and the diagonal on which both would
+/// lie if what is stated came true.
+pub fn reliability(title: &str, bins: &[ReliabilityBin], reference: &[ReliabilityBin]) -> String {
+    const SIDE: f64 = 240.0;
+    let (x, y) = (|v: f64| LEFT + v * SIDE, |v: f64| TOP + (1.0 - v) * SIDE);
+    let (floor, end, height) = (y(0.0), x(1.0), TOP + SIDE + BOTTOM);
+    let mut svg = open(title, WIDTH, height);
+    for bin in bins {
+        let (Some(stated), Some(came_true)) = (bin.stated, bin.came_true) else { continue };
+        let tip = format!("stated {:.1} %, came true {:.1} % of {}", stated * 100.0, came_true * 100.0, bin.samples);
+        let _ = write!(
+            svg,
+            "<rect class=\"bar\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}</title></rect>",
+            x(bin.from) + 0.5,
+            y(came_true),
+            x(bin.to) - x(bin.from) - 1.0,
+            floor - y(came_true),
+            escape(&tip)
+        );
+    }
+    for bin in reference {
+        let (Some(stated), Some(came_true)) = (bin.stated, bin.came_true) else { continue };
+        let tip = format!("reference: stated {:.1} %, came true {:.1} %", stated * 100.0, came_true * 100.0);
+        let (at, up) = (x(f64::midpoint(bin.from, bin.to)), y(came_true));
+        let _ = write!(
+            svg,
+            "<circle class=\"reference\" cx=\"{at:.1}\" cy=\"{up:.1}\" r=\"3.5\"><title>{}</title></circle>",
+            escape(&tip)
+        );
+    }
+    let _ = write!(
+        svg,
+        "<line class=\"marker\" x1=\"{LEFT}\" y1=\"{floor}\" x2=\"{end}\" y2=\"{TOP}\"/><line class=\"axis\" x1=\"{LEFT}\" y1=\"{floor}\" x2=\"{end}\" y2=\"{floor}\"/><line class=\"axis\" x1=\"{LEFT}\" y1=\"{floor}\" x2=\"{LEFT}\" y2=\"{TOP}\"/>"
+    );
+    svg + &reliability_words(x, y, height) + "</svg>"
+}
+
+/// Numbers on both axes, their names, and what the marks are.
+fn reliability_words(x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64, height: f64) -> String {
+    let mut svg = String::new();
+    for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
+        let percent = share * 100.0;
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{percent:.0}</text><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{percent:.0}</text>",
+            x(share),
+            y(0.0) + 15.0,
+            LEFT - 6.0,
+            y(share) + 4.0
+        );
+    }
+    let _ = write!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" class=\"name\">stated probability, %</text>",
+        x(0.5),
+        height - 6.0
+    );
+    let left = x(1.0) + 18.0;
+    let _ = write!(
+        svg,
+        "<rect class=\"bar\" x=\"{left}\" y=\"{}\" width=\"10\" height=\"10\"/><text x=\"{}\" y=\"{}\">came true, %: this variant</text><circle class=\"reference\" cx=\"{}\" cy=\"{}\" r=\"3.5\"/><text x=\"{}\" y=\"{}\">the reference</text><line class=\"marker\" x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\"/><text x=\"{}\" y=\"{}\">as stated</text>",
+        TOP + 4.0,
+        left + 16.0,
+        TOP + 13.0,
+        left + 5.0,
+        TOP + 26.0,
+        left + 16.0,
+        TOP + 30.0,
+        left - 2.0,
+        TOP + 43.0,
+        left + 11.0,
+        TOP + 43.0,
+        left + 16.0,
+        TOP + 47.0
+    );
+    svg
+}
+
 fn open(title: &str, width: f64, height: f64) -> String {
     let title = escape(title);
     format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>")
@@ -191,6 +270,21 @@ mod tests {
         assert!(
             histogram("t", "x", &bins(std::iter::empty(), 10), &[], |v| v.to_string()).contains("nothing was measured")
         );
+    }
+
+    #[test]
+    fn a_reliability_diagram_draws_what_is_there() {
+        let bin = |from: f64, samples, share: Option<f64>| ReliabilityBin {
+            from,
+            to: from + 0.5,
+            samples,
+            stated: share,
+            came_true: share,
+        };
+        let svg = reliability("<t>", &[bin(0.0, 0, None), bin(0.5, 4, Some(0.75))], &[bin(0.5, 4, Some(0.5))]);
+        assert_eq!((svg.matches("<title>stated").count(), svg.matches("<title>reference").count()), (1, 1), "{svg}");
+        assert!(!svg.contains("<t>") && !svg.contains("NaN"), "{svg}");
+        assert!(!reliability("t", &[], &[]).contains("<title>stated"));
     }
 
     #[test]
