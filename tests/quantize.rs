@@ -63,7 +63,6 @@ fn calibration_data_must_be_what_model_toml_says_and_hold_numbers() {
 fn an_unknown_layer_lists_the_known_ones() {
     let home = Home::new();
     Copy::of("adult_mlp", &home.path(""));
-    refused(&home, "./adult_mlp", &["--leave", "/b/b.2/Relu"], &["known: "]);
     let misspelt = ["--leave", "/b/b.2/Relu_output_9"];
     refused(
         &home,
@@ -80,7 +79,7 @@ fn a_file_or_a_name_that_is_taken_is_left_alone() {
     std::fs::write(copy.folder.join("int8.onnx"), "precious").unwrap();
     quantize(&home, "./adult_mlp", &[]).expect_code(2).expect_said(&["int8.onnx, which is there", "--force"]);
     quantize(&home, "./adult_mlp", &["--name", "int8_qdq_pc"]).expect_code(2).expect_said(&["variant 'int8_qdq_pc'"]);
-    quantize(&home, "./adult_mlp", &["--force", "--out", "./adult_mlp/f32.onnx"])
+    quantize(&home, "./adult_mlp", &["--force", "--out", "adult_mlp/../adult_mlp/f32.onnx"])
         .expect_code(2)
         .expect_said(&["the file of another variant"]);
     assert_eq!(std::fs::read_to_string(copy.folder.join("int8.onnx")).unwrap(), "precious");
