@@ -165,7 +165,10 @@ fn target_file(args: &QuantizeArgs, manifest: &Manifest) -> Result<(VariantName,
         return taken("--name", format!("variant '{name}' of model '{}'", model.name));
     }
     let file = args.out.clone().unwrap_or_else(|| folder.join(format!("{name}.onnx")));
-    if model.variants.values().any(|variant| Path::new(&variant.file) == file) {
+    // One file has many spellings, and --force must never reach another variant's.
+    let place = |file: &Path| file.canonicalize().ok();
+    let is_variants = |known: &Variant| place(Path::new(&known.file)).is_some_and(|known| place(&file) == Some(known));
+    if model.variants.values().any(is_variants) {
         return taken("--out", format!("{}, the file of another variant", file.display()));
     }
     if file.exists() && !args.force {

@@ -35,9 +35,11 @@ pub fn entry(job: &Job<'_>, calibrated: &Calibrated, left: &BTreeSet<usize>, byt
     } else {
         String::new()
     };
+    let prefix = format!("{}/", folder(job).display());
+    let data = calibrated.data.strip_prefix(&prefix).unwrap_or(&calibrated.data);
     let note = format!(
         "boardproof quantize: {} over {} samples of {}{from}{names}",
-        calibrated.method, calibrated.samples, calibrated.data
+        calibrated.method, calibrated.samples, data
     );
     let batch = job.reference().batch.map_or_else(|| "\"N\"".into(), |batch| batch.to_string());
     format!(

@@ -86,6 +86,10 @@ impl Outcome {
                 };
                 format!("passes with {} in float, confirmed by a check of its own; {least}", layers(left.len()))
             }
+            Self::Repaired { verdict: Verdict::Inconclusive, left, .. } => format!(
+                "{} in float keep the answers, and the confirming check could not decide a rule on what that costs (more --iterations, a quieter unit)",
+                layers(left.len())
+            ),
             Self::Repaired { left, .. } => format!(
                 "no set of layers passes: {} in float keep the answers, and what that costs breaks the policy",
                 layers(left.len())
