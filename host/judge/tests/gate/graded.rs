@@ -209,6 +209,9 @@ fn what_all_confidences_come_to_is_said_once() {
     let slices = together.policy.rules.iter_mut().find(|rule| rule.metric == "slice.drop").unwrap();
     slices.family = Some(Family::Holm);
     assert_eq!(together.judge().unwrap().chance.unwrap().decisions, 4);
+    let mut lenient = case.clone();
+    lenient.policy.inconclusive_blocks = false;
+    assert_eq!(lenient.judge().unwrap().chance.unwrap().wrong_pass_max, None, "what is undecided passes");
     let mut certain = case.clone();
     certain.policy.rules.retain(|rule| rule.metric == "sqnr_db");
     assert_eq!(certain.judge().unwrap().chance, None);
