@@ -50,7 +50,7 @@ fn scorer(score: impl Fn(usize) -> f32 + Copy, candidate: impl Fn(f32) -> f32) -
 /// Between 0 and 1, mostly on the right side of one half.
 fn share(sample: usize) -> f32 {
     let wobble = (sample * 37 % 101) as f32 / 101.0 * 0.45;
-    let yes = sample % 2 == 0;
+    let yes = sample.is_multiple_of(2);
     if yes == (sample % 25 != 7) { 0.52 + wobble } else { 0.48 - wobble }
 }
 
