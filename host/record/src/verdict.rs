@@ -37,7 +37,7 @@ pub struct Chance {
     /// The same whatever hangs together: the sum of all errors, at most 1.
     pub wrong_fail_max: f64,
     /// Chance that the run passes although the number of a rule that must be shown is beyond its limit. All must pass, so it is that of the
-    /// least confident one alone; `None` where all are alarms.
+    /// least confident one alone; `None` where all are alarms, or where the policy lets by what is undecided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wrong_pass_max: Option<f64>,
 }

@@ -15,7 +15,8 @@ pub fn chance(policy: &Policy, cells: &[CellJudgement]) -> Option<Chance> {
         alarms: (decided.len() - shown.clone().count()) as u64,
         wrong_fail: 1.0 - kept,
         wrong_fail_max: decided.iter().map(error).sum::<f64>().min(1.0),
-        wrong_pass_max: shown.map(error).max_by(f64::total_cmp),
+        // Where what is undecided is let by, a number beyond its limit is let by as often as it is not shown to be.
+        wrong_pass_max: shown.map(error).max_by(f64::total_cmp).filter(|_| policy.inconclusive_blocks),
     })
 }
 

@@ -152,8 +152,7 @@ impl Desk<'_> {
         let (Ok(reference), Ok(own)) = (of(reference), of(own)) else {
             return Known::Missing("scores and labels differ in number".into());
         };
-        let all: Vec<usize> = (0..positive.len()).collect();
-        let samples: Vec<usize> = part.map_or(&all, |part| &part.ranked).iter().copied().collect();
+        let samples = part.map_or_else(|| (0..positive.len()).collect(), |part| part.ranked.clone());
         let samples: Vec<usize> = samples.into_iter().filter(|i| positive[*i] == found).collect();
         let paired = Paired::of(&select(&reference, &samples), &select(&own, &samples)).unwrap_or_default();
         let name = if found { "true-positive rate" } else { "false-positive rate" };

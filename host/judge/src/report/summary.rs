@@ -78,7 +78,7 @@ impl Summary {
         let (fail, fail_max) = (show(wrong_fail), show(wrong_fail_max));
         let fails = format!(
             "of {decisions} decisions by interval at least one fails wrongly in up to {fail} of runs in which every number lies at its \
-             limit ({fail_max} if they hang together)"
+             limit ({fail_max} at most, whatever hangs together)"
         );
         let passes = wrong_pass_max.map(|share| {
             format!("; with a number beyond its limit the run passes in up to {}, since all must pass", show(share))

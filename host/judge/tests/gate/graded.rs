@@ -50,7 +50,7 @@ fn scorer(score: impl Fn(usize) -> f32 + Copy, candidate: impl Fn(f32) -> f32) -
 /// Between 0 and 1, mostly on the right side of one half.
 fn share(sample: usize) -> f32 {
     let wobble = (sample * 37 % 101) as f32 / 101.0 * 0.45;
-    let yes = sample % 2 == 0;
+    let yes = sample.is_multiple_of(2);
     if yes == (sample % 25 != 7) { 0.52 + wobble } else { 0.48 - wobble }
 }
 
@@ -209,6 +209,9 @@ fn what_all_confidences_come_to_is_said_once() {
     let slices = together.policy.rules.iter_mut().find(|rule| rule.metric == "slice.drop").unwrap();
     slices.family = Some(Family::Holm);
     assert_eq!(together.judge().unwrap().chance.unwrap().decisions, 4);
+    let mut lenient = case.clone();
+    lenient.policy.inconclusive_blocks = false;
+    assert_eq!(lenient.judge().unwrap().chance.unwrap().wrong_pass_max, None, "what is undecided passes");
     let mut certain = case.clone();
     certain.policy.rules.retain(|rule| rule.metric == "sqnr_db");
     assert_eq!(certain.judge().unwrap().chance, None);
