@@ -152,7 +152,7 @@ impl Site {
             model: blob("model", (&variant.file).into(), variant.digest),
             evalset: blob("evalset", (&model.evalset.file).into(), model.evalset.digest),
             sample_bytes: None,
-            options: options(model, variant, &self.target().limits, &cell.passes, None),
+            options: options(model, variant, self.target(), cell, None),
             target: self.target(),
             agent_digest: Some(self.agent.build.digest),
         }
