@@ -13,7 +13,7 @@ const BYTES_MIN: usize = 64 << 20;
 const CACHES_WIDE: usize = 2;
 /// A buffer that any cache holds, and the time for the large one after which that is all that is asked.
 const BYTES_SMALL: usize = 1 << 20;
-const TOO_LONG_S: u64 = 1;
+const TOO_LONG_MS: u64 = 300;
 /// Share of the available memory that it may take.
 const SHARE_OF_MEMORY: u64 = 4;
 /// Readings that are timed, at most, and the time after which there are no more.
@@ -32,7 +32,7 @@ pub fn read_rate() -> Result<u64, String> {
     }
     // Where the core is what is slow, as an emulated one, no buffer is read faster than a small one, and a large one takes minutes.
     let small = best_of(BYTES_SMALL)?;
-    if wanted as u64 / small.max(1) >= TOO_LONG_S {
+    if wanted as u64 * 1000 / small.max(1) >= TOO_LONG_MS {
         return Ok(small);
     }
     best_of(wanted)

@@ -167,9 +167,8 @@ pub struct CellSummary {
     /// Share of the multiply-accumulates that were done on integers, 0 to 1.
     pub integer_ops_share: Option<f64>,
     /// What it reaches of what one core of the unit can do.
-    pub roofline: Option<Roofline>,
-    /// Why that is not known.
-    pub roofline_missing: Option<String>,
+    #[serde(flatten)]
+    pub roofs: Roofs,
     /// Environment before the first pass.
     pub environment: Facts,
     /// Who answered.
@@ -216,7 +215,7 @@ impl CellSummary {
     /// What the roofs say of its time, or why they say nothing. `None` where nobody has asked for them.
     pub fn roof(&self) -> Option<String> {
         let asked = || self.environment.missing.contains_key("peak_f32_mac_per_s");
-        match (&self.roofline, &self.roofline_missing) {
+        match (&self.roofs.roofline, &self.roofs.roofline_missing) {
             (Some(roofline), _) if self.emulated => Some(format!("{} (emulated)", roofline.sentence())),
             (Some(roofline), _) => Some(roofline.sentence()),
             (None, Some(why)) if asked() => Some(format!("not known: {why}")),
@@ -228,6 +227,53 @@ impl CellSummary {
     pub fn title(&self) -> String {
         format!("{} {} on {}", self.model, self.variant, self.place())
     }
+}
+
+/// A cell under the roofs of its unit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Roofs {
+    /// What it reaches of what one core of the unit can do.
+    pub roofline: Option<Roofline>,
+    /// Why that is not known.
+    pub roofline_missing: Option<String>,
+}
+
+impl Roofs {
+    fn of(
+        cell: &Cell,
+        seen: Option<&Observation>,
+        operators: &[OperatorLine],
+        weights: u64,
+        latencies: Option<&Latencies>,
+    ) -> Self {
+        match roofline(cell, seen, operators, weights, latencies) {
+            Ok(roofline) => Self { roofline: Some(roofline), roofline_missing: None },
+            Err(why) => Self { roofline: None, roofline_missing: Some(why) },
+        }
+    }
+}
+
+/// Operators are counted by the inspection, and time by the latency pass: both take one batch at a time.
+fn roofline(
+    cell: &Cell,
+    seen: Option<&Observation>,
+    operators: &[OperatorLine],
+    weights: u64,
+    latencies: Option<&Latencies>,
+) -> Result<Roofline, String> {
+    let unit = &seen.ok_or("the cell was not measured")?.environment_before;
+    let batch = |pass: Pass| cell.passes.iter().find(|plan| plan.pass == pass).map(|plan| plan.batch);
+    let Some(latencies) = latencies else {
+        // A unit that counts something else than time has its own reason, where it told one.
+        let told = unit.missing.get("peak_f32_mac_per_s").cloned();
+        return Err(told.unwrap_or_else(|| "no latency was measured".into()));
+    };
+    if batch(Pass::Inspect) != batch(Pass::Latency) {
+        return Err("operators were counted in another batch than the one that was timed".into());
+    }
+    let summary = latencies.summary(Confidence::P95);
+    Roofline::of(operators, weights, summary.quantiles.first().map_or(f64::NAN, |p50| p50.value_ns), unit)
 }
 
 /// Instructions per inference. The same model and sample take the same number in every run.
@@ -418,11 +464,6 @@ fn summarize_cell(
     let outcome = &evidence.record.outcomes[&cell.id];
     let compared = Compared::of(evidence, cell, nonfinite)?;
     let operators = seen.and_then(|s| s.pass(Pass::Inspect)).map(lines).unwrap_or_default();
-    let latency = own.as_ref().map(|own| own.summary(Confidence::P95));
-    let (roofline, roofline_missing) = match roofline(cell, seen, &operators, variant.bytes, latency.as_ref()) {
-        Ok(roofline) => (Some(roofline), None),
-        Err(why) => (None, Some(why)),
-    };
     Ok(CellSummary {
         cell: cell.id.clone(),
         model: cell.model.to_string(),
@@ -448,7 +489,7 @@ fn summarize_cell(
         flips: crate::flips::flips(evidence, cell)?,
         shown: Shown::of(evidence, model)?,
         task_unit: if matches!(model.task, Task::Regression) { String::new() } else { "share".into() },
-        latency,
+        latency: own.as_ref().map(|own| own.summary(Confidence::P95)),
         instructions: Counts::of(&sorted(evidence.instructions(&cell.id)?)),
         latency_ns: own.as_ref().map(|own| own.sorted_ns().to_vec()).unwrap_or_default(),
         latency_reference: reference.as_ref().map(|other| other.summary(Confidence::P95)),
@@ -457,8 +498,7 @@ fn summarize_cell(
         metrics: compared.metrics,
         dialects: compared.dialects,
         integer_ops_share: integer_share(&operators),
-        roofline,
-        roofline_missing,
+        roofs: Roofs::of(cell, seen, &operators, variant.bytes, own.as_ref()),
         operators,
         environment: seen.map(|s| s.environment_before.clone()).unwrap_or_default(),
         device: seen.map(|s| s.device.clone()),
@@ -467,29 +507,6 @@ fn summarize_cell(
         restarts: attempts(outcome, Attempt::restarted),
         fault: fault(outcome),
     })
-}
-
-/// The cell under the roofs of its unit. Operators are counted by the inspection, and time by the latency pass: both take one batch at a
-/// time.
-fn roofline(
-    cell: &Cell,
-    seen: Option<&Observation>,
-    operators: &[OperatorLine],
-    weights: u64,
-    latency: Option<&LatencySummary>,
-) -> Result<Roofline, String> {
-    let seen = seen.ok_or("the cell was not measured")?;
-    let batch = |pass: Pass| cell.passes.iter().find(|plan| plan.pass == pass).map(|plan| plan.batch);
-    let unit = &seen.environment_before;
-    let Some(latency) = latency else {
-        // A unit that counts something else than time has its own reason, where it told one.
-        let told = unit.missing.get("peak_f32_mac_per_s").cloned();
-        return Err(told.unwrap_or_else(|| "no latency was measured".into()));
-    };
-    if batch(Pass::Inspect) != batch(Pass::Latency) {
-        return Err("operators were counted in another batch than the one that was timed".into());
-    }
-    Roofline::of(operators, weights, latency.quantiles.first().map_or(f64::NAN, |p50| p50.value_ns), unit)
 }
 
 /// What the verdict rests on and a reader would not guess: a part of the evalset, a limit that the model made easier for itself, a split of

@@ -161,7 +161,7 @@ fn reports_say_what_fell_back_and_what_is_reached_of_the_peak() {
     seen.environment_before.numbers.extend(peaks.map(|(name, value)| (format!("peak_{name}_per_s"), value)));
     let judgement = case.judge().unwrap();
     let summary = summarize(case.evidence(), &judgement).unwrap();
-    let roofline = summary.cells[0].roofline.clone().expect("all is known");
+    let roofline = summary.cells[0].roofs.roofline.clone().expect("all is known");
     // 60,000 in about 12 microseconds are five thousand million in a second: half of the peak.
     assert!((0.45..0.55).contains(&roofline.share_of_peak), "{roofline:?}");
     let plain = text::render(&summary, text::Paint::Plain);

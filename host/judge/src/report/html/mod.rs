@@ -409,7 +409,7 @@ pub(crate) fn plain(value: f64) -> String {
 fn roof(cell: &CellSummary) -> String {
     let Some(told) = cell.roof() else { return String::new() };
     let mut text = format!("<h3>Against the peak of one core</h3><p>{}</p>\n", escape(&told));
-    let Some(roofline) = &cell.roofline else { return text };
+    let Some(roofline) = &cell.roofs.roofline else { return text };
     let share = |value: f64| amount(value, "share");
     let by = roofline.by.as_deref().map_or_else(String::new, |by| format!(" ({by})"));
     let rows = [
