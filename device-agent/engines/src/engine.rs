@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::device::{Device, Split};
 use crate::preprocess::Preprocess;
 use crate::self_check::{SelfCheck, SelfCheckLimits};
 use crate::tensor::{DType, Tensor, TensorView};
@@ -43,6 +44,11 @@ pub trait Engine: Sync {
         samples: &[Vec<TensorView<'_>>],
         limits: &SelfCheckLimits,
     ) -> Result<SelfCheck, Refusal>;
+
+    /// The processor with a memory of its own that it runs on; `None` for an engine on the CPU.
+    fn device(&self) -> Option<&dyn Device> {
+        None
+    }
 
     /// Does it take its memory from the allocator of this process? One that has its own cannot be seen by counting there.
     fn allocates_in_the_process_heap(&self) -> bool {
@@ -88,6 +94,15 @@ pub trait Loaded {
     fn profile(&mut self, _inferences: u32) -> Result<Vec<OperatorCost>, RunFailure> {
         Err(RunFailure::Engine { reason: "this engine does not tell the time of its operators".into() })
     }
+
+    /// Where the time of an inference goes on a device of its own: so many inferences of their own over the prepared inputs, measured by
+    /// the device's clock. Nothing for an engine on the CPU.
+    ///
+    /// # Errors
+    /// What the engine says.
+    fn splits(&mut self, _inferences: u32) -> Result<Vec<Split>, RunFailure> {
+        Ok(Vec::new())
+    }
 }
 
 /// How a model is to be loaded.
@@ -125,7 +140,7 @@ pub struct TensorFacts {
     pub shape: Vec<usize>,
 }
 
-#[cfg(any(feature = "tract", feature = "candle", feature = "onnxruntime"))]
+#[cfg(any(feature = "tract-graph", feature = "candle", feature = "onnxruntime"))]
 impl TensorFacts {
     /// A raw input as the model reads it: of the model's shape, preprocessed and of the model's datatype.
     ///
@@ -217,6 +232,8 @@ pub enum Stage {
     Optimize,
     /// The optimized graph could not be planned for execution.
     Plan,
+    /// The device under the engine failed: this says nothing of the model.
+    Device,
 }
 
 impl fmt::Display for Stage {
@@ -227,6 +244,7 @@ impl fmt::Display for Stage {
             Stage::Type => "type",
             Stage::Optimize => "optimize",
             Stage::Plan => "plan",
+            Stage::Device => "device",
         })
     }
 }
@@ -294,6 +312,12 @@ pub enum RunFailure {
         /// The engine's reason, in one line.
         reason: String,
     },
+    /// The device under the engine failed: this says nothing of the model.
+    #[error("run model: the device failed: {reason}")]
+    Device {
+        /// The driver's reason, in one line.
+        reason: String,
+    },
     /// The engine panicked; the model must not be run again.
     #[error("run model: the engine panicked: {reason}")]
     Panicked {
@@ -318,6 +342,8 @@ pub fn engine_names() -> &'static [&'static str] {
         "tract",
         #[cfg(feature = "candle")]
         "candle",
+        #[cfg(feature = "cuda")]
+        "cuda",
         #[cfg(feature = "micro")]
         "micro",
         #[cfg(feature = "onnxruntime")]
@@ -336,6 +362,8 @@ pub fn open_engine(name: &str, library: Option<&Path>) -> Result<Box<dyn Engine>
         "tract" => Ok(Box::new(crate::tract::TractEngine)),
         #[cfg(feature = "candle")]
         "candle" => Ok(Box::new(crate::candle::CandleEngine)),
+        #[cfg(feature = "cuda")]
+        "cuda" => Ok(Box::new(crate::tract::CudaEngine::open()?)),
         #[cfg(feature = "micro")]
         "micro" => Ok(Box::new(crate::micro::MicroEngine)),
         #[cfg(feature = "onnxruntime")]
@@ -363,6 +391,16 @@ pub enum EngineFault {
         /// The file, or the name that the dynamic loader was asked for.
         path: PathBuf,
         /// Why, in one line.
+        reason: String,
+    },
+    /// The processor that an engine runs on is not here, or cannot be used.
+    #[error("use the {device} of {engine}: {reason}")]
+    Device {
+        /// The engine.
+        engine: &'static str,
+        /// What it runs on.
+        device: &'static str,
+        /// What is missing, in one line.
         reason: String,
     },
 }
@@ -398,8 +436,8 @@ mod tests {
     fn unknown_engines_are_absent() {
         let error = open_engine("tensorflow", None).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.starts_with("no engine is called 'tensorflow'"), "{error}");
-        // An engine with a library of its own needs that to be opened.
-        for name in engine_names().iter().filter(|name| **name != "onnxruntime") {
+        // An engine with a library of its own needs that to be opened, and one for GPUs needs a GPU.
+        for name in engine_names().iter().filter(|name| !["cuda", "onnxruntime"].contains(*name)) {
             assert_eq!(open_engine(name, None).map(|engine| engine.name()), Ok(*name));
         }
     }
