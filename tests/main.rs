@@ -13,6 +13,7 @@ mod engines;
 mod evalset;
 mod faults;
 mod fixtures;
+mod gpu;
 mod material;
 mod microcontroller;
 mod own_firmware;

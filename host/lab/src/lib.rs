@@ -4,6 +4,7 @@
 pub mod ab;
 pub mod build;
 pub mod crash;
+pub mod cuda;
 pub mod dialect;
 pub mod events;
 mod fit;

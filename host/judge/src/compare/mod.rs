@@ -5,6 +5,7 @@
 //! verdict lives here. A number that cannot be had is an [`Invalid`] or an [`Incomparable`], never a zero and never a silent skip.
 
 pub mod dialect;
+pub mod gpu;
 pub mod latency;
 pub mod numerics;
 pub mod operators;

@@ -3,7 +3,7 @@
 
 use super::gap::SLICE_GAP;
 use super::is_for;
-use super::metrics::{INTEGER_OPS_SHARE, SLICE_DROP};
+use super::metrics::{GPU_OTHER_PROCESSES, INTEGER_OPS_SHARE, SLICE_DROP};
 use crate::compare::numerics::{self, Metric};
 use boardproof_record::plan::{Plan, Task};
 use boardproof_record::policy::{Against, Direction, Rule};
@@ -67,6 +67,7 @@ fn unit(metric: &str, tasks: &[&Task]) -> Option<&'static str> {
         "memory_peak_bytes" | "model_bytes" | "flash_bytes" | "arena_bytes" => Some("bytes"),
         "instructions_p50" | "instructions_max" => Some("instructions"),
         INTEGER_OPS_SHARE => Some("share"),
+        GPU_OTHER_PROCESSES => Some("count"),
         _ => Some("ns"),
     }
 }

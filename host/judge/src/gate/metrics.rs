@@ -9,15 +9,16 @@ use super::gap::SLICE_GAP;
 use super::second::{Opinion, by_the_policys_engine, opinion};
 use super::slices::Part;
 use super::timed::exact;
+use crate::compare::gpu::{Others, others};
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options, Summary, pair_outputs};
 use crate::compare::operators;
 use crate::evidence::{Evidence, Tensor, Truth};
-use boardproof_record::plan::{Cell, Model, Pass, Variant};
+use boardproof_record::plan::{CUDA, Cell, Model, Pass, Variant};
 use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
 /// Metrics that are not elementwise.
-const OWN: [&str; 20] = [
+const OWN: [&str; 21] = [
     "task.value",
     "task.drop",
     SLICE_DROP,
@@ -38,6 +39,7 @@ const OWN: [&str; 20] = [
     "flash_bytes",
     "arena_bytes",
     INTEGER_OPS_SHARE,
+    GPU_OTHER_PROCESSES,
 ];
 
 /// The metric that looks at slices without being told which.
@@ -48,6 +50,8 @@ const LATENCY_RATIO: &str = "latency_ratio_p50";
 
 /// The metric of what ran.
 pub const INTEGER_OPS_SHARE: &str = "integer_ops_share";
+/// The metric of who else was on the GPU.
+pub const GPU_OTHER_PROCESSES: &str = "gpu_other_processes";
 
 /// Metrics that were counted by the unit's clock.
 const TIMINGS: [&str; 8] = [
@@ -334,6 +338,7 @@ impl<'a> Desk<'a> {
             "arena_bytes" => self.fact(Pass::Memory, "arena_peak_bytes", "arena", "bytes"),
             "memory_ratio" => self.memory_ratio(rule),
             INTEGER_OPS_SHARE => self.integer_ops_share(),
+            GPU_OTHER_PROCESSES => self.gpu_other_processes(),
             LATENCY_RATIO => self.latency_ratio(rule, limit)?,
             "latency_ns_p50" => self.latency(rule, Some(0.5), limit)?,
             "latency_ns_p90" => self.latency(rule, Some(0.9), limit)?,
@@ -352,6 +357,20 @@ impl<'a> Desk<'a> {
         match operators::integer_share(&lines) {
             Some(share) => exact(share, "multiply-accumulates on integers", "share"),
             None => Known::Missing("the engine names no operator that multiplies".into()),
+        }
+    }
+
+    /// An engine on the CPU has no GPU to share.
+    fn gpu_other_processes(&self) -> Known {
+        if self.cell.engine.as_str() != CUDA {
+            return Known::NotApplicable;
+        }
+        let Some(seen) = self.evidence.observation(&self.cell.id) else {
+            return Known::Missing("nothing was measured on the GPU".into());
+        };
+        match others(self.cell, seen) {
+            Others::Seen(most) => exact(most as f64, "other processes on the GPU", "count"),
+            Others::Unknown(why) => Known::Missing(format!("who else was on the GPU is not known: {why}")),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::shown::Shown;
 use super::{amount, not_stationary};
 use crate::compare::dialect::Dialect;
+use crate::compare::gpu::{self, Gpu, Others, gpu};
 use crate::compare::latency::{Latencies, LatencySummary};
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options};
 use crate::compare::operators::{OperatorLine, integer_share, lines};
@@ -136,6 +137,9 @@ pub struct CellSummary {
     pub operators: Vec<OperatorLine>,
     /// Share of the multiply-accumulates that were done on integers, 0 to 1.
     pub integer_ops_share: Option<f64>,
+    /// The GPU that it ran on, if it ran on one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
     /// Environment before the first pass.
     pub environment: Facts,
     /// Who answered.
@@ -405,6 +409,7 @@ fn summarize_cell(
         dialects: compared.dialects,
         integer_ops_share: integer_share(&operators),
         operators,
+        gpu: seen.and_then(|seen| gpu(cell, seen)),
         environment: seen.map(|s| s.environment_before.clone()).unwrap_or_default(),
         device: seen.map(|s| s.device.clone()),
         shipped: shipped(outcome),
@@ -438,6 +443,8 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
         ));
     }
     notes.extend(evidence.observation(&cell.id).and_then(throttled));
+    notes.extend(evidence.observation(&cell.id).and_then(gpu::throttled));
+    notes.extend(evidence.observation(&cell.id).and_then(|seen| shared_gpu(seen, cell)));
     notes.extend(evidence.observation(&cell.id).and_then(|seen| of_a_part(seen, cell)));
     if let Some(dialect) = &evidence.record.plan.targets[&cell.target].dialect {
         notes.extend(inside(dialect, &cell.variant));
@@ -471,6 +478,15 @@ fn inside(dialect: &Firmware, variant: &VariantName) -> Vec<String> {
 
 /// Share of its frequency that a core which is to run at full speed may lose before it looks throttled: turbo frequencies come and go.
 const SLOWER_SHARE: f64 = 0.2;
+
+/// Somebody else's work on the GPU makes times longer and memory less.
+fn shared_gpu(seen: &Observation, cell: &Cell) -> Option<String> {
+    match gpu(cell, seen)?.others {
+        Others::Seen(0) => None,
+        Others::Seen(most) => Some(format!("{most} other processes had the GPU open while it was measured")),
+        Others::Unknown(why) => Some(format!("whether others used the GPU while it was measured is not known: {why}")),
+    }
+}
 
 /// Times and memory of a unit that has no room for the whole evalset are those of its first part.
 fn of_a_part(seen: &Observation, cell: &Cell) -> Option<String> {

@@ -1,8 +1,8 @@
 //! Running the builder and keeping what it made, by digest.
 
-use super::Program;
 use super::choose::{Choice, OWN_COMPILER, Tools, channel, choose, is_static, needs, rustc};
 use super::source::{SourceError, find_source, source_digest};
+use super::{Program, prebuilt};
 use boardproof_record::Digest;
 use boardproof_record::plan::{BuildSpec, Builder, MICRO, TRACT};
 use boardproof_record::record::Build;
@@ -43,6 +43,16 @@ pub enum BuildError {
         /// Its last lines.
         log: String,
     },
+    /// A program that should have been built beforehand is not there, or is another.
+    #[error("could not take {name} out of {}: {why}", folder.display())]
+    NotPrebuilt {
+        /// Its name.
+        name: String,
+        /// Where it should be.
+        folder: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The result could not be read or kept.
     #[error("could not keep {}", path.display())]
     Keep {
@@ -63,6 +73,9 @@ impl BuildError {
             }
             Self::NoBuilder { .. } => {
                 Some("`boardproof doctor --target NAME` lists what is missing and how to get it".into())
+            }
+            Self::NotPrebuilt { .. } => {
+                Some(format!("make it with `boardproof agent build --out FOLDER`, or unset {}", prebuilt::VARIABLE))
             }
             _ => None,
         }
@@ -87,15 +100,30 @@ const RECIPE: &str = "2: stripped, runners for gnu at a fixed address";
 pub struct Workshop {
     root: PathBuf,
     profile: String,
+    /// Folder of programs that were built beforehand: nothing is built then.
+    prebuilt: Option<PathBuf>,
 }
 
 impl Workshop {
-    /// Finds the source.
+    /// Finds the source, or the folder of programs that `BOARDPROOF_PROGRAMS` names in its place.
     pub fn open() -> Result<Self, BuildError> {
-        Ok(Self {
-            root: find_source()?,
-            profile: std::env::var("BOARDPROOF_PROFILE").unwrap_or_else(|_| "release".into()),
-        })
+        let prebuilt = prebuilt::named();
+        let root = if prebuilt.is_some() { PathBuf::new() } else { find_source()? };
+        let profile = std::env::var("BOARDPROOF_PROFILE").unwrap_or_else(|_| "release".into());
+        Ok(Self { root, profile, prebuilt })
+    }
+
+    /// Copies a program into a folder from which `BOARDPROOF_PROGRAMS` takes it elsewhere.
+    pub fn put(
+        &self,
+        folder: &Path,
+        program: Program,
+        spec: &BuildSpec,
+        artifact: &Artifact,
+    ) -> Result<(), BuildError> {
+        let name = prebuilt::file_name(program, program.binary(spec), needs(program, spec).0);
+        let keep = |source| BuildError::Keep { path: folder.join(&name), source };
+        prebuilt::put(folder, &name, artifact).map_err(keep)
     }
 
     /// The program for this target: from the cache when source, lock file, toolchain, compiler and flags are what they were, else built.
@@ -107,6 +135,9 @@ impl Workshop {
         say: &mut dyn FnMut(&str),
     ) -> Result<Artifact, BuildError> {
         let (triple, compiler) = needs(program, spec);
+        if let Some(folder) = &self.prebuilt {
+            return prebuilt::take(folder, &prebuilt::file_name(program, program.binary(spec), triple));
+        }
         let choice = choose(triple, spec.builder, compiler, &Tools::detect(&self.root, compiler))?;
         let source = self.digest(program, spec, &choice)?;
         let engine = match program {
