@@ -46,7 +46,7 @@ impl Pass {
 }
 
 /// Where the graph that ships runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Runs {
     /// By tract's own kernels.
     OnTheCpu,
@@ -98,6 +98,15 @@ pub(super) fn self_check(
 }
 
 impl Runs {
+    /// What comes after decluttering in the place of tract's own choice of kernels.
+    fn translation(self) -> Option<&'static str> {
+        match self {
+            Runs::OnTheCpu => None,
+            #[cfg(feature = "cuda")]
+            Runs::OnADevice => Some("translation to the device"),
+        }
+    }
+
     /// The largest distance between two right evaluations. cuDNN multiplies floats with the eleven bits of a half (TF32) where the GPU
     /// can, unless it is told otherwise, and tract does not tell it otherwise.
     fn tolerance(self, arithmetic: Arithmetic) -> f64 {
@@ -129,13 +138,11 @@ impl Check<'_> {
                 replaced: Vec::new(),
             };
         };
-        #[cfg(feature = "cuda")]
-        if self.runs == Runs::OnADevice && !self.parts(decluttered.clone()) {
-            let stage = "translation to the device".into();
-            return SelfCheckOutcome::Parts { stage, operator: None, replaced: Vec::new() };
+        let in_declutter = self.parts(decluttered.clone());
+        if let (false, Some(stage)) = (in_declutter, self.runs.translation()) {
+            return SelfCheckOutcome::Parts { stage: stage.into(), operator: None, replaced: Vec::new() };
         }
-        let (pass, start) =
-            if self.parts(decluttered.clone()) { (Pass::Declutter, typed) } else { (Pass::Codegen, decluttered) };
+        let (pass, start) = if in_declutter { (Pass::Declutter, typed) } else { (Pass::Codegen, decluttered) };
         match self.first_wrong(&start, pass) {
             Some(count) => self.blame(&start, pass, count),
             None => SelfCheckOutcome::Parts { stage: pass.name().into(), operator: None, replaced: Vec::new() },

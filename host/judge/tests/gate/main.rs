@@ -11,6 +11,7 @@ mod flips;
 mod foreign;
 mod gap;
 mod good;
+mod gpu;
 mod hostile;
 #[path = "../../examples/honesty/latency.rs"]
 mod latency;
