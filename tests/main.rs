@@ -15,6 +15,7 @@ mod evalset;
 mod explain;
 mod faults;
 mod fixtures;
+mod gpu;
 mod material;
 mod microcontroller;
 mod own_firmware;

@@ -49,7 +49,11 @@ impl Home {
         assert!(tool.is_file(), "{} is missing; `cargo build --release -p boardproof` makes it", tool.display());
         let mut command = Command::new(tool);
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-        command.env("BOARDPROOF_SOURCE", root()).env("NO_COLOR", "1").env_remove("BOARDPROOF_PROFILE");
+        command
+            .env("BOARDPROOF_SOURCE", root())
+            .env("NO_COLOR", "1")
+            .env_remove("BOARDPROOF_PROFILE")
+            .env_remove("BOARDPROOF_PROGRAMS");
         command.env("XDG_CACHE_HOME", self.path("cache")).env("XDG_STATE_HOME", self.path("state"));
         command
     }

@@ -20,6 +20,9 @@ pub const DEVICE_FOLDER: &str = "target/device";
 /// than each alone, and be built once more.
 pub const ENGINES: [&str; 4] = ["tract", "candle", "micro", "onnxruntime"];
 
+/// The engine for GPUs: checked as the others are, and tested where there is time, because it takes as long to build as all of them.
+pub const GPU_ENGINE: &str = "cuda";
+
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -38,7 +41,7 @@ pub fn check(root: &Path, arguments: &Arguments) -> Result<()> {
     if arguments.quick {
         steps.skip("clippy of the engines", "left out by --quick");
     } else {
-        for engine in ENGINES {
+        for engine in ENGINES.into_iter().chain([GPU_ENGINE]) {
             steps.run(&format!("clippy of the engine {engine}"), || clippy_heavy(engine));
         }
     }

@@ -10,6 +10,7 @@ mod demo;
 mod deny;
 mod firmware;
 mod fuzz;
+mod gpu;
 mod programs;
 mod python;
 mod runs;
@@ -42,6 +43,8 @@ enum Command {
     Demo,
     /// Measure what the project promises about itself
     Bench(bench::Arguments),
+    /// Put what `ci/gpu-check` needs on a machine with a GPU into one folder
+    GpuBundle(gpu::Arguments),
     /// Feed the decoders with made-up bytes for longer than the tests do
     Fuzz(fuzz::Arguments),
 }
@@ -65,6 +68,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Test(arguments) => suite::test(&root, &arguments),
         Command::Demo => demo::demo(&root),
         Command::Bench(arguments) => bench::bench(&root, &arguments),
+        Command::GpuBundle(arguments) => gpu::bundle(&root, &arguments),
         Command::Fuzz(arguments) => fuzz::fuzz(&root, &arguments),
     }
 }

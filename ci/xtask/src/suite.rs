@@ -1,20 +1,23 @@
 //! `cargo xtask test`: everything a fresh machine needs, then every test. Cargo's own closing lines stay in view.
 
-use crate::check::{DEVICE_FOLDER, ENGINES};
+use crate::check::{DEVICE_FOLDER, ENGINES, GPU_ENGINE};
 use crate::firmware;
-use crate::programs::{add_libraries, build_agents, build_tool, host_triple, library_here};
+use crate::programs::{add_libraries, build_agents, build_tool, host_triple, library_here, tool};
 use crate::setup::{self, USUAL, every_target};
-use crate::step::{Steps, cargo, run};
+use crate::step::{Steps, cargo, run, step};
 use anyhow::Result;
 use std::path::Path;
 
 /// Package and test binary whose ignored tests boot a board.
 const BOARD_TESTS: [[&str; 2]; 2] = [["boardproof-lab", "virtual_board"], ["boardproof-tests", "main"]];
 
+/// Tests that build the runner for GPUs, which takes minutes: they are among those that are ignored.
+const GPU_TESTS: &str = "gpu::";
+
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Every target that needs no hardware, not only host, qemu-aarch64, virtual-board-aarch64 and mps2-an386
+    /// The engine for GPUs, up to the absence of one, and every target that needs no hardware, not only host, qemu-aarch64, virtual-board-aarch64 and mps2-an386
     #[arg(long)]
     all: bool,
     /// Words for the test binaries, such as a part of a test's name
@@ -29,9 +32,12 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
     build_tool()?;
     build_agents(root, &targets)?;
     add_libraries(root)?;
+    if arguments.all {
+        step("runner of the engine cuda", || run(tool(root, &["agent", "build", "--engine", GPU_ENGINE])))?;
+    }
     let mut tests = Steps::default();
     tests.run("tests of the host's crates", || cargo_test(&[], &arguments.rest, &targets));
-    for engine in ENGINES {
+    for engine in engines(arguments.all) {
         tests.run(&format!("tests of the engine {engine}"), || {
             let (triple, feature) = (host_triple()?, format!("boardproof-runner/{engine}"));
             let packages = ["--package", "boardproof-engines", "--package", "boardproof-runner"];
@@ -46,10 +52,19 @@ pub fn test(root: &Path, arguments: &Arguments) -> Result<()> {
     for [package, binary] in BOARD_TESTS {
         tests.run(&format!("tests of {package} that boot a board"), || {
             let selection = ["--package", package, "--test", binary];
-            cargo_test(&selection, &[&["--ignored".to_owned()], &arguments.rest[..]].concat(), &targets)
+            let mut words = vec!["--ignored".to_owned()];
+            if !arguments.all {
+                words.extend(["--skip".to_owned(), GPU_TESTS.to_owned()]);
+            }
+            cargo_test(&selection, &[&words[..], &arguments.rest[..]].concat(), &targets)
         });
     }
     tests.finish("test")
+}
+
+/// Engines whose tests are run.
+fn engines(all: bool) -> impl Iterator<Item = &'static str> {
+    ENGINES.into_iter().chain(all.then_some(GPU_ENGINE))
 }
 
 fn targets(root: &Path, all: bool) -> Result<Vec<String>> {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::device::{Device, Split};
 use crate::preprocess::Preprocess;
 use crate::self_check::{SelfCheck, SelfCheckLimits};
 use crate::tensor::{DType, Tensor, TensorView};
@@ -59,6 +60,11 @@ pub trait Engine: Sync {
         }
     }
 
+    /// The processor with a memory of its own that it runs on; `None` for an engine on the CPU.
+    fn device(&self) -> Option<&dyn Device> {
+        None
+    }
+
     /// Does it take its memory from the allocator of this process? One that has its own cannot be seen by counting there.
     fn allocates_in_the_process_heap(&self) -> bool {
         true
@@ -103,6 +109,15 @@ pub trait Loaded {
     fn profile(&mut self, _inferences: u32) -> Result<Vec<OperatorCost>, RunFailure> {
         Err(RunFailure::Engine { reason: "this engine does not tell the time of its operators".into() })
     }
+
+    /// Where the time of an inference goes on a device of its own: so many inferences of their own over the prepared inputs, measured by
+    /// the device's clock. Nothing for an engine on the CPU.
+    ///
+    /// # Errors
+    /// What the engine says.
+    fn splits(&mut self, _inferences: u32) -> Result<Vec<Split>, RunFailure> {
+        Ok(Vec::new())
+    }
 }
 
 /// How a model is to be loaded.
@@ -142,7 +157,7 @@ pub struct TensorFacts {
     pub shape: Vec<usize>,
 }
 
-#[cfg(any(feature = "tract", feature = "candle", feature = "onnxruntime"))]
+#[cfg(any(feature = "tract-graph", feature = "candle", feature = "onnxruntime"))]
 impl TensorFacts {
     /// A raw input as the model reads it: of the model's shape, preprocessed and of the model's datatype.
     ///
@@ -240,6 +255,8 @@ pub enum Stage {
     Optimize,
     /// The optimized graph could not be planned for execution.
     Plan,
+    /// The device under the engine failed: this says nothing of the model.
+    Device,
 }
 
 impl fmt::Display for Stage {
@@ -250,6 +267,7 @@ impl fmt::Display for Stage {
             Stage::Type => "type",
             Stage::Optimize => "optimize",
             Stage::Plan => "plan",
+            Stage::Device => "device",
         })
     }
 }
@@ -317,6 +335,12 @@ pub enum RunFailure {
         /// The engine's reason, in one line.
         reason: String,
     },
+    /// The device under the engine failed: this says nothing of the model.
+    #[error("run model: the device failed: {reason}")]
+    Device {
+        /// The driver's reason, in one line.
+        reason: String,
+    },
     /// The engine panicked; the model must not be run again.
     #[error("run model: the engine panicked: {reason}")]
     Panicked {
@@ -341,6 +365,8 @@ pub fn engine_names() -> &'static [&'static str] {
         "tract",
         #[cfg(feature = "candle")]
         "candle",
+        #[cfg(feature = "cuda")]
+        "cuda",
         #[cfg(feature = "micro")]
         "micro",
         #[cfg(feature = "onnxruntime")]
@@ -359,6 +385,8 @@ pub fn open_engine(name: &str, library: Option<&Path>) -> Result<Box<dyn Engine>
         "tract" => Ok(Box::new(crate::tract::TractEngine)),
         #[cfg(feature = "candle")]
         "candle" => Ok(Box::new(crate::candle::CandleEngine)),
+        #[cfg(feature = "cuda")]
+        "cuda" => Ok(Box::new(crate::tract::CudaEngine::open()?)),
         #[cfg(feature = "micro")]
         "micro" => Ok(Box::new(crate::micro::MicroEngine)),
         #[cfg(feature = "onnxruntime")]
@@ -398,6 +426,16 @@ pub enum EngineFault {
         /// Why not, and what there is.
         reason: String,
     },
+    /// The processor that an engine runs on is not here, or cannot be used.
+    #[error("use the {device} of {engine}: {reason}")]
+    Device {
+        /// The engine.
+        engine: &'static str,
+        /// What it runs on.
+        device: &'static str,
+        /// What is missing, in one line.
+        reason: String,
+    },
 }
 
 #[cfg(test)]
@@ -431,8 +469,8 @@ mod tests {
     fn unknown_engines_are_absent() {
         let error = open_engine("tensorflow", None).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.starts_with("no engine is called 'tensorflow'"), "{error}");
-        // An engine with a library of its own needs that to be opened.
-        for name in engine_names().iter().filter(|name| **name != "onnxruntime") {
+        // An engine with a library of its own needs that to be opened, and one for GPUs needs a GPU.
+        for name in engine_names().iter().filter(|name| !["cuda", "onnxruntime"].contains(*name)) {
             let engine = open_engine(name, None).expect("it needs nothing");
             assert_eq!(engine.name(), *name);
             let error = engine.check_providers(&["CUDAExecutionProvider".into()]).unwrap_err().to_string();

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "candle")]
 mod candle;
+mod device;
 mod engine;
 #[cfg(feature = "micro-values")]
 mod micro;
@@ -14,11 +15,12 @@ mod onnxruntime;
 mod preprocess;
 mod self_check;
 mod tensor;
-#[cfg(feature = "tract")]
+#[cfg(feature = "tract-graph")]
 mod tract;
 
 #[cfg(feature = "candle")]
 pub use candle::CandleEngine;
+pub use device::{Device, DeviceMemory, DeviceState, Reading, Split};
 pub use engine::{
     Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage,
     TensorFacts, engine_names, fell_back, open_engine,
@@ -32,5 +34,5 @@ pub use onnxruntime::OnnxruntimeEngine;
 pub use preprocess::Preprocess;
 pub use self_check::{Parting, SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};
 pub use tensor::{DType, Tensor, TensorError, TensorView};
-#[cfg(feature = "tract")]
+#[cfg(feature = "tract-graph")]
 pub use tract::TractEngine;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::engine::OperatorFacts;
-#[cfg(any(feature = "tract", feature = "onnxruntime", feature = "candle", test))]
+#[cfg(any(feature = "tract-graph", feature = "onnxruntime", feature = "candle", test))]
 use crate::tensor::DType;
 use crate::tensor::Tensor;
 
@@ -119,7 +119,7 @@ fn difference(a: f64, b: f64) -> f64 {
 }
 
 /// The arithmetic that decides how much two correct orders of evaluation may differ.
-#[cfg(any(feature = "tract", feature = "onnxruntime", feature = "candle", test))]
+#[cfg(any(feature = "tract-graph", feature = "onnxruntime", feature = "candle", test))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arithmetic {
     /// Everything in f32 or f64.
@@ -130,7 +130,7 @@ pub(crate) enum Arithmetic {
     Quantized,
 }
 
-#[cfg(any(feature = "tract", feature = "onnxruntime", feature = "candle", test))]
+#[cfg(any(feature = "tract-graph", feature = "onnxruntime", feature = "candle", test))]
 impl Arithmetic {
     /// From the datatypes that appear in a graph.
     pub(crate) fn of(dtypes: impl IntoIterator<Item = DType>) -> Self {

@@ -531,6 +531,46 @@ pub enum Key {
     PeakI8MacPerS,
     /// Bytes that the probe read out of main memory in a second. Since version 4.
     PeakReadBytesPerS,
+    /// Wall time of the inferences before the measured ones, from the first to the last of them. Since version 5.
+    WarmupWallNs,
+    /// Copies to the GPU in one inference, by the GPU's clock; `index` is the inference, in a few of their own. Since version 5.
+    GpuToDeviceNs,
+    /// Kernels of the same inference, with the gaps between them. Since version 5.
+    GpuComputeNs,
+    /// Copies from the GPU in the same inference. Since version 5.
+    GpuToHostNs,
+    /// Time of the same inference in which the GPU waited because operators ran on the CPU instead. Since version 5.
+    GpuOnCpuNs,
+    /// The host's time to hand the kernels of the same inference over, by its own clock. Since version 5.
+    GpuEnqueueNs,
+    /// Memory of the GPU. Since version 5.
+    GpuTotalBytes,
+    /// Memory of the GPU in use by whomever when the runner was ready, before the model. Since version 5.
+    GpuUsedStartBytes,
+    /// The same after loading. Since version 5.
+    GpuUsedAfterLoadBytes,
+    /// The same after the first inference. Since version 5.
+    GpuUsedAfterFirstBytes,
+    /// The same at the end of the pass. Since version 5.
+    GpuUsedEndBytes,
+    /// Largest sum of what this process was given by the driver's memory pool. Since version 5.
+    GpuPoolPeakBytes,
+    /// Frequency of the GPU's cores; here and below `index` 0 is before the pass and 1 after it. Since version 5.
+    GpuClockHz,
+    /// Highest frequency of the GPU's cores. Since version 5.
+    GpuClockMaxHz,
+    /// Frequency of the GPU's memory. Since version 5.
+    GpuMemoryClockHz,
+    /// Power that the GPU takes. Since version 5.
+    GpuPowerMilliW,
+    /// Power that the GPU may take. Since version 5.
+    GpuPowerLimitMilliW,
+    /// Temperature of the GPU in thousandths of a degree Celsius. Since version 5.
+    GpuTemperatureMilliC,
+    /// Share of the driver's latest sampling period in which the GPU did something, times 1000. Since version 5.
+    GpuUtilizationMilli,
+    /// Processes that have the GPU open, without the runner. Since version 5.
+    GpuOtherProcesses,
 }
 
 /// Names of the texts a device reports.
@@ -564,6 +604,12 @@ pub enum TextKey {
     ResetReason,
     /// What a fault handler kept across the reset: kind of fault and registers. Since version 3.
     CrashRecord,
+    /// The GPU as its driver names it. Since version 5.
+    GpuName,
+    /// Version of the GPU's driver. Since version 5.
+    GpuDriver,
+    /// Why the GPU's clocks are lower than they could be; empty when nothing holds them back. `index` 0 is before the pass and 1 after it. Since version 5.
+    GpuThrottle,
 }
 
 /// Element types of tensors.

@@ -254,10 +254,14 @@ names! {
         AllocPeakBytes, MinorFaults, MajorFaults, InstructionsMilli, CyclesMilli, MeasuredWallNs, CpuCount, CpuFrequencyHz, CpuFrequencyMaxHz,
         TemperatureMilliC, ThrottleCount, LoadMilli, MemoryTotalBytes, MemoryAvailableBytes, PinnedCore, WallClockUnixS, UptimeMs, RunnerBytes,
         AgentBytes, AgentRssBytes, PassWallNs, FlashBytes, StaticRamBytes, ArenaPeakBytes, ArenaBytes, StackPeakBytes, StackBytes, ModelBytes,
-        LinkOverruns, TicksHistogram, OperatorNs, OperatorOutBytes, OperatorMacs, PeakF32MacPerS, PeakI8MacPerS, PeakReadBytesPerS
+        LinkOverruns, TicksHistogram, OperatorNs, OperatorOutBytes, OperatorMacs, PeakF32MacPerS, PeakI8MacPerS, PeakReadBytesPerS,
+        WarmupWallNs, GpuToDeviceNs, GpuComputeNs, GpuToHostNs, GpuOnCpuNs, GpuEnqueueNs,
+        GpuTotalBytes, GpuUsedStartBytes, GpuUsedAfterLoadBytes, GpuUsedAfterFirstBytes, GpuUsedEndBytes, GpuPoolPeakBytes,
+        GpuClockHz, GpuClockMaxHz, GpuMemoryClockHz, GpuPowerMilliW, GpuPowerLimitMilliW, GpuTemperatureMilliC, GpuUtilizationMilli, GpuOtherProcesses
     }
     TextKey {
-        Engine, CpuModel, CpuFeatures, Governor, ThermalZone, Kernel, Libc, Board, Os, Stderr, RunnerBuild, ClockSource, ResetReason, CrashRecord
+        Engine, CpuModel, CpuFeatures, Governor, ThermalZone, Kernel, Libc, Board, Os, Stderr, RunnerBuild, ClockSource, ResetReason, CrashRecord,
+        GpuName, GpuDriver, GpuThrottle
     }
     Dtype { F32, F16, Bf16, F64, I8, U8, I16, U16, I32, U32, I64, U64, Bool }
     Stage { Parse, Type, Optimize, Prepare, Run, Evalset }

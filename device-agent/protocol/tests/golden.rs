@@ -2,7 +2,7 @@
 //!
 //! When a test here breaks, a device in the field and this host no longer understand each other. Do one of two things:
 //! - you did not mean to change the wire: undo it (enums grow at the end only, fields never move);
-//! - you did: it is a new version. Raise `VERSION_CURRENT`, keep the old version's bytes, add a file of its own (`v5.txt`), and write the
+//! - you did: it is a new version. Raise `VERSION_CURRENT`, keep the old version's bytes, add a file of its own (`v6.txt`), and write the
 //!   reason into docs/decisions. `BOARDPROOF_GOLDEN=write cargo test -p boardproof-protocol` writes the newest file.
 
 use boardproof_protocol::*;
@@ -163,6 +163,35 @@ fn events_of_operators() -> Vec<(&'static str, Event<'static>)> {
     .into()
 }
 
+/// What version 5 added: GPUs.
+fn events_of_gpus() -> Vec<(&'static str, Event<'static>)> {
+    let keys = [
+        Key::WarmupWallNs,
+        Key::GpuToDeviceNs,
+        Key::GpuComputeNs,
+        Key::GpuToHostNs,
+        Key::GpuOnCpuNs,
+        Key::GpuEnqueueNs,
+        Key::GpuTotalBytes,
+        Key::GpuUsedStartBytes,
+        Key::GpuUsedAfterLoadBytes,
+        Key::GpuUsedAfterFirstBytes,
+        Key::GpuUsedEndBytes,
+        Key::GpuPoolPeakBytes,
+        Key::GpuClockHz,
+        Key::GpuClockMaxHz,
+        Key::GpuMemoryClockHz,
+        Key::GpuPowerMilliW,
+        Key::GpuPowerLimitMilliW,
+        Key::GpuTemperatureMilliC,
+        Key::GpuUtilizationMilli,
+        Key::GpuOtherProcesses,
+    ];
+    let texts = [TextKey::GpuName, TextKey::GpuDriver, TextKey::GpuThrottle];
+    let numbers = keys.into_iter().map(|key| ("Gpu", Event::Number { key, index: 1, value: 300 }));
+    numbers.chain(texts.into_iter().map(|key| ("GpuText", Event::Text { key, index: 1, value: "v" }))).collect()
+}
+
 fn version_1() -> String {
     let mut text = String::new();
     requests().iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
@@ -186,9 +215,15 @@ fn version_3() -> String {
     text
 }
 
-fn current() -> String {
+fn version_4() -> String {
     let mut text = version_3();
     events_of_operators().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
+    text
+}
+
+fn current() -> String {
+    let mut text = version_4();
+    events_of_gpus().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
     text
 }
 
@@ -202,7 +237,7 @@ fn check(golden: &str, now: &str) {
 
 #[test]
 fn the_wire_is_what_its_newest_version_says() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v4.txt");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v5.txt");
     if std::env::var("BOARDPROOF_GOLDEN").as_deref() == Ok("write") {
         std::fs::write(file, current()).unwrap();
     }
@@ -214,6 +249,7 @@ fn what_earlier_versions_say_is_said_in_the_same_bytes() {
     check(include_str!("golden/v1.txt"), &version_1());
     check(include_str!("golden/v2.txt"), &version_2());
     check(include_str!("golden/v3.txt"), &version_3());
+    check(include_str!("golden/v4.txt"), &version_4());
 }
 
 #[test]
@@ -231,6 +267,7 @@ fn every_message_comes_back_as_it_went() {
         .chain(&added())
         .chain(&events_for_microcontrollers())
         .chain(&events_of_operators())
+        .chain(&events_of_gpus())
         .for_each(|(_, m)| check(m, &mut [0; 512]));
 }
 
@@ -299,9 +336,8 @@ fn messages_are_coded_as_postcard_codes_them() {
             |body| whole(postcard::take_from_bytes::<Reply<'_>>(body)),
         );
     }
-    for (_, message) in
-        events().iter().chain(&added()).chain(&events_for_microcontrollers()).chain(&events_of_operators())
-    {
+    let later = [events_for_microcontrollers(), events_of_operators(), events_of_gpus()].concat();
+    for (_, message) in events().iter().chain(&added()).chain(&later) {
         let decode = |bytes: &[u8]| frame::decode_event(bytes).map(|message| format!("{message:?}"));
         check_coding(
             message,
@@ -314,7 +350,7 @@ fn messages_are_coded_as_postcard_codes_them() {
 
 #[test]
 fn the_schema_is_that_of_the_golden_bytes() {
-    let bytes = include_bytes!("golden/v4.txt");
+    let bytes = include_bytes!("golden/v5.txt");
     let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     assert_eq!(SCHEMA, fnv, "set SCHEMA to {fnv:#x}");
 }

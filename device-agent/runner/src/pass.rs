@@ -1,5 +1,6 @@
 //! The four passes. Each reports phases, facts and data in the order in which they come to be.
 
+mod gpu;
 mod latency;
 
 use crate::clock;
@@ -48,6 +49,8 @@ pub enum RunError {
     NoInputs,
     #[error("could not open the engine")]
     Engine(#[source] EngineFault),
+    #[error("the device under the engine failed: {reason}")]
+    Device { reason: String },
     #[error("could not read the head of the evalset")]
     Evalset(#[source] serde_json::Error),
     #[error("the evalset has no tensor '{tensor}'")]
@@ -98,6 +101,7 @@ impl From<Refusal> for Stop {
             Found::Operator | Found::Type => Stage::Type,
             Found::Optimize => Stage::Optimize,
             Found::Plan => Stage::Prepare,
+            Found::Device => return Self::Failed(RunError::Device { reason: refusal.reason }),
         };
         let reason = refusal.to_string();
         Self::Refused {
@@ -120,6 +124,9 @@ impl From<NotCompared> for Stop {
 
 impl From<RunFailure> for Stop {
     fn from(failure: RunFailure) -> Self {
+        if let RunFailure::Device { reason } = failure {
+            return Self::Failed(RunError::Device { reason });
+        }
         Self::Refused { stage: Stage::Run, operator: String::new(), node: String::new(), reason: failure.to_string() }
     }
 }
@@ -152,12 +159,14 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
     let engine = open_engine(run.engine, library.as_deref()).map_err(RunError::Engine)?;
     engine.check_providers(&options.providers).map_err(RunError::Engine)?;
     let job = Job { run, options, engine, model, samples };
+    gpu::before(wire, job.engine.device())?;
     let done = match job.run.pass {
         Pass::Inspect => job.inspect(wire),
         Pass::Accuracy => job.accuracy(wire),
         Pass::Latency => job.latency(wire),
         Pass::Memory => job.memory(wire),
     };
+    gpu::after(wire, job.engine.device())?;
     match done {
         // Last, by the clock of the ticks: the host has its own count of the time since the first event.
         Ok(()) => number(wire, Key::PassWallNs, clock::now() - start),
@@ -467,11 +476,14 @@ impl Job<'_> {
 
     fn memory(&self, wire: &mut Wire) -> Step<()> {
         reading(wire, Key::RssStartBytes, memory::status_bytes("VmRSS"))?;
+        self.gpu_in_use(wire, Key::GpuUsedStartBytes)?;
         memory::start_counting();
         let mut loaded = self.load(wire, self.run.batch.max(1) as usize)?;
         reading(wire, Key::RssAfterLoadBytes, memory::status_bytes("VmRSS"))?;
+        self.gpu_in_use(wire, Key::GpuUsedAfterLoadBytes)?;
         self.first_inference(wire, loaded.as_mut(), self.run.batch.max(1) as usize)?;
         reading(wire, Key::RssAfterFirstBytes, memory::status_bytes("VmRSS"))?;
+        self.gpu_in_use(wire, Key::GpuUsedAfterFirstBytes)?;
         wire.send(&Event::Phase(Phase::Measuring))?;
         let (first, count) = (self.run.first as usize, self.run.count as usize);
         for i in 0..self.run.iterations as usize {
@@ -484,6 +496,7 @@ impl Job<'_> {
         };
         reading(wire, Key::AllocPeakBytes, peak)?;
         reading(wire, Key::RssPeakBytes, memory::status_bytes("VmHWM"))?;
+        self.gpu_at_the_end(wire)?;
         Ok(())
     }
 }

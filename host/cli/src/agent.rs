@@ -20,11 +20,19 @@ use boardproof_record::record::Build;
 use std::path::Path;
 use std::time::Duration;
 
+/// How programs are built, and where they are to lie besides.
+pub struct Building<'a> {
+    /// Tool in the place of the targets'.
+    pub builder: Option<BuilderName>,
+    /// Folder of programs for another machine.
+    pub out: Option<&'a Path>,
+}
+
 /// Builds agent and runner for each target, or takes them from the cache.
 pub fn build(
     names: &[String],
     engines: &[String],
-    builder: Option<BuilderName>,
+    Building { builder, out }: Building<'_>,
     places: &Places,
     json: bool,
 ) -> Result<Exit> {
@@ -43,6 +51,9 @@ pub fn build(
             let artifact = workshop
                 .artifact(program, &target.build, &mut |line| eprintln!("  {line}"))
                 .with_context(|| format!("could not build the {} for {name}", program.name()))?;
+            if let Some(folder) = out {
+                workshop.put(folder, program, &target.build, &artifact)?;
+            }
             let Build { triple, bytes, digest, cached, builder, .. } = &artifact.build;
             let from = if *cached { "cache" } else { "built now" };
             let wire_bytes = wire_bytes(program, target, &artifact)?;

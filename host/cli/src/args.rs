@@ -190,7 +190,7 @@ pub struct CheckArgs {
     /// Unit of the inventory to check on; may be given again
     #[arg(long = "unit", short = 'u', value_name = "UNIT")]
     pub unit: Vec<String>,
-    /// Engines to check with, each on every unit that a runner is built for: tract, candle, onnxruntime [default: the target's own]
+    /// Engines to check with, each on every unit that a runner is built for: tract, candle, onnxruntime, cuda [default: the target's own]
     #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
     pub engine: Vec<String>,
     /// Policy file, or `default`
@@ -284,7 +284,7 @@ pub struct AbMeasuring {
     /// Unit of the inventory to measure on
     #[arg(long = "unit", short = 'u', value_name = "UNIT", conflicts_with = "target")]
     pub unit: Option<String>,
-    /// Engine to measure with: tract, candle, onnxruntime [default: the target's own]
+    /// Engine to measure with: tract, candle, onnxruntime, cuda [default: the target's own]
     #[arg(long = "engine", value_name = "ENGINE")]
     pub engine: Option<String>,
     /// B fails when it is shown to take more than this many times as long as A
@@ -380,7 +380,7 @@ pub struct ReferenceArgs {
     /// Variant to run in place of the float model
     #[arg(long = "variant", short = 'v', value_name = "VARIANT")]
     pub variant: Option<String>,
-    /// Engines to run it with, two or more: tract, candle, onnxruntime; the others are held against the first [default: the policy's own
+    /// Engines to run it with, two or more: tract, candle, onnxruntime, cuda; the others are held against the first [default: the policy's own
     /// for references, and one that shares no code with it]
     #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
     pub engine: Vec<String>,
@@ -458,7 +458,7 @@ pub struct ExplainMeasuring {
     /// Unit of the inventory to run it on besides this machine
     #[arg(long = "unit", short = 'u', value_name = "UNIT", conflicts_with = "target")]
     pub unit: Option<String>,
-    /// Engines to run it with: tract, candle, onnxruntime [default: the target's own]
+    /// Engines to run it with: tract, candle, onnxruntime, cuda [default: the target's own]
     #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
     pub engine: Vec<String>,
     /// Samples to compare, the first of the evalset
@@ -903,6 +903,9 @@ pub enum AgentCommand {
         /// Tool that builds, whatever the targets say
         #[arg(long, value_enum, value_name = "BUILDER")]
         builder: Option<BuilderName>,
+        /// Copy them here, with a list: BOARDPROOF_PROGRAMS=FOLDER then takes them from there on a machine without source or compiler
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
         /// Where things are.
         #[command(flatten)]
         places: Places,

@@ -10,7 +10,7 @@ use crate::table::Table;
 use anyhow::{Context, Result};
 use boardproof_lab::library::{Library, is_library};
 use boardproof_plan::{PlanError, nearest, runner_engine};
-use boardproof_record::plan::{CANDLE, MICRO, RUNNER_ENGINES, TRACT, Target};
+use boardproof_record::plan::{CANDLE, CUDA, MICRO, RUNNER_ENGINES, TRACT, Target};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -97,6 +97,9 @@ fn what(engine: &str) -> &'static str {
     match engine {
         TRACT => "float and quantized ONNX models; built into the runner; what targets use that name none",
         CANDLE => "ONNX models by float arithmetic that shares no code with tract; built into a runner of its own",
+        CUDA => {
+            "tract's graphs on an NVIDIA GPU; built into a runner of its own, driver and libraries are the unit's; not proved yet"
+        }
         MICRO => "int8 models on microcontrollers; inside our firmware",
         _ => "onnxruntime; the unit's own library, or one that `boardproof engine add` keeps",
     }

@@ -65,8 +65,8 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Data { command: DataCommand::Diff(args) } => evalset::diff(&args),
         Command::Targets(args) => list::targets(&args),
         Command::Models(args) => list::models(&args),
-        Command::Agent { command: AgentCommand::Build { target, engine, builder, places, json } } => {
-            agent::build(&target, &engine, builder, &places, json)
+        Command::Agent { command: AgentCommand::Build { target, engine, builder, out, places, json } } => {
+            agent::build(&target, &engine, agent::Building { builder, out: out.as_deref() }, &places, json)
         }
         Command::Engine { command: EngineCommand::Add { engine, target, version, from, places, json } } => {
             engine::add(&engine, &target, &Origin { version, from }, &places, json)

@@ -5,6 +5,7 @@ pub mod ab;
 pub mod build;
 pub mod calibration;
 pub mod crash;
+pub mod cuda;
 pub mod dialect;
 pub mod events;
 mod fit;

@@ -529,13 +529,24 @@ impl Reach {
     }
 }
 
+/// A unit behind SSH, to be asked and left as it is.
+fn bystander(unit: &Unit, target: &Target) -> Result<(Reach, SshDestination), ReachError> {
+    let destination = inventory_destination(unit)?;
+    let way = Way::Ssh { destination: destination.clone(), agent: PathBuf::new(), name: String::new() };
+    let architecture = target.architecture.clone();
+    Ok((Reach { unit: unit.name.to_string(), identity: None, architecture, way }, destination))
+}
+
+/// What a unit behind SSH answers to a question for its shell. Leaves nothing there.
+pub(crate) fn ask(unit: &Unit, target: &Target, script: &str, interrupted: fn() -> bool) -> Result<String, ReachError> {
+    let (reach, destination) = bystander(unit, target)?;
+    reach.say(&mut ssh_command(&destination, script), None, interrupted)
+}
+
 /// Asks a unit behind SSH what it is, and leaves nothing there. One line: its machine, kernel and C library.
 pub fn look_at(unit: &Unit, target: &Target, interrupted: fn() -> bool) -> Result<String, ReachError> {
-    let way = Way::Ssh { destination: inventory_destination(unit)?, agent: PathBuf::new(), name: String::new() };
-    let architecture = target.architecture.clone();
-    let reach = Reach { unit: unit.name.to_string(), identity: None, architecture, way };
-    let Way::Ssh { destination, .. } = &reach.way else { unreachable!("it was just made so") };
-    let answer = reach.say(&mut ssh_command(destination, LOOK_SCRIPT), None, interrupted)?;
+    let (reach, destination) = bystander(unit, target)?;
+    let answer = reach.say(&mut ssh_command(&destination, LOOK_SCRIPT), None, interrupted)?;
     let mut lines = answer.lines().map(str::trim);
     let machine = lines.next().unwrap_or_default();
     if !may_run(&reach.architecture, machine) {

@@ -11,6 +11,7 @@ pub const TARGETS: &[(&str, &str)] = &[
     ("raspberry-pi-4", include_str!("../../../targets/raspberry-pi-4.toml")),
     ("raspberry-pi-5", include_str!("../../../targets/raspberry-pi-5.toml")),
     ("jetson-orin-nano", include_str!("../../../targets/jetson-orin-nano.toml")),
+    ("nvidia-x86_64", include_str!("../../../targets/nvidia-x86_64.toml")),
     ("imx8m-plus", include_str!("../../../targets/imx8m-plus.toml")),
     ("mps2-an385", include_str!("../../../targets/mps2-an385.toml")),
     ("mps2-an386", include_str!("../../../targets/mps2-an386.toml")),

@@ -3,8 +3,8 @@
 use crate::error::{PlanError, nearest};
 use crate::model::{Manifest, Purpose};
 use boardproof_record::plan::{
-    Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Pass, PassPlan, Plan, PowerSpec, Role, Target, Unit,
-    Variant,
+    CUDA, Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Pass, PassPlan, Plan, PowerSpec, Role, TRACT,
+    Target, Unit, Variant,
 };
 use boardproof_record::policy::Policy;
 use boardproof_record::{CellId, EngineName, ModelName, TargetName, UnitName, VariantName};
@@ -86,7 +86,8 @@ pub fn plan(
     let host_judged = places.iter().any(|(u, _)| u.name == host.0.name);
     check_engines(wanted, &places)?;
     let reference = plan.policy.reference_engine();
-    let engines = HostEngines::of(wanted, &reference, &host.1, &places);
+    let tract = EngineName::new(TRACT).expect("a name of ours");
+    let engines = HostEngines::of(wanted, [&reference, &tract], &host.1, &places);
     for (unit, target) in by_place {
         for (manifest, variants) in &asked {
             let on_host = unit.name.as_str() == HOST;
@@ -139,9 +140,20 @@ struct HostEngines<'a> {
 }
 
 impl<'a> HostEngines<'a> {
-    fn of(wanted: &'a Wanted, reference: &'a EngineName, host: &'a Target, places: &'a [(Unit, Target)]) -> Self {
-        let own = engines_of(wanted, host);
-        let all = places.iter().flat_map(|(_, target)| engines_of(wanted, target));
+    /// A GPU of another unit is none of this machine's: `tract` stands in here for the engine on it, unless this machine is checked itself.
+    fn of(
+        wanted: &'a Wanted,
+        [reference, tract]: [&'a EngineName; 2],
+        host: &'a Target,
+        places: &'a [(Unit, Target)],
+    ) -> Self {
+        let stands_in = |engine: &'a EngineName| if engine.as_str() == CUDA { tract } else { engine };
+        let is_checked = places.iter().any(|(unit, _)| unit.name.as_str() == HOST);
+        let own =
+            engines_of(wanted, host).into_iter().map(|engine| if is_checked { engine } else { stands_in(engine) });
+        let own = distinct(own, |engine| engine.as_str());
+        let elsewhere = places.iter().filter(|(unit, _)| unit.name.as_str() != HOST);
+        let all = elsewhere.flat_map(|(_, target)| engines_of(wanted, target)).map(stands_in);
         let others = all.filter(|engine| !own.contains(engine) && engine.as_str() != FOREIGN);
         let others = distinct(others, |engine| engine.as_str());
         Self { reference, own, others }
@@ -161,6 +173,9 @@ fn engines_of<'a>(wanted: &'a Wanted, target: &'a Target) -> Vec<&'a EngineName>
     distinct(&wanted.engines, |engine| engine.as_str())
 }
 
+/// Processors beside which NVIDIA's driver runs.
+const GPU_ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+
 /// Engines that were asked for must have somewhere to run.
 fn check_engines(wanted: &Wanted, places: &[(Unit, Target)]) -> Result<(), PlanError> {
     let names = || wanted.engines.iter().map(EngineName::as_str).collect::<Vec<_>>().join(", ");
@@ -169,6 +184,12 @@ fn check_engines(wanted: &Wanted, places: &[(Unit, Target)]) -> Result<(), PlanE
         return Err(PlanError::value("command line", "--engine", expected, names()));
     }
     for (unit, target) in places {
+        let on_gpu = engines_of(wanted, target).iter().any(|engine| engine.as_str() == CUDA);
+        if on_gpu && !GPU_ARCHITECTURES.contains(&target.architecture.as_str()) {
+            let expected = format!("{CUDA} on {} alone", GPU_ARCHITECTURES.join(" and "));
+            let found = format!("{CUDA} on {}", target.architecture);
+            return Err(PlanError::value("command line", format!("engine of unit '{}'", unit.name), expected, found));
+        }
         // Its runner is a process of this machine among files of its own: it finds no library that was shipped.
         let simulated = matches!(target.link, LinkSpec::Sim { .. });
         if simulated && engines_of(wanted, target).iter().any(|engine| engine.as_str() == ONNXRUNTIME) {
@@ -796,6 +817,36 @@ mod tests {
             let error = both(places).unwrap_err().to_string();
             assert!(error.contains(said), "{places}: {error}");
         }
+    }
+
+    /// A machine without a GPU checks one that has: nothing by the engine on the GPU is planned here, and what is compared is there.
+    #[test]
+    fn tract_stands_in_on_this_machine_for_a_gpu_elsewhere() {
+        let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'")])]);
+        let by = |engines: &[&str], places: &str| {
+            let engines = engines.iter().map(|name| EngineName::new(*name).unwrap()).collect();
+            planned(&Wanted { engines, ..wanted("one", "int8", places) }, &manifests).unwrap()
+        };
+        let plan = by(&[], "nvidia-x86_64");
+        assert_eq!(
+            cells(&plan),
+            [
+                "one/f32@host/candle Reference ia",
+                "one/f32@host/tract HostVariant ia",
+                "one/int8@host/tract HostVariant ia",
+                "one/f32@nvidia-x86_64/cuda DeviceReference lm",
+                "one/int8@nvidia-x86_64/cuda Device ialm judged",
+            ]
+        );
+        let judged = plan.cells.iter().find(|cell| cell.judged).unwrap();
+        assert_eq!(plan.on_host(judged).unwrap().id.to_string(), "one/int8@host/tract");
+        assert_eq!(cells(&by(&["cuda"], "nvidia-x86_64")), cells(&plan));
+        let engines = vec![EngineName::new("cuda").unwrap()];
+        let error = planned(&Wanted { engines, ..wanted("one", "int8", "qemu-armv7") }, &manifests).unwrap_err();
+        assert!(error.to_string().contains("cuda on arm"), "{error}");
+        let here = by(&["cuda"], "host");
+        let judged = here.cells.iter().find(|cell| cell.judged).unwrap();
+        assert_eq!(here.on_host(judged).unwrap().id, judged.id);
     }
 
     #[test]

@@ -33,18 +33,22 @@ pub const TRACT: &str = "tract";
 pub const CANDLE: &str = "candle";
 /// onnxruntime: a library of its own on the unit, loaded when it runs.
 pub const ONNXRUNTIME: &str = "onnxruntime";
+/// tract's graphs on an NVIDIA GPU, whose driver and libraries are the unit's own.
+pub const CUDA: &str = "cuda";
 /// Engines that a runner holds, one each: any of them runs on every unit that a runner can be built for.
-pub const RUNNER_ENGINES: [&str; 3] = [TRACT, CANDLE, ONNXRUNTIME];
+pub const RUNNER_ENGINES: [&str; 4] = [TRACT, CANDLE, ONNXRUNTIME, CUDA];
 /// Engine of microcontrollers. It runs integers only: no float model, so there is none on the unit to compare with.
 pub const MICRO: &str = "micro";
 /// Engine of firmware that somebody else built: which one it is, nobody here knows.
 pub const FOREIGN: &str = "foreign";
 
 impl Plan {
-    /// The same variant by the same engine on this machine; the cell itself when this machine is its unit.
+    /// The same variant by the same engine on this machine; the cell itself when this machine is its unit. For a GPU elsewhere tract stands
+    /// in, which reads, types and rewrites models by the same code: this machine need not have one.
     pub fn on_host(&self, cell: &Cell) -> Option<&Cell> {
-        let same = |c: &&Cell| c.model == cell.model && c.variant == cell.variant && c.engine == cell.engine;
-        self.cells.iter().filter(same).find(|c| c.unit.as_str() == HOST)
+        let here = |c: &&Cell| c.model == cell.model && c.variant == cell.variant && c.unit.as_str() == HOST;
+        let by = |engine: &str| self.cells.iter().filter(here).find(|c| c.engine.as_str() == engine);
+        by(cell.engine.as_str()).or_else(|| (cell.engine.as_str() == CUDA).then(|| by(TRACT)).flatten())
     }
 }
 

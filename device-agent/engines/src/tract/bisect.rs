@@ -45,6 +45,16 @@ impl Pass {
     }
 }
 
+/// Where the graph that ships runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Runs {
+    /// By tract's own kernels.
+    OnTheCpu,
+    /// On a device: what its translation does is no rewrite that could be counted here.
+    #[cfg(feature = "cuda")]
+    OnADevice,
+}
+
 /// What one check works on.
 struct Check<'a> {
     source: &'a Source,
@@ -55,6 +65,7 @@ struct Check<'a> {
     tolerance: f64,
     started: Instant,
     limits: &'a SelfCheckLimits,
+    runs: Runs,
 }
 
 pub(super) fn self_check(
@@ -63,10 +74,11 @@ pub(super) fn self_check(
     loaded: &mut dyn Loaded,
     samples: &[Vec<TensorView<'_>>],
     limits: &SelfCheckLimits,
+    runs: Runs,
 ) -> Result<SelfCheck, Refusal> {
     let started = Instant::now();
     let typed = source.typed(options)?;
-    let tolerance = Arithmetic::of(datum_types(&typed).filter_map(plain_dtype)).tolerance();
+    let tolerance = runs.tolerance(Arithmetic::of(datum_types(&typed).filter_map(plain_dtype)));
     let nothing = Parting { relative_l2: 0.0, max_abs: 0.0 };
     let unavailable = |samples: usize, reason: String| SelfCheck {
         samples,
@@ -81,8 +93,29 @@ pub(super) fn self_check(
         Ok(reference) => reference,
         Err(failure) => return Ok(unavailable(0, format!("the unoptimized graph does not run: {failure}"))),
     };
-    let check = Check { source, options, samples, reference, tolerance, started, limits };
+    let check = Check { source, options, samples, reference, tolerance, started, limits, runs };
     Ok(check.conclude(typed, loaded))
+}
+
+impl Runs {
+    /// What comes after decluttering in the place of tract's own choice of kernels.
+    fn translation(self) -> Option<&'static str> {
+        match self {
+            Runs::OnTheCpu => None,
+            #[cfg(feature = "cuda")]
+            Runs::OnADevice => Some("translation to the device"),
+        }
+    }
+
+    /// The largest distance between two right evaluations. cuDNN multiplies floats with the eleven bits of a half (TF32) where the GPU
+    /// can, unless it is told otherwise, and tract does not tell it otherwise.
+    fn tolerance(self, arithmetic: Arithmetic) -> f64 {
+        match self {
+            Runs::OnTheCpu => arithmetic.tolerance(),
+            #[cfg(feature = "cuda")]
+            Runs::OnADevice => arithmetic.tolerance().max(Arithmetic::Half.tolerance()),
+        }
+    }
 }
 
 impl Check<'_> {
@@ -105,8 +138,11 @@ impl Check<'_> {
                 replaced: Vec::new(),
             };
         };
-        let (pass, start) =
-            if self.parts(decluttered.clone()) { (Pass::Declutter, typed) } else { (Pass::Codegen, decluttered) };
+        let in_declutter = self.parts(decluttered.clone());
+        if let (false, Some(stage)) = (in_declutter, self.runs.translation()) {
+            return SelfCheckOutcome::Parts { stage: stage.into(), operator: None, replaced: Vec::new() };
+        }
+        let (pass, start) = if in_declutter { (Pass::Declutter, typed) } else { (Pass::Codegen, decluttered) };
         match self.first_wrong(&start, pass) {
             Some(count) => self.blame(&start, pass, count),
             None => SelfCheckOutcome::Parts { stage: pass.name().into(), operator: None, replaced: Vec::new() },

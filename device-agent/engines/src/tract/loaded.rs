@@ -16,13 +16,13 @@ use crate::tensor::{Tensor, TensorView};
 
 /// A model that tract has planned.
 pub(super) struct TractModel {
-    state: TypedSimpleState,
+    pub(super) state: TypedSimpleState,
     inputs: Vec<TensorFacts>,
     outputs: Vec<TensorFacts>,
-    operators: Vec<OperatorFacts>,
+    pub(super) operators: Vec<OperatorFacts>,
     preprocess: Vec<Option<Preprocess>>,
-    prepared: Option<TVec<TValue>>,
-    answers: Option<TVec<TValue>>,
+    pub(super) prepared: Option<TVec<TValue>>,
+    pub(super) answers: Option<TVec<TValue>>,
 }
 
 impl TractModel {
@@ -35,9 +35,13 @@ impl TractModel {
 
     /// Plans a graph as it is.
     pub(super) fn planned(source: &Source, graph: TypedModel, options: &LoadOptions) -> Result<Self, Refusal> {
-        let state = guard(|| TypedSimplePlan::new(graph).and_then(|plan| TypedSimpleState::new(&plan)));
-        let state = state.map_err(|trouble| source.refuse(Stage::Plan, &trouble))?;
-        let plan = Arc::clone(state.plan());
+        let plan = guard(|| TypedSimplePlan::new(graph)).map_err(|trouble| source.refuse(Stage::Plan, &trouble))?;
+        Self::ready(source, &plan, options)
+    }
+
+    /// Makes a plan ready to run.
+    pub(super) fn ready(source: &Source, plan: &Arc<TypedSimplePlan>, options: &LoadOptions) -> Result<Self, Refusal> {
+        let state = guard(|| TypedSimpleState::new(plan)).map_err(|trouble| source.refuse(Stage::Plan, &trouble))?;
         let inputs = ends(source, plan.model(), &plan.model().inputs, &source.inputs)?;
         let outputs = ends(source, plan.model(), &plan.model().outputs, &source.outputs)?;
         let operators = operators(plan.model(), plan.order_without_consts(), source);

@@ -1,16 +1,21 @@
-//! tract: a pure-Rust engine for ONNX models, single-threaded here.
+//! tract: a pure-Rust engine for ONNX models, single-threaded here, and the same graphs on NVIDIA GPUs.
 //!
 //! Owns everything that knows tract's types; nothing of tract is visible outside this module. tract panics on some hostile models, so
 //! every call into it goes through `guard`.
 
 mod bisect;
 mod convert;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod guard;
 mod loaded;
 mod operators;
 mod profile;
 mod source;
 
+use self::bisect::Runs;
+#[cfg(feature = "cuda")]
+pub use self::cuda::CudaEngine;
 use crate::engine::{Engine, LoadOptions, Loaded, Refusal};
 use crate::self_check::{SelfCheck, SelfCheckLimits};
 use crate::tensor::TensorView;
@@ -44,7 +49,7 @@ impl Engine for TractEngine {
         samples: &[Vec<TensorView<'_>>],
         limits: &SelfCheckLimits,
     ) -> Result<SelfCheck, Refusal> {
-        bisect::self_check(&source::Source::parse(model)?, options, loaded, samples, limits)
+        bisect::self_check(&source::Source::parse(model)?, options, loaded, samples, limits, Runs::OnTheCpu)
     }
 }
 

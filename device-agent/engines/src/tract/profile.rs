@@ -40,7 +40,7 @@ pub(super) fn profile(
     Ok(order.enumerate().map(cost).collect())
 }
 
-fn output_bytes(node: &TypedNode) -> Option<u64> {
+pub(super) fn output_bytes(node: &TypedNode) -> Option<u64> {
     let size = |outlet: &tract_onnx::prelude::Outlet<_>| {
         let fact: &tract_onnx::prelude::TypedFact = &outlet.fact;
         let elements: usize = fact.shape.as_concrete()?.iter().product();
@@ -50,7 +50,7 @@ fn output_bytes(node: &TypedNode) -> Option<u64> {
 }
 
 /// Multiply-accumulates as the operator itself counts them; `None` where it counts none.
-fn macs(graph: &TypedModel, node: &TypedNode) -> Option<u64> {
+pub(super) fn macs(graph: &TypedModel, node: &TypedNode) -> Option<u64> {
     let facts = graph.node_input_facts(node.id).ok()?;
     let costs = node.op.cost(&facts).ok()?;
     let fused = costs.iter().filter(|(what, _)| matches!(what, Cost::FMA(_)));

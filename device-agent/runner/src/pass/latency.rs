@@ -19,10 +19,12 @@ impl Job<'_> {
         number(wire, Key::TimerStepNs, cost.step_ns)?;
         wire.send(&Event::Phase(Phase::Warming))?;
         let (first, count) = (self.run.first as usize, self.run.count as usize);
+        let warming = clock::now();
         for i in 0..self.run.warmup as usize {
             self.prepare(loaded.as_mut(), first + i % count, batch)?;
             loaded.run()?;
         }
+        number(wire, Key::WarmupWallNs, clock::now() - warming)?;
         wire.send(&Event::Phase(Phase::Measuring))?;
         let mut ticks = Vec::with_capacity(self.run.iterations as usize);
         let faults_before = memory::faults();
@@ -47,6 +49,7 @@ impl Job<'_> {
             self.check_answers(loaded.as_mut(), first, first + last % count, batch)?;
         }
         self.count_instructions(wire, loaded.as_mut(), &mut counters)?;
+        self.gpu_splits(wire, loaded.as_mut())?;
         let bytes: Vec<u8> = ticks.iter().flat_map(|t| t.to_le_bytes()).collect();
         wire.data(Stream::Ticks, &mut 0, &bytes)?;
         Ok(())

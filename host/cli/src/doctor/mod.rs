@@ -1,5 +1,6 @@
 //! `doctor`: everything a target needs, found or not, with its version and how to get it. Looks, changes nothing.
 
+mod cuda;
 mod look;
 mod unit;
 
@@ -10,7 +11,7 @@ use crate::out::{put, put_line};
 use crate::project::World;
 use crate::table::Table;
 use anyhow::Result;
-use boardproof_lab::build::{Tools, choose, find_source, needs, programs};
+use boardproof_lab::build::{Tools, choose, find_source, needs, prebuilt_folder, programs};
 use boardproof_lab::lease::lease_folder;
 use boardproof_plan::PlanError;
 use boardproof_probe::ProbeSource;
@@ -72,7 +73,10 @@ fn find<'w>(world: &'w World, name: &str) -> Result<(&'w Target, Option<&'w Unit
 fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding> {
     let mut list = if target.dialect.is_some() { Vec::new() } else { building(target) };
     match &target.link {
-        LinkSpec::Local => list.push(look::counters()),
+        LinkSpec::Local => {
+            list.push(look::counters());
+            list.extend(cuda::findings(target, None));
+        }
         LinkSpec::Emulated { emulator, sysroot } => {
             list.push(look::tool(emulator, &["--version"], &look::packages(target)));
             list.push(look::folder("C library of the target", Path::new(sysroot), &look::packages(target)));
@@ -142,6 +146,13 @@ fn simulated(seed: u64, faults: &SimFaults) -> Finding {
 
 /// What it takes to build agent and runner. A tool that another one can stand in for is not needed.
 fn building(target: &Target) -> Vec<Finding> {
+    if let Some(folder) = prebuilt_folder() {
+        return vec![look::folder(
+            "programs that were built beforehand",
+            &folder,
+            "`boardproof agent build --out FOLDER`",
+        )];
+    }
     let source = find_source();
     let root = source.as_deref().unwrap_or(Path::new("."));
     let mut list = vec![

@@ -1,6 +1,6 @@
 //! Looks at one unit: what the inventory says of it, and whether it answers. Leaves nothing on it.
 
-use super::Finding;
+use super::{Finding, cuda};
 use crate::project::World;
 use boardproof_lab::build::in_path;
 use boardproof_lab::dialect::DialectBench;
@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 
 /// What a target of other people's hardware needs: a unit, and that it can be reached.
 pub fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding> {
-    let Some(unit) = unit else { return vec![units_of(target, world)] };
+    let Some(unit) = unit else {
+        return std::iter::once(units_of(target, world)).chain(cuda::not_looked_for(target)).collect();
+    };
     let mut list = vec![address(unit)];
     list.extend(unit.identity_file.as_deref().map(identity_file));
     if let PowerSpec::Command { on, off, cycle, .. } = unit.power.as_ref().unwrap_or(&target.power) {
@@ -25,6 +27,9 @@ pub fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Find
     }
     if list.iter().all(|f| f.found.is_ok()) {
         list.push(answer(unit, target));
+    }
+    if list.iter().all(|f| f.found.is_ok()) {
+        list.extend(cuda::findings(target, Some(unit)));
     }
     list
 }

@@ -6,6 +6,7 @@
 
 pub mod calibration;
 pub mod dialect;
+pub mod gpu;
 pub mod history;
 pub mod latency;
 pub mod numerics;

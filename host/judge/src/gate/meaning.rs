@@ -5,7 +5,7 @@ use super::baseline::{EXACT, INTEGER_OPS_LOSS};
 use super::gap::SLICE_GAP;
 use super::graded::{ECE, F1_VALUE, GRADED, needs_threshold, tasks_of};
 use super::is_for;
-use super::metrics::{FALLBACK_NODES, INTEGER_OPS_SHARE, SLICE_DROP};
+use super::metrics::{FALLBACK_NODES, GPU_OTHER_PROCESSES, INTEGER_OPS_SHARE, SLICE_DROP};
 use crate::compare::numerics::{self, Metric};
 use boardproof_record::plan::{Plan, Task};
 use boardproof_record::policy::{Against, Direction, OperatingAt, Rule};
@@ -117,7 +117,7 @@ fn unit(metric: &str, tasks: &[&Task]) -> Option<&'static str> {
         "memory_peak_bytes" | "model_bytes" | "flash_bytes" | "arena_bytes" => Some("bytes"),
         "instructions_p50" | "instructions_max" => Some("instructions"),
         INTEGER_OPS_SHARE => Some("share"),
-        FALLBACK_NODES => Some("count"),
+        FALLBACK_NODES | GPU_OTHER_PROCESSES => Some("count"),
         _ => Some("ns"),
     }
 }

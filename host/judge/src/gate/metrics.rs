@@ -12,15 +12,16 @@ use super::placed::{fallen, in_words, no_fallback};
 use super::second::{Opinion, by_the_policys_engine, opinion};
 use super::slices::Part;
 use super::timed::exact;
+use crate::compare::gpu::{Others, others};
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options, Summary, pair_outputs};
 use crate::compare::operators;
 use crate::evidence::{Evidence, Tensor, Truth};
-use boardproof_record::plan::{Cell, Model, Pass, Variant};
+use boardproof_record::plan::{CUDA, Cell, Model, Pass, Variant};
 use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
 /// Metrics that are not elementwise.
-const OWN: [&str; 21] = [
+const OWN: [&str; 22] = [
     "task.value",
     "task.drop",
     SLICE_DROP,
@@ -42,6 +43,7 @@ const OWN: [&str; 21] = [
     "arena_bytes",
     INTEGER_OPS_SHARE,
     FALLBACK_NODES,
+    GPU_OTHER_PROCESSES,
 ];
 
 /// The metric that looks at slices without being told which.
@@ -55,6 +57,8 @@ pub const TIMED_RATIOS: [&str; 2] = [LATENCY_RATIO, "memory_ratio"];
 
 /// The metric of what ran.
 pub const INTEGER_OPS_SHARE: &str = "integer_ops_share";
+/// The metric of who else was on the GPU.
+pub const GPU_OTHER_PROCESSES: &str = "gpu_other_processes";
 
 /// The metric of what ran elsewhere than was wanted.
 pub const FALLBACK_NODES: &str = "fallback_nodes";
@@ -355,6 +359,7 @@ impl<'a> Desk<'a> {
             "memory_ratio" => self.memory_ratio(rule),
             INTEGER_OPS_SHARE => self.integer_ops_share(),
             FALLBACK_NODES => self.fallback_nodes(),
+            GPU_OTHER_PROCESSES => self.gpu_other_processes(),
             LATENCY_RATIO => self.latency_ratio(rule, limit)?,
             "latency_ns_p50" => self.latency(rule, Some(0.5), limit)?,
             "latency_ns_p90" => self.latency(rule, Some(0.9), limit)?,
@@ -385,6 +390,20 @@ impl<'a> Desk<'a> {
                 let number = Number { value: fallen.len() as f64, bounds: None };
                 Known::Number { number, samples: 1, samples_more: None, detail: in_words(&fallen) }
             }
+        }
+    }
+
+    /// An engine on the CPU has no GPU to share.
+    fn gpu_other_processes(&self) -> Known {
+        if self.cell.engine.as_str() != CUDA {
+            return Known::NotApplicable;
+        }
+        let Some(seen) = self.evidence.observation(&self.cell.id) else {
+            return Known::Missing("nothing was measured on the GPU".into());
+        };
+        match others(self.cell, seen) {
+            Others::Seen(most) => exact(most as f64, "other processes on the GPU", "count"),
+            Others::Unknown(why) => Known::Missing(format!("who else was on the GPU is not known: {why}")),
         }
     }
 

@@ -4,6 +4,7 @@ use super::calibration::Calibration;
 use super::shown::Shown;
 use super::{amount, not_stationary};
 use crate::compare::dialect::Dialect;
+use crate::compare::gpu::{self, Gpu, Others, gpu};
 use crate::compare::latency::{Latencies, LatencySummary};
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options};
 use crate::compare::operators::{OperatorLine, integer_share, lines};
@@ -169,6 +170,9 @@ pub struct CellSummary {
     /// What it reaches of what one core of the unit can do.
     #[serde(flatten)]
     pub roofs: Roofs,
+    /// The GPU that it ran on, if it ran on one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
     /// Environment before the first pass.
     pub environment: Facts,
     /// Who answered.
@@ -500,6 +504,7 @@ fn summarize_cell(
         integer_ops_share: integer_share(&operators),
         roofs: Roofs::of(cell, seen, &operators, variant.bytes, own.as_ref()),
         operators,
+        gpu: seen.and_then(|seen| gpu(cell, seen)),
         environment: seen.map(|s| s.environment_before.clone()).unwrap_or_default(),
         device: seen.map(|s| s.device.clone()),
         shipped: shipped(outcome),
@@ -541,6 +546,8 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
         ));
     }
     notes.extend(evidence.observation(&cell.id).and_then(throttled));
+    notes.extend(evidence.observation(&cell.id).and_then(gpu::throttled));
+    notes.extend(evidence.observation(&cell.id).and_then(|seen| shared_gpu(seen, cell)));
     notes.extend(evidence.observation(&cell.id).and_then(|seen| of_a_part(seen, cell)));
     if let Some(dialect) = &evidence.record.plan.targets[&cell.target].dialect {
         notes.extend(inside(dialect, &cell.variant));
@@ -592,6 +599,15 @@ fn inside(dialect: &Firmware, variant: &VariantName) -> Vec<String> {
 
 /// Share of its frequency that a core which is to run at full speed may lose before it looks throttled: turbo frequencies come and go.
 const SLOWER_SHARE: f64 = 0.2;
+
+/// Somebody else's work on the GPU makes times longer and memory less.
+fn shared_gpu(seen: &Observation, cell: &Cell) -> Option<String> {
+    match gpu(cell, seen)?.others {
+        Others::Seen(0) => None,
+        Others::Seen(most) => Some(format!("{most} other processes had the GPU open while it was measured")),
+        Others::Unknown(why) => Some(format!("whether others used the GPU while it was measured is not known: {why}")),
+    }
+}
 
 /// Times and memory of a unit that has no room for the whole evalset are those of its first part.
 fn of_a_part(seen: &Observation, cell: &Cell) -> Option<String> {

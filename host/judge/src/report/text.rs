@@ -138,6 +138,34 @@ fn details(cell: &CellSummary) -> String {
     if let Some(peak) = cell.memory.iter().find(|(name, _)| name == "peak") {
         let _ = writeln!(text, "  memory  peak {}, model file {}", bytes(peak.1), bytes(cell.model_bytes as f64));
     }
+    text + &gpu(cell)
+}
+
+/// The GPU in a few lines: what it is, where the time goes, its memory, its state.
+fn gpu(cell: &CellSummary) -> String {
+    let Some(gpu) = &cell.gpu else { return String::new() };
+    let on_cpu = match gpu.operators_on_cpu {
+        0 => String::new(),
+        count => format!("; {count} of {} operators on the CPU", gpu.operators),
+    };
+    let mut text = format!("  gpu     {}, driver {}{on_cpu}\n", gpu.name, gpu.driver);
+    if let Some(split) = &gpu.split {
+        let times = [split.to_device_ns, split.compute_ns, split.to_host_ns, split.on_cpu_ns, split.enqueue_ns];
+        let [there, kernels, back, cpu, enqueue] = times.map(duration_ns);
+        let _ = writeln!(
+            text,
+            "          copies there {there}, kernels {kernels}, copies back {back}, waiting for the CPU {cpu}; handed over in {enqueue}"
+        );
+    }
+    let memory = gpu.memory.iter().map(|(name, value)| format!("{name} {}", bytes(*value as f64)));
+    let memory: Vec<String> = memory.collect();
+    if !memory.is_empty() {
+        let _ = writeln!(text, "          memory: {}", memory.join(", "));
+    }
+    let state: Vec<String> = gpu.state.iter().map(|s| format!("{} {} -> {}", s.name, s.before, s.after)).collect();
+    if !state.is_empty() {
+        let _ = writeln!(text, "          {}", state.join(", "));
+    }
     text
 }
 

@@ -13,6 +13,7 @@ mod flips;
 mod foreign;
 mod gap;
 mod good;
+mod gpu;
 mod graded;
 mod hostile;
 #[path = "../../examples/honesty/latency.rs"]

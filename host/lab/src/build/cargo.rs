@@ -1,8 +1,8 @@
 //! Running the builder and keeping what it made, by digest.
 
-use super::Program;
 use super::choose::{Choice, OWN_COMPILER, Tools, channel, choose, host_triple, is_static, needs, rustc};
 use super::source::{SourceError, find_source, source_digest};
+use super::{Program, prebuilt};
 use boardproof_record::Digest;
 use boardproof_record::plan::{BuildSpec, Builder, MICRO, TRACT};
 use boardproof_record::record::Build;
@@ -53,6 +53,16 @@ pub enum BuildError {
         /// What stands against it.
         why: String,
     },
+    /// A program that should have been built beforehand is not there, or is another.
+    #[error("could not take {name} out of {}: {why}", folder.display())]
+    NotPrebuilt {
+        /// Its name.
+        name: String,
+        /// Where it should be.
+        folder: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The result could not be read or kept.
     #[error("could not keep {}", path.display())]
     Keep {
@@ -73,6 +83,9 @@ impl BuildError {
             }
             Self::NoBuilder { .. } => {
                 Some("`boardproof doctor --target NAME` lists what is missing and how to get it".into())
+            }
+            Self::NotPrebuilt { .. } => {
+                Some(format!("make it with `boardproof agent build --out FOLDER`, or unset {}", prebuilt::VARIABLE))
             }
             _ => None,
         }
@@ -97,15 +110,30 @@ const RECIPE: &str = "2: stripped, runners for gnu at a fixed address";
 pub struct Workshop {
     root: PathBuf,
     profile: String,
+    /// Folder of programs that were built beforehand: nothing is built then.
+    prebuilt: Option<PathBuf>,
 }
 
 impl Workshop {
-    /// Finds the source.
+    /// Finds the source, or the folder of programs that `BOARDPROOF_PROGRAMS` names in its place.
     pub fn open() -> Result<Self, BuildError> {
-        Ok(Self {
-            root: find_source()?,
-            profile: std::env::var("BOARDPROOF_PROFILE").unwrap_or_else(|_| "release".into()),
-        })
+        let prebuilt = prebuilt::named();
+        let root = if prebuilt.is_some() { PathBuf::new() } else { find_source()? };
+        let profile = std::env::var("BOARDPROOF_PROFILE").unwrap_or_else(|_| "release".into());
+        Ok(Self { root, profile, prebuilt })
+    }
+
+    /// Copies a program into a folder from which `BOARDPROOF_PROGRAMS` takes it elsewhere.
+    pub fn put(
+        &self,
+        folder: &Path,
+        program: Program,
+        spec: &BuildSpec,
+        artifact: &Artifact,
+    ) -> Result<(), BuildError> {
+        let name = prebuilt::file_name(program, program.binary(spec), needs(program, spec).0);
+        let keep = |source| BuildError::Keep { path: folder.join(&name), source };
+        prebuilt::put(folder, &name, artifact).map_err(keep)
     }
 
     /// The program for this target: from the cache when source, lock file, toolchain, compiler and flags are what they were, else built.
@@ -130,6 +158,13 @@ impl Workshop {
         say: &mut dyn FnMut(&str),
     ) -> Result<Artifact, BuildError> {
         let (triple, compiler) = needs(program, spec);
+        if let Some(folder) = &self.prebuilt {
+            if layout.is_some() {
+                let why = "it was built beforehand, in one order".into();
+                return Err(BuildError::Layout { program: program.name(), triple: triple.into(), why });
+            }
+            return prebuilt::take(folder, &prebuilt::file_name(program, program.binary(spec), triple));
+        }
         let choice = choose(triple, spec.builder, compiler, &Tools::detect(&self.root, compiler))?;
         let order = layout.map(|seed| self.order(program, triple, &choice, seed)).transpose()?;
         let source = self.digest(program, spec, &choice)?;
@@ -468,7 +503,7 @@ mod tests {
     #[test]
     fn only_what_the_toolchains_own_linker_links_has_another_layout() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf();
-        let workshop = Workshop { root, profile: "release".into() };
+        let workshop = Workshop { root, profile: "release".into(), prebuilt: None };
         let (gnu, musl) = ("aarch64-unknown-linux-gnu", "aarch64-unknown-linux-musl");
         let runner = Program::Runner(TRACT);
         let order = workshop.order(runner, gnu, &choice(Builder::Cargo), 7).unwrap();

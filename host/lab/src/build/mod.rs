@@ -4,12 +4,14 @@
 
 mod cargo;
 mod choose;
+mod prebuilt;
 mod source;
 
 use boardproof_record::plan::{BuildSpec, CANDLE, LinkSpec, MICRO, RUNNER_ENGINES, TRACT, Target};
 
 pub use cargo::{Artifact, BuildError, Workshop};
 pub use choose::{Choice, OWN_COMPILER, Tools, choose, in_path, is_static, needs};
+pub use prebuilt::named as prebuilt_folder;
 pub use source::{SourceError, find_source, source_digest};
 
 /// The programs of a target, with the runner of the usual engine where it has one. A simulated device is its own agent, a firmware has its engine with it, and one that somebody else

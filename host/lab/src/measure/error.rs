@@ -100,6 +100,8 @@ impl BenchError {
             Self::NotStarted { words, .. } => Some(hint_of_a_runner(words).into()),
             Self::BrokeOff { words, .. } if words.contains(NO_LIBRARY) => Some(ADD_LIBRARY.into()),
             Self::BrokeOff { words, .. } if words.contains(NO_PROVIDER) => Some(OTHER_LIBRARY.into()),
+            Self::BrokeOff { words, .. } if words.contains(NO_GPU) => Some(LOOK_FOR_GPU.into()),
+            Self::BrokeOff { words, .. } if words.contains(GPU_FAILED) => Some(LOOK_AT_GPU.into()),
             Self::BrokeOff { .. } => Some(BROKE_OFF.into()),
             Self::NoRoom { .. } => Some("give the firmware's store more of the unit's memory".into()),
             Self::Reset { why: Some(_), .. } => Some(STARTED_ANEW.into()),
@@ -123,6 +125,12 @@ const ADD_LIBRARY: &str = "`boardproof engine add onnxruntime --target TARGET` k
 /// What a runner says whose engine has no such execution provider, or cannot use it there.
 const NO_PROVIDER: &str = "use the execution provider ";
 const OTHER_LIBRARY: &str = "`boardproof engine add onnxruntime --from FILE` keeps a library that was built with it, which is then shipped; or take it out of [target.onnxruntime] providers";
+/// What a runner says that finds no GPU, or not what it needs besides one.
+const NO_GPU: &str = "use the NVIDIA GPU of ";
+const LOOK_FOR_GPU: &str = "`boardproof doctor --target TARGET` (or `--unit UNIT`) says what of CUDA is missing there; `--engine tract` checks on the processor instead";
+/// What it says of a GPU that failed under it.
+const GPU_FAILED: &str = "the device under the engine failed";
+const LOOK_AT_GPU: &str = "look at the GPU with `nvidia-smi` and at the unit's kernel log: its memory may be taken by others, or it may be damaged";
 
 /// The end of a pass that is a fault, because it says nothing of the model.
 pub(super) fn fault_of(pass: &PassObservation) -> Option<BenchError> {
@@ -216,6 +224,17 @@ mod tests {
         let crash = Ended::Signalled { signal: 11 };
         for ended in [Ended::Completed, Ended::Exited { code: 1 }, Ended::OutOfMemory { limit_bytes: 0 }, crash] {
             assert!(fault_of(&pass(ended, &[("stderr", glibc)])).is_none(), "{ended:?} is the model's");
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_or_fails_is_a_fault_that_says_where_to_look() {
+        for (said, hint) in [
+            ("could not open the engine: use the NVIDIA GPU of cuda: CUDA driver library not found", "doctor"),
+            ("the device under the engine failed: CUDA_ERROR_OUT_OF_MEMORY", "nvidia-smi"),
+        ] {
+            let error = fault_of(&pass(Ended::Exited { code: 70 }, &[("stderr", said)])).expect("it is one");
+            assert!(error.hint().is_some_and(|found| found.contains(hint)), "{:?}", error.hint());
         }
     }
 

@@ -117,6 +117,7 @@ fn section(number: usize, cell: &CellSummary) -> String {
     text += &counts(cell);
     text += &roof(cell);
     text += &memory(cell);
+    text += &gpu(cell);
     text += &metrics(cell);
     text += &operators(cell);
     text += &environment(cell);
@@ -359,6 +360,33 @@ fn counts(cell: &CellSummary) -> String {
     format!(
         "<details><summary>Instructions per inference (emulated)</summary><div class=\"scroll\"><table>\n<tr><th>of {} inferences</th><th class=\"n\">counted</th></tr>\n{rows}</table></div></details>\n",
         counts.samples
+    )
+}
+
+/// The GPU: where the time goes, its memory, its state around the timed pass.
+fn gpu(cell: &CellSummary) -> String {
+    let Some(gpu) = &cell.gpu else { return String::new() };
+    let row = |name: &str, first: &str, second: &str| {
+        format!("<tr><td>{}</td><td>{}</td><td>{}</td></tr>\n", escape(name), escape(first), escape(second))
+    };
+    let times = gpu.split.iter().flat_map(|split| {
+        [
+            ("copies to the GPU", split.to_device_ns),
+            ("kernels", split.compute_ns),
+            ("copies back", split.to_host_ns),
+            ("waiting for operators on the CPU", split.on_cpu_ns),
+            ("handed over by the host", split.enqueue_ns),
+        ]
+    });
+    let mut rows: String = times.map(|(name, ns)| row(name, &duration_ns(ns), "")).collect();
+    rows.extend(gpu.memory.iter().map(|(name, value)| row(&format!("memory {name}"), &bytes(*value as f64), "")));
+    rows.extend(gpu.state.iter().map(|state| row(&state.name, &state.before, &state.after)));
+    format!(
+        "<details><summary>GPU: {}, driver {}, {} of {} operators on the CPU</summary><p class=\"soft\">Times are medians over inferences of their own, by the GPU's clock but for the last. State is before and after the timed pass.</p><div class=\"scroll\"><table>\n<tr><th>what</th><th>value, or before</th><th>after</th></tr>\n{rows}</table></div></details>\n",
+        escape(&gpu.name),
+        escape(&gpu.driver),
+        gpu.operators_on_cpu,
+        gpu.operators
     )
 }
 
