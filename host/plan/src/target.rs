@@ -171,7 +171,9 @@ fn check_onnxruntime(file: &str, raw: &RawFile) -> Result<(), PlanError> {
         return Err(PlanError::value(file, what, "one or more, the first wanted first", "none"));
     }
     if let Some(unknown) = providers.iter().find(|name| !PROVIDERS.contains(&name.as_str())) {
-        let known = crate::nearest(unknown, PROVIDERS);
+        let mut known = crate::nearest(unknown, PROVIDERS);
+        // Whose letters are only of another case is what was meant.
+        known.sort_by_key(|name| !name.eq_ignore_ascii_case(unknown));
         return Err(PlanError::Unknown { kind: "execution provider", found: unknown.clone(), known });
     }
     let again = |(at, name): (usize, &String)| providers[..at].contains(name).then(|| name.clone());
