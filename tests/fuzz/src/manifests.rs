@@ -8,7 +8,6 @@ use boardproof_plan::{
     Counts, PlanError, TEMPLATE, Wanted, builtin, parse_inventory, parse_model, parse_policy, parse_project,
     parse_target, plan,
 };
-use boardproof_record::plan::Limits;
 use boardproof_record::record::Record;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,19 +40,18 @@ pub fn model(input: &[u8]) -> bool {
     assert_eq!(model.evalset.inputs.len(), model.inputs.len());
     assert!(model.evalset.samples > 0 && manifest.purposes.len() == model.variants.len());
     survives(model);
-    for variant in model.variants.values() {
-        let limits =
-            Limits { memory_bytes: None, flash_bytes: None, pass_deadline_s: 1, slowdown: 1, accuracy_workers: 2 };
-        let options = options(model, variant, &limits, &[], None);
-        for text in options.alone.iter().chain([&options.usual]) {
-            assert!(serde_json::from_str::<serde_json::Value>(text).is_ok(), "options that are no JSON: {text}");
-        }
-    }
     if let Some(plan) = material::plan_of(&manifest, material::policy()) {
         let ids: std::collections::BTreeSet<_> = plan.cells.iter().map(|cell| &cell.id).collect();
         assert_eq!(ids.len(), plan.cells.len(), "a cell is planned twice");
         for pass in plan.cells.iter().flat_map(|cell| &cell.passes) {
             assert!(pass.samples > 0 && pass.samples <= model.evalset.samples && pass.batch > 0, "{pass:?}");
+        }
+        for cell in &plan.cells {
+            let (variant, target) = (&plan.models[&cell.model].variants[&cell.variant], &plan.targets[&cell.target]);
+            let options = options(model, variant, target, cell, None);
+            for text in options.alone.iter().chain([&options.usual]) {
+                assert!(serde_json::from_str::<serde_json::Value>(text).is_ok(), "options that are no JSON: {text}");
+            }
         }
         let record = Record::new(plan, "0.1.0".into(), 0);
         let again = Record::from_json(&record.to_json()).expect("a record that was written can be read");

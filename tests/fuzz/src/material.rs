@@ -237,7 +237,16 @@ pub fn record() -> Record {
     for (program, digest) in [("agent", AGENT), ("runner", RUNNER)] {
         let (program, triple) = (program.to_owned(), "x86_64-unknown-linux-musl".to_owned());
         let builder = "cargo".into();
-        record.builds.push(Build { program, triple, builder, source: digest, digest, bytes: 1, cached: true });
+        record.builds.push(Build {
+            program,
+            triple,
+            builder,
+            source: digest,
+            digest,
+            bytes: 1,
+            cached: true,
+            layout: None,
+        });
     }
     record
 }

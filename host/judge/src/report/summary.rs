@@ -458,13 +458,11 @@ fn summarize_cell(
     nonfinite: NonFiniteRule,
 ) -> Result<CellSummary, EvidenceError> {
     let model = evidence.model(cell);
-    let variant = &model.variants[&cell.variant];
-    let target = &evidence.record.plan.targets[&cell.target];
+    let (variant, target) = (&model.variants[&cell.variant], &evidence.record.plan.targets[&cell.target]);
     let judged = of_cell(judgement, &cell.id);
     let seen = evidence.observation(&cell.id);
-    let own = latencies(evidence, cell)?;
-    let reference = evidence.reference_on_unit(cell).map(|other| latencies(evidence, other)).transpose()?.flatten();
-    let notes = notes(evidence, cell, judged.map_or(&[], |j| j.rules.as_slice()));
+    let (own, reference) = latencies_of_both(evidence, cell)?;
+    let rules = judged.map(|j| j.rules.clone()).unwrap_or_default();
     let outcome = &evidence.record.outcomes[&cell.id];
     let compared = Compared::of(evidence, cell, nonfinite)?;
     let operators = seen.and_then(|s| s.pass(Pass::Inspect)).map(lines).unwrap_or_default();
@@ -485,8 +483,8 @@ fn summarize_cell(
         reason: judged.map_or_else(|| "not judged".into(), |j| j.reason.clone()),
         samples: samples_of(cell),
         samples_all: model.evalset.samples,
-        notes: notes.into_iter().chain(moved(own.as_ref())).chain(compared.note).collect(),
-        rules: judged.map(|j| j.rules.clone()).unwrap_or_default(),
+        notes: notes(evidence, cell, &rules).into_iter().chain(moved(own.as_ref())).chain(compared.note).collect(),
+        rules,
         drift: compared.split,
         task: task_rows(evidence, cell)?,
         calibration: Calibration::of(evidence, cell)?,
@@ -512,6 +510,15 @@ fn summarize_cell(
         restarts: attempts(outcome, Attempt::restarted),
         fault: fault(outcome),
     })
+}
+
+/// Latencies of a cell, and of the float model on its unit.
+fn latencies_of_both(
+    evidence: Evidence<'_>,
+    cell: &Cell,
+) -> Result<(Option<Latencies>, Option<Latencies>), EvidenceError> {
+    let reference = evidence.reference_on_unit(cell).map(|other| latencies(evidence, other)).transpose()?.flatten();
+    Ok((latencies(evidence, cell)?, reference))
 }
 
 /// What the verdict rests on and a reader would not guess: a part of the evalset, a limit that the model made easier for itself, a split of

@@ -101,7 +101,7 @@ fn a_report_names_the_gpu_where_the_time_goes_and_what_ran_on_the_cpu() {
     let said = render(&summary, Paint::Plain);
     for expected in [
         "NVIDIA Test, driver 1.2; 1 of 3 operators on the CPU",
-        "kernels 8.01",
+        "kernels 8.0 µs",
         "3 other processes had the GPU open",
         "held its clocks back around the timed pass (hw thermal slowdown)",
     ] {

@@ -150,7 +150,7 @@ impl Claims {
     ///
     /// An error of bins is too large on few samples, because chance has no sign in it, and the more so on draws of them. So its upper bound
     /// is the larger of those of the percentile and of the BCa bootstrap, and its lower bound the smallest of BCa's, the basic bootstrap's
-    /// and [`Claims::at_least`]: which of them is right depends on how far the truth lies from 0, and that is what nobody knows.
+    /// and a cross-fitted one: which of them is right depends on how far the truth lies from 0, and that is what nobody knows.
     pub fn error_with_bounds(&self, confidence: Confidence) -> Option<(f64, Interval)> {
         let found = Bootstrap::of(&sums_of_gaps(&[self], |sums, n| gaps(sums, 0) / n))?;
         let (value, bca) = (found.estimate(), found.bca(confidence));
