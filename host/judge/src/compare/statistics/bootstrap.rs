@@ -9,6 +9,16 @@ use super::{Confidence, Interval, normal_quantile};
 
 /// Draws per interval. The level of a bound at 95 % is then off by half a point (one standard error), the same for every judge of a record.
 pub const RESAMPLES: u32 = 2000;
+/// Fewest draws, for very many samples: the level is then off by 1.1 points, of bounds that lie close together.
+pub const RESAMPLES_MIN: u32 = 400;
+/// Samples drawn in all, so that a report on a hundred thousand samples still comes within seconds.
+const DRAWN_MAX: u64 = 20_000_000;
+
+/// Draws for so many samples: [`RESAMPLES`] for up to ten thousand.
+fn resamples(samples: usize) -> u32 {
+    let affordable = DRAWN_MAX / samples.max(1) as u64;
+    u32::try_from(affordable).unwrap_or(RESAMPLES).clamp(RESAMPLES_MIN, RESAMPLES)
+}
 
 /// Where the generator starts. Not the user's to choose: of many seeds one would give the wanted verdict.
 const SEED: u64 = 0x626f_6172_6470_726f;
@@ -103,7 +113,7 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Draws as many samples as there are, with replacement, [`RESAMPLES`] times. `None` for fewer than two samples and for a number that
+    /// Draws as many samples as there are, with replacement, [`RESAMPLES`] times or less often where there are very many. `None` for fewer than two samples and for a number that
     /// has no meaning or is infinite on them or on any draw of them.
     pub fn of(number: &impl Resampled) -> Option<Self> {
         let samples = number.samples();
@@ -113,7 +123,7 @@ impl Bootstrap {
         }
         let mut random = SplitMix(SEED);
         let mut drawn = vec![0_u32; samples];
-        let draws = (0..RESAMPLES).map(|_| {
+        let draws = (0..resamples(samples)).map(|_| {
             drawn.iter_mut().for_each(|slot| *slot = random.below(samples as u64) as u32);
             number.on(&drawn)
         });
@@ -251,6 +261,11 @@ mod tests {
             let sum: f64 = drawn.iter().map(|i| self.0[*i as usize]).sum();
             Some(sum / drawn.len() as f64)
         }
+    }
+
+    #[test]
+    fn very_many_samples_are_drawn_less_often() {
+        assert_eq!([2, 10_000, 20_000, 1_000_000].map(resamples), [2000, 2000, 1000, 400]);
     }
 
     #[test]
