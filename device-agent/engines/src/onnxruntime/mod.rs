@@ -10,7 +10,7 @@ mod session;
 mod values;
 
 use std::ffi::CStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use ort::environment::Environment;
@@ -28,6 +28,8 @@ const USUAL_LIBRARY: &str = "libonnxruntime.so";
 
 /// The library allows one environment per process; it lives as long as the process.
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+/// The library that was loaded.
+static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
 /// Its version, as the library tells it.
 static VERSION: OnceLock<String> = OnceLock::new();
 
@@ -47,12 +49,18 @@ impl OnnxruntimeEngine {
         let path = library.unwrap_or(Path::new(USUAL_LIBRARY));
         let fault = |reason: String| EngineFault::Library { engine: "onnxruntime", path: path.to_path_buf(), reason };
         let environment = match ENVIRONMENT.get() {
-            Some(environment) => environment,
+            Some(environment) => {
+                let loaded = LIBRARY.get().filter(|loaded| *loaded != path);
+                loaded.map_or(Ok(environment), |loaded| {
+                    Err(fault(format!("this process has loaded {} already, and loads no second one", loaded.display())))
+                })?
+            }
             None => {
                 let builder = ort::init_from(path).map_err(|error| fault(said(&error)))?;
                 let built = builder.with_name("boardproof").with_telemetry(false).build();
                 let built = built.map_err(|error| fault(reason(&error)))?;
                 built.set_log_level(LogLevel::Fatal);
+                LIBRARY.get_or_init(|| path.to_path_buf());
                 ENVIRONMENT.get_or_init(|| built)
             }
         };
