@@ -92,7 +92,10 @@ impl Walk<'_> {
 
     fn expect_answers_of_the_host(&self, variant: &str) {
         let (here, there) = (self.classes("host", variant), self.classes(self.target, variant));
-        assert_eq!((here.len(), there.len()), (2000, 2000));
+        let planned = self.cell(self.target, variant).passes.iter().find(|plan| plan.pass == Pass::Accuracy);
+        let planned = planned.map_or(0, |plan| plan.samples as usize);
+        assert!(planned >= 1000, "{planned} samples are too few to tell");
+        assert_eq!((here.len(), there.len()), (planned, planned));
         let others = here.iter().zip(&there).filter(|(a, b)| a != b).count();
         assert!(others * 1000 <= here.len() * OTHER_CLASS_PERMILLE_MAX, "{variant} on {}: {others}", self.target);
     }
