@@ -106,6 +106,13 @@ fn what_is_no_yardstick_is_refused_before_anything_is_measured() {
     assert_eq!(both.code, Some(2), "{}", both.stderr);
 
     check(&home, &models(), "first", &[]);
+    let default = std::fs::read_to_string(root().join("ci/policy/default.toml")).expect("could not read the policy");
+    let taken = default.replace("\"accuracy-drop\"", "\"against-accuracy\"");
+    std::fs::write(home.path("taken.toml"), taken).expect("could not write a policy");
+    let twice = check(&home, &models(), "out", &["--against", "first", "--policy", "taken.toml"]);
+    assert_eq!(twice.code, Some(2), "{}", twice.stderr);
+    assert!(twice.stderr.contains("`--against` adds a rule of this one, got against-accuracy"), "{}", twice.stderr);
+
     let other = Copy::of("adult_mlp", &home.path("others"));
     other.change_evalset(|name, mut tensor| {
         if name == "labels" {

@@ -60,6 +60,15 @@ fn calibration_data_must_be_what_model_toml_says_and_hold_numbers() {
 }
 
 #[test]
+fn what_nobody_checked_is_not_added() {
+    let home = Home::new();
+    Copy::of("adult_mlp", &home.path(""));
+    let ended = home.run(["quantize", "./adult_mlp", "--no-check", "--add"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--add") && ended.stderr.contains("--no-check"), "{}", ended.stderr);
+}
+
+#[test]
 fn an_unknown_layer_lists_the_known_ones() {
     let home = Home::new();
     Copy::of("adult_mlp", &home.path(""));

@@ -535,7 +535,7 @@ pub struct QuantizeArgs {
     #[arg(long)]
     pub force: bool,
     /// Add the variant to model.toml when it passes, in place of printing what to add
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_check")]
     pub add: bool,
     /// Where things are.
     #[command(flatten)]

@@ -4,7 +4,7 @@ use crate::error::PlanError;
 use crate::{builtin, parse_policy};
 use boardproof_record::TargetName;
 use boardproof_record::plan::{Plan, Target};
-use boardproof_record::policy::Against;
+use boardproof_record::policy::{Against, Rule};
 use std::collections::BTreeSet;
 
 /// Gives the plan's policy the rules of [`builtin::AGAINST`], each for the planned targets that can have its number. A policy that has a rule
@@ -22,6 +22,12 @@ pub fn hold_against_baseline(plan: &mut Plan) -> Result<(), PlanError> {
     }
     let of_a_task = |tasks: &[String]| tasks.is_empty() || tasks.iter().any(|task| kinds.contains(task.as_str()));
     rules.retain(|rule| !rule.targets.is_empty() && of_a_task(&rule.tasks));
+    // Of two rules of one name nobody knows which a result is of.
+    let is_taken = |rule: &&Rule| plan.policy.rules.iter().any(|own| own.id == rule.id);
+    if let Some(taken) = rules.iter().find(is_taken) {
+        let expected = "another id: `--against` adds a rule of this one";
+        return Err(PlanError::value(&format!("policy '{}'", plan.policy.name), "rule", expected, &taken.id));
+    }
     plan.policy.rules.extend(rules);
     Ok(())
 }

@@ -153,7 +153,9 @@ fn seen(
 /// Is the metric of a rule one on what a model costs, which layers in float do not make better?
 fn is_cost(metric: &str) -> bool {
     let begins = ["latency", "instructions", "memory", "model_bytes", "flash", "arena", "ram-budget"];
-    begins.iter().any(|begin| metric.starts_with(begin)) || metric == "integer_ops_share"
+    let others = ["integer_ops_share", "integer_ops_loss", "load_ns", "first_inference_ns", "gpu_other_processes"];
+    let placed = ["fallback_nodes", "no-fallback"];
+    begins.iter().any(|begin| metric.starts_with(begin)) || others.contains(&metric) || placed.contains(&metric)
 }
 
 impl Attempt {
@@ -181,9 +183,15 @@ mod tests {
 
     #[test]
     fn rules_on_answers_are_told_from_rules_on_cost() {
-        for cost in
-            ["latency_ratio_p50", "latency_ns_p99", "memory_ratio", "model_bytes", "flash-budget", "integer_ops_share"]
-        {
+        for cost in [
+            "latency_ratio_p50",
+            "memory_ratio",
+            "model_bytes",
+            "flash-budget",
+            "integer_ops_share",
+            "load_ns",
+            "no-fallback",
+        ] {
             assert!(is_cost(cost), "{cost}");
         }
         for answers in ["task.drop", "slice.drop", "sqnr_db", "nonfinite_mismatch", "self-check", "runs", "cosine_min"]

@@ -30,7 +30,7 @@ pub struct Calibrated {
     pub each: Vec<BlockFacts>,
 }
 
-/// Fewer rounds say too little about the next one: with four the limit is already 1.9 times what ten would ask for.
+/// Fewer rounds say too little about the next one: with four, Student's quantile at 99 % is 1.4 times that of ten.
 pub const ROUNDS_MIN: usize = 5;
 
 /// Judges the blocks of a calibration.

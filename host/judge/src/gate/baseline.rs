@@ -69,8 +69,9 @@ impl<'a> Desk<'a> {
             ARENA_BYTES => ratio("arena", "bytes", memory(then, "arena_peak_bytes"), memory(now, "arena_peak_bytes")),
             INSTRUCTIONS => ratio("an inference", "instructions", instructions(then)?, instructions(now)?),
             _ => match (integer_share(then), integer_share(now)) {
+                // As it is: a maximum with 0 would make a number of what is none.
                 (Some(then), Some(now)) => Known::Number {
-                    number: Number { value: (then - now).max(0.0), bounds: None },
+                    number: Number { value: then - now, bounds: None },
                     samples: 1,
                     samples_more: None,
                     detail: format!(

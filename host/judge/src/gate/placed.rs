@@ -6,7 +6,7 @@ use super::applies;
 use super::metrics::FALLBACK_NODES;
 use crate::compare::operators::{self, OperatorLine};
 use crate::evidence::Evidence;
-use boardproof_record::plan::{CPU_PROVIDER, Cell, Fallback, ONNXRUNTIME, Pass};
+use boardproof_record::plan::{CPU_PROVIDER, CUDA, Cell, Fallback, ONNXRUNTIME, Pass};
 use boardproof_record::policy::Policy;
 use boardproof_record::verdict::{RuleResult, Verdict};
 
@@ -26,6 +26,8 @@ pub fn no_fallback(evidence: Evidence<'_>, policy: &Policy, cell: &Cell) -> Opti
     let wanted = wanted.filter(|(provider, _)| *provider != CPU_PROVIDER).map(|(provider, _)| provider);
     Some(match (fallen(evidence, cell), wanted) {
         (Ok(fallen), None) if fallen.is_empty() => return None,
+        // An engine of a GPU that does not say where its operators ran may have run all of them on the CPU.
+        (Err(why), None) if cell.engine.as_str() == CUDA => own(NO_FALLBACK, Verdict::Incomplete, why),
         (Err(_), None) => return None,
         (Ok(fallen), Some(provider)) if fallen.is_empty() => {
             own(NO_FALLBACK, Verdict::Pass, format!("every operator ran on {provider}"))

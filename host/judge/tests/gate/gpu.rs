@@ -30,10 +30,30 @@ fn on_gpu(before: u64, after: u64) -> Case {
         pass.facts.numbers.insert("gpu_other_processes".into(), before);
         pass.facts.numbers.insert("gpu_other_processes[1]".into(), after);
     }
+    case.pass(ON_GPU, Pass::Inspect).operators = vec![operator((0, "CUDA"))];
     let rule = case.rule("latency");
     rule.metric = "gpu_other_processes".into();
     (rule.direction, rule.limit, rule.unit, rule.against) = (Direction::AtMost, 0.0, "count".into(), Against::Absolute);
     case
+}
+
+fn operator((index, kernel): (u32, &str)) -> Operator {
+    Operator { index, name: "n".into(), op: "o".into(), dtypes: "f32->f32".into(), kernel: kernel.into() }
+}
+
+#[test]
+fn a_gpu_that_does_not_say_where_its_operators_ran_and_one_that_ran_them_elsewhere_do_not_pass() {
+    let mut case = on_gpu(0, 0);
+    let verdict = |case: &Case| {
+        let judgement = case.judge().unwrap();
+        let rule = judgement.cells[0].rules.iter().find(|rule| rule.rule.as_str() == "no-fallback").cloned();
+        (judgement.verdict, rule.map(|rule| rule.verdict))
+    };
+    assert_eq!(verdict(&case), (Verdict::Pass, None));
+    case.pass(ON_GPU, Pass::Inspect).operators = vec![operator((0, "CPU (fell back from CUDA) generic"))];
+    assert_eq!(verdict(&case), (Verdict::Fail, Some(Verdict::Fail)));
+    case.pass(ON_GPU, Pass::Inspect).operators.clear();
+    assert_eq!(verdict(&case), (Verdict::Incomplete, Some(Verdict::Incomplete)));
 }
 
 fn judged(case: &Case) -> (Verdict, Option<RuleResult>) {
@@ -80,14 +100,7 @@ fn a_run_without_a_gpu_is_none_for_the_rule() {
 #[test]
 fn a_report_names_the_gpu_where_the_time_goes_and_what_ran_on_the_cpu() {
     let mut case = on_gpu(0, 3);
-    let operator = |(index, kernel): (u32, &str)| Operator {
-        index,
-        name: "n".into(),
-        op: "o".into(),
-        dtypes: "f32->f32".into(),
-        kernel: kernel.into(),
-    };
-    let kernels = [(0, "CUDA"), (1, "CUDA accumulates in f32"), (2, "CPU (generic)")];
+    let kernels = [(0, "CUDA"), (1, "CUDA accumulates in f32"), (2, "CPU (fell back from CUDA) generic")];
     case.pass(ON_GPU, Pass::Inspect).operators = kernels.map(operator).into();
     let facts = &mut case.pass(ON_GPU, Pass::Latency).facts;
     for (index, at) in ["", "[1]", "[2]"].iter().enumerate() {
