@@ -59,15 +59,19 @@ fn main() {
         for (case, said) in CASES.iter().zip(&mut said) {
             said.hear(&judged(&run, &opened, case, number));
         }
-        if (number + 1).is_multiple_of(10) {
-            eprintln!("{} of {comparisons} comparisons", number + 1);
+        // A run of hours that is stopped has said something, too.
+        if (number + 1).is_multiple_of(20) {
+            eprintln!("{} of {comparisons} comparisons\n{}", number + 1, table(&said, number + 1));
         }
     }
-    println!(
-        "| true ratio | limit | drift | stalls | comparisons | slower | not slower | undecided | fault | blocks used |"
-    );
-    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
-    CASES.iter().zip(&said).for_each(|(case, said)| println!("{}", said.line(case, comparisons)));
+    println!("{}", table(&said, comparisons));
+}
+
+fn table(said: &[Said], comparisons: u32) -> String {
+    const HEAD: &str = "| true ratio | limit | drift | stalls | comparisons | slower | not slower | undecided | fault | blocks used |\n\
+        |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
+    let lines = CASES.iter().zip(said).map(|(case, said)| said.line(case, comparisons));
+    std::iter::once(HEAD.to_owned()).chain(lines).collect::<Vec<_>>().join("\n")
 }
 
 fn run(models: &str, out: &Path) {

@@ -2,11 +2,12 @@
 
 use crate::args::{AbArgs, AbMeasuring, CheckArgs};
 use crate::exit::Exit;
+use crate::length::Length;
 use crate::list::print_json;
 use crate::out::put;
 use crate::run::{NextBlock, Schedule, check_inputs, measured_in_blocks, now_s, out_folder, planned};
 use anyhow::{Context, Result};
-use boardproof_judge::ab::{AbJudgement, Stopped, judge, looks};
+use boardproof_judge::ab::{AbJudgement, INFERENCES_MIN, Stopped, judge, looks};
 use boardproof_judge::compare::calibration::blocks_ratio;
 use boardproof_judge::evidence::Evidence;
 use boardproof_lab::ab::{block_folder, measured, open_run, save};
@@ -46,11 +47,13 @@ pub fn ab(args: &AbArgs) -> Result<Exit> {
         b,
         terms,
         round_blocks: None,
+        trials: Vec::new(),
         blocks: Vec::new(),
     };
     save(&folder, &run)?;
     let prepared = RecordFolder::create(&out.join("prepared"))?;
-    let mut course = Course { run, folder, opened: Vec::new(), found: None };
+    let mut course =
+        Course { run, folder, length: Length::new(args.measuring.iterations), opened: Vec::new(), found: None };
     let prepared = measured_in_blocks(plan, &check, prepared, &mut course)?;
     let mut found = course.end()?;
     if let Some(fault) = before_the_first_block(&prepared) {
@@ -141,6 +144,7 @@ pub fn before_the_first_block(prepared: &Record) -> Option<String> {
 struct Course {
     run: AbRun,
     folder: RecordFolder,
+    length: Length,
     opened: Vec<Opened>,
     /// What the last look said.
     found: Option<AbJudgement>,
@@ -165,16 +169,29 @@ impl Course {
 
 impl Schedule for Course {
     fn next_block(&mut self) -> Result<Option<NextBlock>> {
+        if let Some(trial) = self.length.next_trial(&self.run, self.root()) {
+            return Ok(Some(trial));
+        }
         let (done, of) = (self.run.blocks.len(), self.run.terms.blocks_max as usize);
         if done == of || self.found.as_ref().is_some_and(|found| found.stopped != Stopped::NotYet) {
             return Ok(None);
         }
         let side = self.side();
         let folder = self.root().join(block_folder(done, side));
-        Ok(Some(NextBlock { cell: self.run.cell(side).clone(), folder, number: done + 1, of, layout: None }))
+        Ok(Some(NextBlock {
+            cell: self.run.cell(side).clone(),
+            folder,
+            number: done + 1,
+            of,
+            layout: None,
+            inferences: self.length.inferences(),
+        }))
     }
 
     fn measured(&mut self) -> Result<Option<String>> {
+        if self.length.inferences().is_none() {
+            return self.length.measured(&mut self.run, &self.folder);
+        }
         let side = self.side();
         let (block, opened) = measured(self.root(), block_folder(self.run.blocks.len(), side), side)?;
         self.run.blocks.push(block);
@@ -218,7 +235,7 @@ pub fn check_args(args: &AbArgs) -> CheckArgs {
         places: args.places.clone(),
         builder,
         samples: None,
-        iterations: Some(iterations),
+        iterations: Some(iterations.unwrap_or(INFERENCES_MIN)),
         engine: engine.into_iter().collect(),
         crash: None,
         wait,

@@ -296,9 +296,9 @@ pub struct AbMeasuring {
     /// Most blocks, both sides together; a multiple of 4
     #[arg(long, value_name = "N", default_value_t = 80)]
     pub blocks: u32,
-    /// Inferences of a block
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-    pub iterations: u32,
+    /// Inferences of a block [default: at least 200, and as many as take a tenth of a second, by a block of each side that is not judged]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub iterations: Option<u32>,
     /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -354,9 +354,9 @@ pub struct CalibrateMeasuring {
     /// Blocks of a round, both builds together; a multiple of 4
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub blocks: u32,
-    /// Inferences of a block
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-    pub iterations: u32,
+    /// Inferences of a block [default: at least 200, and as many as take a tenth of a second, by a block of each side that is not judged]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub iterations: Option<u32>,
     /// Share of comparisons of equal things that the limits may let look slower
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     pub false_alarms: f64,

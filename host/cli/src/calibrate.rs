@@ -3,6 +3,7 @@
 use crate::ab::{before_the_first_block, check_args, two_cells};
 use crate::args::{AbArgs, AbMeasuring, CalibrateArgs};
 use crate::exit::Exit;
+use crate::length::Length;
 use crate::list::print_json;
 use crate::out::put;
 use crate::run::{NextBlock, Schedule, check_inputs, measured_in_blocks, now_s, out_folder, planned};
@@ -42,11 +43,12 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<Exit> {
         b,
         terms: Terms { limit: 1.0, confidence, blocks_max },
         round_blocks: Some(args.measuring.blocks),
+        trials: Vec::new(),
         blocks: Vec::new(),
     };
     save(&folder, &run)?;
     let prepared = RecordFolder::create(&out.join("prepared"))?;
-    let mut rounds = Rounds { run, folder, opened: Vec::new() };
+    let mut rounds = Rounds { run, folder, length: Length::new(args.measuring.iterations), opened: Vec::new() };
     let prepared = measured_in_blocks(plan, &check, prepared, &mut rounds)?;
     let mut found = rounds.end()?;
     if let Some(fault) = before_the_first_block(&prepared) {
@@ -108,6 +110,7 @@ fn as_ab(args: &CalibrateArgs) -> Result<AbArgs> {
 struct Rounds {
     run: AbRun,
     folder: RecordFolder,
+    length: Length,
     opened: Vec<Opened>,
 }
 
@@ -129,6 +132,9 @@ impl Schedule for Rounds {
     }
 
     fn next_block(&mut self) -> Result<Option<NextBlock>> {
+        if let Some(trial) = self.length.next_trial(&self.run, self.folder.path()) {
+            return Ok(Some(trial));
+        }
         let (done, of) = (self.run.blocks.len(), self.run.terms.blocks_max as usize);
         let side = Side::of_block(done);
         Ok((done < of).then(|| NextBlock {
@@ -137,10 +143,14 @@ impl Schedule for Rounds {
             number: done + 1,
             of,
             layout: self.run.layout(done),
+            inferences: self.length.inferences(),
         }))
     }
 
     fn measured(&mut self) -> Result<Option<String>> {
+        if self.length.inferences().is_none() {
+            return self.length.measured(&mut self.run, &self.folder);
+        }
         let (number, side) = (self.run.blocks.len(), Side::of_block(self.run.blocks.len()));
         let (block, opened) = measured(self.folder.path(), block_folder(number, side), side)?;
         self.run.blocks.push(block);

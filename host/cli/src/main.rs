@@ -13,6 +13,7 @@ mod evalset;
 mod exit;
 mod explain;
 mod hands;
+mod length;
 mod list;
 mod out;
 mod power;

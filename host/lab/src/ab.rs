@@ -19,6 +19,11 @@ pub fn block_folder(number: usize, side: Side) -> String {
     format!("blocks/{number:03}-{side}")
 }
 
+/// The same of a block that is measured to learn how long one should be.
+pub fn trial_folder(number: usize, side: Side) -> String {
+    format!("trials/{number:03}-{side}")
+}
+
 /// A block that has just been measured into its folder, with its record.
 pub fn measured(root: &Path, folder: String, side: Side) -> Result<(Block, Opened), StoreError> {
     let path = root.join(&folder).join(RECORD);
@@ -32,6 +37,7 @@ pub fn open_run(root: &Path) -> Result<(AbRun, Vec<Opened>), StoreError> {
     let path = root.join(FILE);
     let text = std::fs::read_to_string(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
     let run: AbRun = serde_json::from_str(&text).map_err(|source| StoreError::AbRun { path, source })?;
+    run.trials.iter().try_for_each(|trial| open_block(root, trial).map(drop))?;
     let blocks = run.blocks.iter().map(|block| open_block(root, block)).collect::<Result<_, _>>()?;
     Ok((run, blocks))
 }
@@ -65,7 +71,18 @@ mod tests {
         let terms = Terms { limit: 1.02, confidence: 0.99, blocks_max: 64 };
         let (boardproof, ended) = ("test".into(), RunEnded::Finished);
         let (a, b) = (cell("x"), cell("y"));
-        AbRun { version: VERSION, boardproof, started_unix_s: 0, ended, a, b, terms, round_blocks: None, blocks }
+        AbRun {
+            version: VERSION,
+            boardproof,
+            started_unix_s: 0,
+            ended,
+            a,
+            b,
+            terms,
+            round_blocks: None,
+            trials: Vec::new(),
+            blocks,
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! OUT/
 //!   ab.json                 this type
 //!   prepared/               record of what was planned and built; a fault before the first block is there
+//!   trials/000-a/, 001-b/   what the length of a block was taken from; judged by nobody
 //!   blocks/000-a/, 001-b/   an ordinary record each: one cell, its latency pass
 //! ```
 //!
@@ -65,6 +66,9 @@ pub struct AbRun {
     /// A calibration: blocks of a round, in which two builds that no other round has are held against each other; a multiple of 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_blocks: Option<u32>,
+    /// Blocks of which only the length of the others was taken; none where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trials: Vec<Block>,
     /// The blocks in the order in which they were measured.
     pub blocks: Vec<Block>,
 }

@@ -6,7 +6,7 @@ use boardproof_lab::events::{Event, Events};
 use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::store::RecordFolder;
 use boardproof_record::CellId;
-use boardproof_record::plan::{Cell, Plan};
+use boardproof_record::plan::{Cell, Pass, Plan};
 use boardproof_record::record::{Record, RunEnded};
 use std::path::PathBuf;
 
@@ -22,6 +22,8 @@ pub struct NextBlock {
     pub of: usize,
     /// One of the schedule's layouts; `None` where it asks for none.
     pub layout: Option<u32>,
+    /// Inferences to time; `None` for as many as are planned.
+    pub inferences: Option<u32>,
 }
 
 /// Says what is measured next, one block after the other.
@@ -52,6 +54,7 @@ impl Run<'_> {
             let (number, of) = (block.number, block.of);
             self.layout = block.layout;
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number, of });
+            let cell = &timed(cell, block.inferences);
             let prepared = self.begin_block(cell, RecordFolder::create(&block.folder)?);
             let done = self.measure_one(cell, seat, ready);
             self.record.ended = if interrupted() { RunEnded::Interrupted } else { RunEnded::Finished };
@@ -75,4 +78,13 @@ impl Run<'_> {
         own.builds.clone_from(&self.record.builds);
         (std::mem::replace(&mut self.record, own), std::mem::replace(&mut self.folder, folder))
     }
+}
+
+/// The cell with so many inferences to time.
+fn timed(cell: &Cell, inferences: Option<u32>) -> Cell {
+    let mut cell = cell.clone();
+    for pass in cell.passes.iter_mut().filter(|pass| pass.pass == Pass::Latency) {
+        pass.iterations = inferences.unwrap_or(pass.iterations);
+    }
+    cell
 }

@@ -61,7 +61,8 @@ pub(super) fn cell_of(evidence: Evidence<'_>) -> &Cell {
     &evidence.record.plan.cells[0]
 }
 
-fn times(evidence: Evidence<'_>, cell: &Cell) -> Result<Result<Latencies, String>, AbError> {
+/// Times of a block's inferences, or why they cannot be used.
+pub(super) fn times(evidence: Evidence<'_>, cell: &Cell) -> Result<Result<Latencies, String>, AbError> {
     if let Err(why) = fit(evidence, cell, Pass::Latency) {
         return Ok(Err(why));
     }

@@ -7,10 +7,12 @@
 
 mod blocks;
 mod calibrate;
+mod length;
 mod like;
 mod text;
 
 pub use calibrate::{Calibrated, ROUNDS_MIN, calibrate};
+pub use length::{INFERENCES_MIN, inferences_of_a_block};
 
 use crate::compare::paired_blocks::{Answer, Estimate, Looks, Orders, Pair, orders};
 use crate::evidence::{Evidence, EvidenceError};

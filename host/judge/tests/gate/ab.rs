@@ -1,7 +1,7 @@
 //! An A/B run whose blocks are made here: what it says of good ones, and that it says nothing of those that may not be compared.
 
 use crate::good::{Case, DEVICE_REFERENCE, JUDGED, good, id, ticks};
-use boardproof_judge::ab::{AbError, AbJudgement, Stopped, judge};
+use boardproof_judge::ab::{AbError, AbJudgement, INFERENCES_MIN, Stopped, inferences_of_a_block, judge};
 use boardproof_judge::evidence::Evidence;
 use boardproof_record::Digest;
 use boardproof_record::ab::{AbRun, Block, Side, Terms, VERSION};
@@ -44,6 +44,7 @@ fn run_of(cases: &[Case], blocks_max: u32) -> AbRun {
         b: id(JUDGED),
         terms: Terms { limit: 1.02, confidence: 0.99, blocks_max },
         round_blocks: None,
+        trials: Vec::new(),
         blocks: (0..cases.len()).map(block).collect(),
     }
 }
@@ -264,4 +265,22 @@ fn simulated_runs_are_wrong_as_seldom_as_promised_and_find_what_was_put_in() {
         assert!(!carried_over || row.slower + row.not_slower == 0, "an order that decides was judged: {row}");
         assert!(carried_over || row.share(row.faults) <= 0.02, "an order was blamed: {row}");
     }
+}
+
+#[test]
+fn a_block_takes_a_tenth_of_a_second_and_has_enough_inferences() {
+    let of = |times: &[u64]| {
+        let trials: Vec<Case> = times.iter().map(|ns| block(Side::A, *ns)).collect();
+        inferences_of_a_block(&trials.iter().map(Case::evidence).collect::<Vec<_>>())
+    };
+    let about =
+        |found: u32, wanted: f64| assert!((f64::from(found) / wanted - 1.0).abs() < 0.1, "{found}, not {wanted}");
+    about(of(&[20_000, 25_000]), 5_000.0);
+    about(of(&[20_000, 2_000_000]), 500.0);
+    assert_eq!(of(&[20_000_000, 20_000_000]), INFERENCES_MIN);
+    assert_eq!(of(&[200, 200]), 50_000, "every time is kept");
+    assert_eq!(of(&[]), INFERENCES_MIN);
+    let mut unusable = block(Side::A, 20_000);
+    unusable.seen(DEVICE_REFERENCE).passes.clear();
+    assert_eq!(inferences_of_a_block(&[unusable.evidence()]), INFERENCES_MIN);
 }

@@ -38,6 +38,7 @@ fn run_of(blocks: usize) -> AbRun {
         b: id(DEVICE_REFERENCE),
         terms: Terms { limit: 1.0, confidence: 0.99, blocks_max: blocks as u32 },
         round_blocks: Some(ROUND as u32),
+        trials: Vec::new(),
         blocks: (0..blocks).map(block).collect(),
     }
 }
