@@ -1,6 +1,7 @@
 //! The order of the stages: plan, build, ship, measure, record, judge, report. The only place that knows it.
 
 mod blocks;
+mod custom;
 
 pub use blocks::{NextBlock, Schedule};
 
@@ -119,6 +120,7 @@ fn run_through<'a>(
     run.keep_evalsets()?;
     run.save()?;
     run.measure_all()?;
+    run.compute_custom()?;
     run.record.ended = if interrupted() { RunEnded::Interrupted } else { RunEnded::Finished };
     run.save()?;
     Ok(run)

@@ -2,8 +2,10 @@
 
 use crate::compare::tensor::{DType, TensorError, TensorView};
 use boardproof_record::observation::{CannotRun, Ended, FileRef, Observation, Outcome, PassObservation};
-use boardproof_record::plan::{Cell, Clock, FOREIGN, HOST, Model, Pass, PassPlan, Role, Task};
-use boardproof_record::record::{Record, SHOWN_COLUMNS as COLUMNS, SHOWN_INPUT as INPUT, SHOWN_SAMPLES as SAMPLES};
+use boardproof_record::plan::{Cell, Clock, CustomMetric, FOREIGN, HOST, Model, Pass, PassPlan, Role, Task};
+use boardproof_record::record::{
+    NUMBERS, Numbers, Record, SHOWN_COLUMNS as COLUMNS, SHOWN_INPUT as INPUT, SHOWN_SAMPLES as SAMPLES,
+};
 use boardproof_record::{CellId, Digest};
 use safetensors::SafeTensors;
 use std::borrow::Cow;
@@ -228,6 +230,35 @@ impl<'a> Evidence<'a> {
             }
         }
         Ok(Some(outputs))
+    }
+
+    /// The numbers of a custom metric of the model, one per answer of the cell's accuracy pass, or why there are none. Numbers that its range
+    /// does not allow are no numbers of this metric.
+    pub fn numbers(&self, cell: &Cell, metric: &CustomMetric) -> Result<Result<Vec<f64>, String>, EvidenceError> {
+        let name = &metric.name;
+        let file = match self.record.custom.get(&cell.id).and_then(|metrics| metrics.get(name)) {
+            Some(Numbers::Given { file }) => file,
+            Some(Numbers::Failed { causes }) => {
+                return Ok(Err(format!("{name} of {}: {}", cell.id, causes.join(": "))));
+            }
+            None => return Ok(Err(format!("the record has no numbers of {name} for {}", cell.id))),
+        };
+        let opened = self.open(file)?;
+        let tensor = opened
+            .iter()
+            .find(|t| t.name == NUMBERS && t.dtype == DType::F64)
+            .ok_or_else(|| damaged(file, &format!("no tensor '{NUMBERS}' of F64")))?;
+        let numbers = tensor.to_f64();
+        let answers = self.outputs(&cell.id)?.unwrap_or_default();
+        let expected = answers.first().and_then(|output| output.shape.first().copied()).unwrap_or(0);
+        if numbers.len() != expected {
+            return Err(samples_of(file, NUMBERS, expected as u64, numbers.len() as u64));
+        }
+        let [least, most] = metric.range;
+        match numbers.iter().find(|number| !(least..=most).contains(*number)) {
+            Some(beyond) => Err(damaged(file, &format!("expected numbers from {least} to {most}, got {beyond}"))),
+            None => Ok(Ok(numbers)),
+        }
     }
 
     /// Latencies of a cell in nanoseconds, one per measured inference; `None` when there are none, also where the unit's clock does not

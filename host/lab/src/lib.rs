@@ -6,6 +6,7 @@ pub mod build;
 pub mod calibration;
 pub mod crash;
 pub mod cuda;
+pub mod custom;
 pub mod dialect;
 pub mod events;
 mod fit;

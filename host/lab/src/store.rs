@@ -1,7 +1,7 @@
 //! The record on disk: written whole or not at all, file by file, so that a killed host leaves a readable record.
 
 use boardproof_record::observation::FileRef;
-use boardproof_record::record::{FILE, ReadError, Record, SHOWN_COLUMNS, SHOWN_INPUT, SHOWN_SAMPLES};
+use boardproof_record::record::{FILE, Numbers, ReadError, Record, SHOWN_COLUMNS, SHOWN_INPUT, SHOWN_SAMPLES};
 use boardproof_record::{CellId, Digest};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -219,7 +219,11 @@ fn file_refs(record: &Record) -> Vec<FileRef> {
         Outcome::NotRun | Outcome::Skipped { .. } => &[],
     });
     let of_passes = passes.flat_map(|pass| [&pass.outputs, &pass.ticks]).flatten().cloned();
-    record.evalsets.values().chain(record.shown.values()).cloned().chain(of_passes).collect()
+    let of_custom = record.custom.values().flat_map(|metrics| metrics.values()).filter_map(|numbers| match numbers {
+        Numbers::Given { file } => Some(file.clone()),
+        Numbers::Failed { .. } => None,
+    });
+    record.evalsets.values().chain(record.shown.values()).cloned().chain(of_passes).chain(of_custom).collect()
 }
 
 /// Most bytes of inputs that a record keeps of one evalset, to show them.

@@ -1,7 +1,9 @@
 //! `model.toml`: one model, its variants, its evalset, its tolerances.
 
 use crate::error::{PlanError, check_schema, from_toml};
-use boardproof_record::plan::{Evalset, Model, Preprocess, Shows, Task, TensorSpec, Tolerance, Variant};
+use boardproof_record::plan::{
+    Better, CustomMetric, Evalset, Model, Preprocess, Shows, Task, TensorSpec, Tolerance, Variant,
+};
 use boardproof_record::{Digest, ModelName, TargetName, VariantName};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +61,8 @@ struct RawManifest {
     variant: Vec<RawVariant>,
     #[serde(default)]
     tolerance: Vec<RawTolerance>,
+    #[serde(default)]
+    metric: Vec<RawMetric>,
 }
 
 #[derive(Deserialize)]
@@ -182,6 +186,15 @@ struct RawTolerance {
     target: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMetric {
+    name: String,
+    command: Vec<String>,
+    better: Better,
+    range: [f64; 2],
+}
+
 /// Parses a `model.toml`. `file` names it in errors; `folder` is put before the relative paths in it.
 pub fn parse_model(file: &str, folder: &str, text: &str) -> Result<Manifest, PlanError> {
     let mut raw: RawManifest = from_toml(file, text)?;
@@ -209,6 +222,7 @@ pub fn parse_model(file: &str, folder: &str, text: &str) -> Result<Manifest, Pla
         reference,
         variants,
         tolerances: tolerances(file, raw.tolerance)?,
+        custom: custom(file, folder, raw.metric)?,
     };
     if model.evalset.inputs.len() != model.inputs.len() {
         let (want, got) = (model.inputs.len(), model.evalset.inputs.len());
@@ -216,6 +230,31 @@ pub fn parse_model(file: &str, folder: &str, text: &str) -> Result<Manifest, Pla
     }
     check_shown(file, &model)?;
     Ok(Manifest { model, purposes, recipe: raw.model.recipe, calibration, accepts, suite })
+}
+
+fn custom(file: &str, folder: &str, raw: Vec<RawMetric>) -> Result<Vec<CustomMetric>, PlanError> {
+    let mut seen = BTreeSet::new();
+    raw.into_iter()
+        .map(|RawMetric { name, command, better, range }| {
+            let place = format!("[[metric]] '{name}'");
+            let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+            if !is_name {
+                return Err(PlanError::value(file, place, "a name of letters, digits, '_' and '-'", name));
+            }
+            if !seen.insert(name.clone()) {
+                return Err(PlanError::value(file, place, "each name once", "two"));
+            }
+            if command.first().is_none_or(String::is_empty) {
+                return Err(PlanError::value(file, format!("{place} command"), "a program and its arguments", "none"));
+            }
+            let [least, most] = range;
+            if !(least.is_finite() && most.is_finite() && least < most) {
+                let expected = "the least and the most that a sample can get, two finite numbers";
+                return Err(PlanError::value(file, format!("{place} range"), expected, format!("{range:?}")));
+            }
+            Ok(CustomMetric { name, command, folder: folder.to_owned(), better, range })
+        })
+        .collect()
 }
 
 fn task(file: &str, raw: &RawModel) -> Result<Task, PlanError> {

@@ -59,6 +59,7 @@ struct RawRule {
     targets: Vec<String>,
     slice: Option<String>,
     at: Option<OperatingAt>,
+    custom: Option<String>,
     family: Option<Family>,
     reason: String,
 }
@@ -144,6 +145,7 @@ fn rule(file: &str, raw: RawRule, seen: &mut BTreeSet<RuleId>) -> Result<Rule, P
         targets: raw.targets.into_iter().map(TargetName::new).collect::<Result<_, _>>().map_err(named)?,
         slice: raw.slice,
         at: raw.at,
+        custom: raw.custom,
         family: raw.family,
         reason: raw.reason,
     })

@@ -40,6 +40,15 @@ impl Record {
                 check_observation(cell, seen)?;
             }
         }
+        for (cell, metrics) in &self.custom {
+            let model = self.plan.cells.iter().find(|c| c.id == *cell).and_then(|c| self.plan.models.get(&c.model));
+            let known = |name: &String| model.is_some_and(|model| model.custom.iter().any(|m| m.name == *name));
+            if let Some(name) = metrics.keys().find(|name| !known(name)) {
+                return inconsistent(format!(
+                    "'{cell}' has numbers of a custom metric '{name}', which was not planned"
+                ));
+            }
+        }
         Ok(())
     }
 }

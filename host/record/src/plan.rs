@@ -187,6 +187,9 @@ pub struct Model {
     pub variants: BTreeMap<VariantName, Variant>,
     /// Limits that this model sets for itself, each with its reason. They replace the policy's limit for the same metric.
     pub tolerances: Vec<Tolerance>,
+    /// Metrics of the model's own, each computed by a command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub custom: Vec<CustomMetric>,
 }
 
 /// What a model does, and how its outputs become an answer.
@@ -375,6 +378,33 @@ pub struct Tolerance {
     /// Only on this target, when given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetName>,
+}
+
+/// A metric that the owner of a model computes: a number for each sample, of which the metric is the mean.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CustomMetric {
+    /// Its name, unique in the model.
+    pub name: String,
+    /// Program and arguments, run in `folder`; it is given three paths besides: outputs, labels, and the file for its numbers.
+    pub command: Vec<String>,
+    /// The model's folder.
+    pub folder: String,
+    /// Which numbers are good.
+    pub better: Better,
+    /// The least and the most that a sample can get. What lies beyond is refused, and it bounds what samples without a difference could hide.
+    pub range: [f64; 2],
+}
+
+/// Which numbers of a custom metric are good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    /// High ones, as of an accuracy.
+    Higher,
+    /// Low ones, as of an error.
+    Lower,
 }
 
 /// A kind of hardware.

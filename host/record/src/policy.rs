@@ -77,6 +77,9 @@ pub struct Rule {
     /// Where a scorer says yes, for rates and F1: its scores are held against this, and a score at or above it is a yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<OperatingAt>,
+    /// Which of the models' own metrics a rule on `custom.value` or `custom.drop` means; the rule is for models that have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<String>,
     /// How failures of the slices of the rule are kept from being more by chance because there are many; `None`: each errs for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,

@@ -56,11 +56,34 @@ pub struct Record {
     /// Inputs of some samples, by digest of the evalset: tensors `samples` (I64, numbers in the evalset) and `input`. For reports.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique")]
     pub shown: BTreeMap<Digest, FileRef>,
+    /// Numbers of custom metrics by cell and metric: one per sample of its accuracy pass (tensor `numbers`, F64).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique")]
+    pub custom: BTreeMap<CellId, BTreeMap<String, Numbers>>,
     /// How each triple's programs were made.
     pub builds: Vec<Build>,
     /// What is known of the noise of the units.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique")]
     pub calibrations: BTreeMap<UnitName, Calibration>,
+}
+
+/// Name of the tensor in a file of a custom metric's numbers.
+pub const NUMBERS: &str = "numbers";
+
+/// What the command of a custom metric gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Numbers {
+    /// A number for each sample.
+    Given {
+        /// Where they are.
+        file: FileRef,
+    },
+    /// None, or none that can be used.
+    Failed {
+        /// Why, outermost first.
+        causes: Vec<String>,
+    },
 }
 
 /// How a run ended.
@@ -130,6 +153,7 @@ impl Record {
             outcomes,
             evalsets: BTreeMap::new(),
             shown: BTreeMap::new(),
+            custom: BTreeMap::new(),
             builds: Vec::new(),
             calibrations: BTreeMap::new(),
         }

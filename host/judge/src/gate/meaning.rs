@@ -2,6 +2,7 @@
 //! to compare with what its metric is not compared with says less than its author believes. All three are errors, not passes.
 
 use super::baseline::{EXACT, INTEGER_OPS_LOSS};
+use super::custom::{self, CUSTOM, CUSTOM_DROP, CUSTOM_VALUE};
 use super::gap::SLICE_GAP;
 use super::graded::{ECE, F1_VALUE, GRADED, needs_threshold, tasks_of};
 use super::is_for;
@@ -33,9 +34,12 @@ pub fn check(plan: &Plan, rule: &Rule) -> Result<(), String> {
     if let Some(unit) = unit(metric, &tasks).filter(|unit| *unit != rule.unit) {
         return Err(format!("{metric} is measured in '{unit}', the limit is in '{}'", rule.unit));
     }
-    let good = directions(metric, &tasks);
+    let good =
+        if CUSTOM.contains(&metric) { custom::directions(plan, rule) } else { directions(metric, &tasks).to_vec() };
     if good.is_empty() {
-        return Err(format!("{metric} is to be high for some of these models and low for others: name the tasks"));
+        return Err(format!(
+            "{metric} is to be high for some of these models and low for others: name the tasks, or the models"
+        ));
     }
     if !good.contains(&rule.direction) {
         let (wanted, found) = (in_words(good[0]), in_words(rule.direction));
@@ -90,6 +94,7 @@ fn check_threshold(rule: &Rule, tasks: &[&Task]) -> Result<(), String> {
 fn has_slices(metric: &str) -> bool {
     matches!(metric, "task.value" | "task.drop" | SLICE_DROP | SLICE_GAP)
         || GRADED.contains(&metric)
+        || CUSTOM.contains(&metric)
         || Metric::from_name(metric).is_some()
 }
 
@@ -107,6 +112,7 @@ fn unit(metric: &str, tasks: &[&Task]) -> Option<&'static str> {
     }
     match metric {
         graded if GRADED.contains(&graded) => Some("share"),
+        CUSTOM_VALUE | CUSTOM_DROP => Some(custom::UNIT),
         "task.value" | "task.drop" | SLICE_DROP | SLICE_GAP => {
             let shares = tasks.iter().all(|task| !matches!(task, Task::Regression));
             shares.then_some("share")
@@ -147,9 +153,9 @@ fn directions(metric: &str, tasks: &[&Task]) -> &'static [Direction] {
 
 fn comparisons(metric: &str) -> &'static [Against] {
     match metric {
-        F1_VALUE | ECE => &[Against::Absolute],
+        F1_VALUE | ECE | CUSTOM_VALUE => &[Against::Absolute],
         graded if GRADED.contains(&graded) => &[Against::Reference, Against::Baseline],
-        "task.drop" | SLICE_DROP | SLICE_GAP | "latency_ratio_p50" | "memory_ratio" => {
+        "task.drop" | CUSTOM_DROP | SLICE_DROP | SLICE_GAP | "latency_ratio_p50" | "memory_ratio" => {
             &[Against::Reference, Against::Baseline]
         }
         _ if EXACT.contains(&metric) => &[Against::Baseline],

@@ -5,6 +5,7 @@ use super::always::{compared_with, finite, same_as_host, trusted};
 use super::answers::{Answers, Drop, Value, answers, samples_of};
 use super::baseline::{EXACT, stale};
 use super::clock;
+use super::custom::CUSTOM;
 use super::decide::{Number, decide};
 use super::gap::SLICE_GAP;
 use super::graded::{ECE_CHANGE, F1_DROP, FPR_RISE, GRADED, TPR_DROP};
@@ -77,7 +78,7 @@ const TIMINGS: [&str; 8] = [
 
 /// Every metric that a rule can name.
 pub fn known_metrics() -> impl Iterator<Item = &'static str> {
-    let own = OWN.into_iter().chain(EXACT).chain(GRADED);
+    let own = OWN.into_iter().chain(EXACT).chain(GRADED).chain(CUSTOM);
     own.chain(Metric::ALL.into_iter().map(Metric::name))
 }
 
@@ -341,6 +342,9 @@ impl<'a> Desk<'a> {
         }
         if GRADED.contains(&rule.metric.as_str()) {
             return self.graded(rule, limit, None);
+        }
+        if CUSTOM.contains(&rule.metric.as_str()) {
+            return self.custom(rule, limit, None);
         }
         Ok(match rule.metric.as_str() {
             "task.value" => self.task_value(rule, limit, None),

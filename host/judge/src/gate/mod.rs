@@ -9,6 +9,7 @@ mod baseline;
 mod chance;
 mod clock;
 mod confirm;
+mod custom;
 mod decide;
 mod gap;
 mod graded;
@@ -144,7 +145,9 @@ pub fn check_policy(plan: &Plan, policy: &Policy, baseline: bool) -> Result<(), 
         if !rule.limit.is_finite() {
             return Err(GateError::Limit { rule: rule.id.clone(), limit: rule.limit });
         }
-        meaning::check(plan, rule).map_err(|why| GateError::Meaningless { rule: rule.id.clone(), why })?;
+        custom::check(plan, rule)
+            .and_then(|()| meaning::check(plan, rule))
+            .map_err(|why| GateError::Meaningless { rule: rule.id.clone(), why })?;
         if rule.against == boardproof_record::policy::Against::Baseline && !baseline {
             return Err(GateError::NoBaseline { rule: rule.id.clone() });
         }
@@ -267,7 +270,7 @@ fn looks_at(rule: &Rule, plan: &Plan, cell: &Cell) -> bool {
 
 /// Is the rule for this model? One on a slice is for the models that have it.
 fn is_for(rule: &Rule, model: &Model) -> bool {
-    is_for_task(rule, model) && slices::has_slice(rule, model)
+    is_for_task(rule, model) && slices::has_slice(rule, model) && custom::has(rule, model)
 }
 
 fn is_for_task(rule: &Rule, model: &Model) -> bool {

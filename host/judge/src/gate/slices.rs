@@ -1,6 +1,7 @@
 //! Rules on parts of the evalset: which samples a rule's slice stands for, which models have it, and when there are too few of them.
 
 use super::answers::slice_samples;
+use super::custom::CUSTOM;
 use super::gap::SLICE_GAP;
 use super::graded::GRADED;
 use super::metrics::{Desk, Known, SLICE_DROP};
@@ -162,6 +163,9 @@ impl Desk<'_> {
         }
         if GRADED.contains(&rule.metric.as_str()) {
             return self.graded(rule, limit, Some(part));
+        }
+        if CUSTOM.contains(&rule.metric.as_str()) {
+            return self.custom(rule, limit, Some(part));
         }
         Ok(match rule.metric.as_str() {
             "task.value" => self.task_value(rule, limit, Some(part)),

@@ -38,6 +38,7 @@ fn with_rule(mut case: Case, metric: &str, unit: &str, limit: f64) -> Case {
         targets: Vec::new(),
         slice: None,
         at: None,
+        custom: None,
         family: Default::default(),
         reason: "a test".into(),
     });

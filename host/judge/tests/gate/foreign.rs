@@ -59,6 +59,7 @@ fn rule(metric: &str, direction: Direction, limit: f64, unit: &str, against: Aga
         targets: Vec::new(),
         slice: None,
         at: None,
+        custom: None,
         family: None,
         reason: "r".into(),
     }

@@ -132,7 +132,8 @@ impl Case {
         self.record.shown.insert(digest, file);
     }
 
-    fn keep(&mut self, path: &str, bytes: Vec<u8>) -> FileRef {
+    /// Puts a file into the record.
+    pub fn keep(&mut self, path: &str, bytes: Vec<u8>) -> FileRef {
         let file = FileRef { path: path.into(), digest: Digest::of(&bytes), bytes: bytes.len() as u64 };
         self.files.insert(path.into(), bytes);
         file
@@ -322,6 +323,7 @@ fn model() -> Model {
         reference: float.name.clone(),
         variants: [float, int8].into_iter().map(|v| (v.name.clone(), v)).collect(),
         tolerances: Vec::new(),
+        custom: Vec::new(),
     }
 }
 

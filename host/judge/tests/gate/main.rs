@@ -5,6 +5,7 @@ mod baseline;
 #[path = "../../examples/honesty/ab.rs"]
 mod blocks_in_turn;
 mod calibrate;
+mod custom;
 mod defects;
 #[path = "../../examples/honesty/draw.rs"]
 mod draw;

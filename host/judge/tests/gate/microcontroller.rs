@@ -152,6 +152,7 @@ fn rule(metric: &str, limit: f64, unit: &str, against: Against) -> Rule {
         targets: Vec::new(),
         slice: None,
         at: None,
+        custom: None,
         family: None,
         reason: "a test".into(),
     }

@@ -66,6 +66,7 @@ fn at_most(nodes: f64) -> Rule {
         targets: Vec::new(),
         slice: None,
         at: None,
+        custom: None,
         family: Default::default(),
         reason: "r".into(),
     }

@@ -5,6 +5,7 @@
 
 mod calibration;
 mod classification;
+mod custom;
 mod f1;
 mod regression;
 mod slices;
@@ -12,6 +13,7 @@ mod threshold;
 
 pub use calibration::{BINS, Claims, ReliabilityBin, Scale};
 pub use classification::{Correctness, Rows, correct_top_k, f1_macro, predictions};
+pub use custom::{MeanBounds, mean_with_bounds};
 pub use f1::{F1, F1Bounds};
 pub use regression::{AnomalyScores, Regression, anomaly_scores, regression};
 pub use slices::{by_slice, by_slice_against_negatives, select};
