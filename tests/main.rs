@@ -7,6 +7,7 @@
 mod against;
 mod board;
 mod cli;
+mod custom;
 mod dead_boards;
 mod debug_probe;
 mod dialect;

@@ -5,6 +5,7 @@ mod figure;
 mod firmware;
 mod gate;
 mod honesty;
+mod job;
 mod judge;
 mod overhead;
 mod real_ab;
@@ -15,6 +16,7 @@ mod tensors;
 mod verdicts;
 mod wall;
 mod watched;
+mod wire;
 
 use crate::step::step;
 use anyhow::{Result, bail};
@@ -61,6 +63,10 @@ enum Name {
     Ship,
     /// Faulty frames through client and core
     Sim,
+    /// What a serial line carries of its capacity, and a million frames over a bad one, in virtual time
+    Wire,
+    /// The whole job on a microcontroller in QEMU
+    Job,
     /// The microcontroller's agent and engine: emulated instructions, flash, RAM
     Firmware,
     /// Every variant of every model against the verdict it must get; writes docs/verdicts.md
@@ -135,6 +141,8 @@ fn measure(root: &Path, name: Name, models: &[String], targets: &[String]) -> Re
         Name::Size => size::size(root, targets),
         Name::Ship => ship::ship(root),
         Name::Sim => sim::sim(),
+        Name::Wire => wire::wire(),
+        Name::Job => job::job(root),
         Name::Firmware => firmware::firmware(root),
         Name::Honesty | Name::Verdicts | Name::Causes | Name::RealAb => bail!("these are tables, not figures"),
     }

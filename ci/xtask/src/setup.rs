@@ -16,13 +16,15 @@ pub const USUAL: [&str; 4] = ["host", "qemu-aarch64", "virtual-board-aarch64", "
 pub const BARE: &str = "thumbv7em-none-eabihf";
 /// Architectures of all firmware, which `check` builds.
 const FIRMWARE: [&str; 3] = [BARE, "thumbv7m-none-eabi", "thumbv8m.main-none-eabihf"];
+/// C compiler for boards without an operating system.
+const C_FOR_BOARDS: &str = "gcc-arm-none-eabi";
 /// Components of the toolchain that `check` calls.
 const COMPONENTS: [&str; 2] = ["clippy", "rustfmt"];
 
 /// Arguments of `setup`.
 #[derive(Debug, Default, clap::Args)]
 pub struct Arguments {
-    /// Target to set up for; may be given again [default: host, qemu-aarch64, virtual-board-aarch64]
+    /// Target to set up for; may be given again [default: host, qemu-aarch64, virtual-board-aarch64, mps2-an386]
     #[arg(long = "target", short = 't', value_name = "TARGET")]
     pub target: Vec<String>,
     /// Every target in targets/
@@ -68,11 +70,15 @@ pub fn for_targets(root: &Path, names: &[String]) -> Result<()> {
     step("setup", || get(root, names, &wanted(root, names)?))
 }
 
-/// What the tests need: their targets', and a Python that can make an environment for pip.
+/// What the tests need: their targets', a Python that can make an environment for pip, and for microcontrollers a C compiler, with which the
+/// example of an engine in C is built.
 pub fn for_tests(root: &Path, names: &[String]) -> Result<()> {
     let mut wanted = wanted(root, names)?;
     if deny::python().is_none() {
         wanted.packages.insert(deny::PACKAGE.to_owned());
+    }
+    if wanted.triples.contains(BARE) {
+        wanted.packages.insert(C_FOR_BOARDS.to_owned());
     }
     step("setup", || get(root, names, &wanted))
 }

@@ -415,6 +415,10 @@ fn tolerances(file: &str, raw: Vec<RawTolerance>) -> Result<Vec<Tolerance>, Plan
             if !t.limit.is_finite() {
                 return Err(PlanError::value(file, place, "a finite limit", t.limit));
             }
+            if t.metric.starts_with("custom.") {
+                let expected = "the limit in the policy's rule, which names the metric that it is for";
+                return Err(PlanError::value(file, place, expected, t.metric));
+            }
             if t.reason.trim().is_empty() {
                 return Err(PlanError::value(file, place, "a reason", "none"));
             }

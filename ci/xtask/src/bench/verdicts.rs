@@ -104,7 +104,8 @@ fn write_page(
 
 const HEAD: &str = "# Verdicts\n\nEvery variant in `models/`, judged by the default policy; made by `cargo xtask bench verdicts`. *right*: as \
 `verdicts.json` says, with every reason it names. *either*: too close to a limit to count. *the engine's own*: true of this engine and not of \
-onnxruntime, which `verdicts.json` was measured with.\n";
+onnxruntime, which `verdicts.json` was measured with: an operator that it lacks or gets wrong, or a variant that it runs so much slower than its own \
+float model that the policy stops it, as it should.\n";
 const COLUMNS: &str =
     "| model | variant | target | expected | verdict | worth | why |\n|---|---|---|---|---|---|---|\n";
 

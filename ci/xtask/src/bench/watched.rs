@@ -13,8 +13,11 @@ pub struct Watched {
     pub peak_bytes: u64,
 }
 
-/// Runs a command of the tool to its end. Exit codes up to `code_max` are answers and no failures.
-pub fn watched(mut command: Command, code_max: i32) -> Result<Watched> {
+/// Exit codes with which everything was measured and judged: pass, fail, inconclusive. 2 is wrong use.
+pub const VERDICTS: [i32; 3] = [0, 1, 3];
+
+/// Runs a command of the tool to its end, which must be one of [`VERDICTS`].
+pub fn watched(mut command: Command) -> Result<Watched> {
     let start = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("could not start boardproof")?;
     let status = format!("/proc/{}/status", child.id());
@@ -29,7 +32,7 @@ pub fn watched(mut command: Command, code_max: i32) -> Result<Watched> {
     };
     let wall = start.elapsed();
     match ended.code() {
-        Some(code) if (0..=code_max).contains(&code) => Ok(Watched { wall, peak_bytes }),
+        Some(code) if VERDICTS.contains(&code) => Ok(Watched { wall, peak_bytes }),
         _ => bail!("boardproof ended with {ended}"),
     }
 }
@@ -45,9 +48,9 @@ mod tests {
 
     #[test]
     fn memory_and_time_are_those_of_the_process() {
-        let seen = watched(crate::step::program("sh", &["-c", "exit 1"]), 1).unwrap();
+        let seen = watched(crate::step::program("sh", &["-c", "exit 1"])).unwrap();
         assert!(seen.wall < Duration::from_secs(60));
-        assert!(watched(crate::step::program("sh", &["-c", "exit 2"]), 1).is_err());
+        assert!(watched(crate::step::program("sh", &["-c", "exit 2"])).is_err());
         assert_eq!(peak("Name:\tx\nVmHWM:\t    1234 kB\n"), Some(1234 * 1024));
         assert_eq!(peak("Name:\tx\n"), None);
     }

@@ -21,7 +21,8 @@ const OVERRUN: u32 = 1 << 3;
 const TIMER: usize = 0x4000_0000;
 const WATCHDOG: usize = 0x4000_8000;
 const WATCHDOG_LOCK: usize = WATCHDOG + 0xc00;
-/// Seconds until the watchdog warns, which resets: as long as its 32 bits allow, so no inference within a host's usual deadline meets it.
+/// Seconds until the watchdog warns, which resets: as long as its 32 bits allow. It is fed between inferences, so one that takes longer than this
+/// meets it; a whole pass may take longer, up to the host's deadline.
 const WATCHDOG_S: u32 = 170;
 
 /// One of the boards.

@@ -263,7 +263,6 @@ fn a_runner_of_mlperf_tiny_scores_the_model() {
 }
 
 #[test]
-#[ignore = "needs a C compiler for the board: CC_thumbv7em_none_eabihf"]
 fn an_engine_in_c_runs_on_the_board() {
     let mut board = Board::start("mps2-an386", &build("mps2-an386-own-engine", ARM, "own-engine"));
     let engines = board.greet(|reply| match reply {
