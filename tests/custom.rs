@@ -46,7 +46,8 @@ fn what_the_command_gives_is_judged_now_and_later() {
     std::fs::remove_dir_all(home.path("models")).expect("could not remove the models");
     let again = home.run(["gate", "record", "--policy", "policy.toml"]);
     again.expect_code(1);
-    let line = |ended: &Ended| ended.stdout.lines().find(|line| line.trim_start().starts_with("own ")).map(str::to_owned);
+    let line =
+        |ended: &Ended| ended.stdout.lines().find(|line| line.trim_start().starts_with("own ")).map(str::to_owned);
     assert!(line(&again).is_some() && line(&again) == line(&ended), "{}{}", ended.stdout, again.stdout);
     let record = std::fs::read_to_string(home.path("record/record.json")).expect("could not read the record");
     crate::schemas::assert_valid("record", &record);
@@ -70,7 +71,10 @@ fn a_rule_on_a_metric_that_no_model_has_is_refused_before_anything_is_measured()
     let ended = home.run(["check", "mnist_dscnn", "--policy", "policy.toml", "--out", "record"]);
     ended.expect_code(2);
     assert!(ended.stderr.contains("no model of the plan has a metric 'own'; they have: none"), "{}", ended.stderr);
-    copy.replace("[reference]\nvariant", "[[metric]]\nname = 'own'\ncommand = []\nbetter = 'higher'\nrange = [0, 1]\n\n[reference]\nvariant");
+    copy.replace(
+        "[reference]\nvariant",
+        "[[metric]]\nname = 'own'\ncommand = []\nbetter = 'higher'\nrange = [0, 1]\n\n[reference]\nvariant",
+    );
     let ended = home.run(["check", "mnist_dscnn", "--policy", "policy.toml", "--out", "record"]);
     ended.expect_code(2);
     assert!(ended.stderr.contains("expected a program and its arguments, got none"), "{}", ended.stderr);

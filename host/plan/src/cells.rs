@@ -3,8 +3,8 @@
 use crate::error::{PlanError, nearest};
 use crate::model::{Manifest, Purpose};
 use boardproof_record::plan::{
-    CUDA, Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Pass, PassPlan, Plan, PowerSpec, Role, TRACT,
-    Target, Unit, Variant,
+    CUDA, Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Pass, PassPlan, Plan, PowerSpec, RUNNER_ENGINES,
+    Role, TRACT, Target, Unit, Variant,
 };
 use boardproof_record::policy::Policy;
 use boardproof_record::{CellId, EngineName, ModelName, TargetName, UnitName, VariantName};
@@ -51,6 +51,9 @@ impl Default for Counts {
 const LATENCY_ITERATIONS: u32 = 2000;
 /// Fewest on hardware: a slow board still gives p99.
 const LATENCY_ITERATIONS_MIN: u32 = 700;
+/// How many times as many a runner may do of a model that is so fast that these are over in a moment: whatever else the unit does in that
+/// moment would be all that they tell of.
+const LATENCY_MORE: u32 = 10;
 /// Enough on an emulator when they take long: its tail is that of the machine around it, and the median is bound tightly by then. A rule
 /// on p99 says how many more it takes.
 const LATENCY_ENOUGH_EMULATED: u32 = 200;
@@ -546,7 +549,7 @@ impl Site<'_> {
         let all = self.model.evalset.samples;
         let samples = if counts.samples == 0 { all } else { counts.samples.min(all) };
         let (iterations, enough) =
-            counts.latency_iterations.map_or_else(|| usual_iterations(self.target), |asked| (asked, 0));
+            counts.latency_iterations.map_or_else(|| usual_iterations(self.target, &self.engine), |asked| (asked, 0));
         let enough = if pass == Pass::Latency { enough } else { 0 };
         // A file that fixes its batch runs with that one and no other.
         let single = variant.batch.unwrap_or(1);
@@ -581,12 +584,17 @@ const FOREIGN_SAMPLES: u64 = 8;
 const INSTRUCTION_ITERATIONS: u32 = 200;
 
 /// Inferences of a latency pass that nobody asked a number of, and how many are enough when they take long (0: all of them).
-fn usual_iterations(target: &Target) -> (u32, u32) {
+fn usual_iterations(target: &Target, engine: &EngineName) -> (u32, u32) {
     if !target.clock.is_time() {
         return (INSTRUCTION_ITERATIONS, 0);
     }
     let iterations = (LATENCY_ITERATIONS / target.limits.slowdown.max(1)).max(LATENCY_ITERATIONS_MIN);
-    (iterations, if target.emulated { LATENCY_ENOUGH_EMULATED } else { 0 })
+    match RUNNER_ENGINES.contains(&engine.as_str()) {
+        _ if target.emulated => (iterations, LATENCY_ENOUGH_EMULATED),
+        true => (iterations * LATENCY_MORE, iterations),
+        // A firmware does as many as it is told, and its line is slow.
+        false => (iterations, 0),
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ pub fn job(root: &Path) -> Result<Vec<Figure>> {
     build_tool()?;
     build_agents(root, &["host".to_owned(), TARGET.to_owned()])?;
     let check = || {
-        let asked = ["check", MODEL, "--variant", VARIANT, "--target", TARGET, "--samples", SAMPLES, "--quiet", "--out"];
+        let asked =
+            ["check", MODEL, "--variant", VARIANT, "--target", TARGET, "--samples", SAMPLES, "--quiet", "--out"];
         let mut check = tool(root, &asked);
         check.arg(fresh_folder(root, "bench/job")?);
         watched(check)

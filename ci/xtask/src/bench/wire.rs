@@ -12,7 +12,8 @@ const IMAGE_S: f64 = 2.6;
 
 /// Runs the tests; a wrong result, a hang or a panic fails them.
 pub fn wire() -> Result<Vec<Figure>> {
-    let mut command = cargo(&["test", "--quiet", "--release", "--locked", "--package", "boardproof-lab", "--test", "wire"]);
+    let mut command =
+        cargo(&["test", "--quiet", "--release", "--locked", "--package", "boardproof-lab", "--test", "wire"]);
     command.args(["--", "--nocapture", "an_image", "answers_leave", "a_bad_wire"]);
     command.env("BOARDPROOF_WIRE_FRAMES", FRAMES.to_string());
     of(&output(command)?)

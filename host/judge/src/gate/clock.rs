@@ -12,9 +12,6 @@ use boardproof_record::verdict::Verdict;
 const SHARE: f64 = 0.10;
 /// And by this much at all: how long an event may wait on a busy unit before it can be pulled.
 const SLACK_S: f64 = 0.1;
-/// First version of the protocol in which a unit tells how long a pass took by its clock. What speaks none of its versions (0) was asked for
-/// the time by the host.
-const TOLD_SINCE: u16 = 2;
 
 /// One pass, or several together, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,11 +56,6 @@ impl Window {
 pub fn check(seen: &Observation, clock: Clock) -> (Verdict, String) {
     if let Clock::Instructions { .. } = clock {
         return (Verdict::Pass, "not checked: the unit counts instructions and no time".into());
-    }
-    if (1..TOLD_SINCE).contains(&seen.device.protocol) {
-        let version = seen.device.protocol;
-        let text = format!("not checked: a unit of protocol version {version} does not tell how long a pass took");
-        return (Verdict::Pass, text);
     }
     let completed = || seen.passes.iter().filter(|p| p.ended == Ended::Completed);
     let Some(latency) = completed().find(|p| p.pass == Pass::Latency).and_then(Window::of) else {
@@ -180,11 +172,10 @@ mod tests {
     fn a_number_that_should_be_there_is_missed() {
         assert_eq!(check(&seen(2, vec![pass(Pass::Latency, &[])])).0, Verdict::Incomplete);
         assert_eq!(check(&seen(2, vec![pass(Pass::Latency, &[("pass_wall_ns", S)])])).0, Verdict::Incomplete);
-        let (verdict, words) = check(&seen(1, vec![pass(Pass::Latency, &[])]));
-        assert_eq!(verdict, Verdict::Pass);
-        assert!(words.contains("not checked"), "{words}");
-        // Another protocol than ours is no old version of it.
-        assert_eq!(check(&seen(0, vec![pass(Pass::Latency, &[])])).0, Verdict::Incomplete);
+        // Whatever version of whose protocol the unit spoke.
+        for protocol in [0, 1] {
+            assert_eq!(check(&seen(protocol, vec![pass(Pass::Latency, &[])])).0, Verdict::Incomplete);
+        }
     }
 
     #[test]

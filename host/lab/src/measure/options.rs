@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 
 /// Samples that the self-check compares.
 const SELF_CHECK_SAMPLES: u32 = 8;
-/// Time after which a latency pass that may end early does so.
-const ENOUGH_MS: u32 = 2000;
+/// Time after which a latency pass that may end early does so: on an emulator because it is slow, elsewhere because what lasts so long tells
+/// of more than a moment.
+const ENOUGH_MS_EMULATED: u32 = 2000;
+const ENOUGH_MS: u32 = 250;
 
 /// Options of a cell's passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +45,8 @@ pub fn options(model: &Model, variant: &Variant, target: &Target, cell: &Cell, l
         })
         .collect();
     let enough = cell.passes.iter().find(|plan| plan.pass == Pass::Latency && plan.enough > 0);
-    let enough = enough.map(|plan| json!({ "iterations": plan.enough, "after_ms": ENOUGH_MS }));
+    let after_ms = if target.emulated { ENOUGH_MS_EMULATED } else { ENOUGH_MS };
+    let enough = enough.map(|plan| json!({ "iterations": plan.enough, "after_ms": after_ms }));
     let text = |workers: u32| {
         let (threads, samples) = (1, SELF_CHECK_SAMPLES);
         let mut all = json!({
