@@ -12,6 +12,7 @@ use boardproof_plan::{builtin, parse_target};
 use boardproof_protocol::{Acquire, Begin, Chunk, Coding, Digest, RefusalCode, Reply, Request};
 use boardproof_record::observation::{Ended, Fault, Observation, Outcome};
 use boardproof_record::plan::Pass;
+use boardproof_record::record::RunEnded;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -501,6 +502,29 @@ fn a_killed_host_leaves_nothing_on_the_board_and_the_next_run_starts_at_once() {
     let seen = measured(Site::outcome(&home, "again"));
     whole(&seen);
     assert_eq!(seen.shipped.wire_bytes, 0, "what the killed run had shipped is used");
+}
+
+#[test]
+#[ignore = "boots QEMU; cargo xtask test runs it"]
+fn an_interrupted_host_stops_the_board_and_what_it_left_there_can_be_removed() {
+    let site = Site::shared();
+    let home = Home::new();
+    let run = start_in_latency_pass(&site, &home, "interrupted");
+    run.signal("INT");
+    let ended = run.end();
+    ended.expect_code(130);
+    assert!(ended.elapsed < SOON, "{:?}", ended.elapsed);
+    wait_for("the end of agent and runner on the board", || {
+        (site.running(true).is_empty() && site.running(false).is_empty()).then_some(())
+    });
+    assert_eq!(home.record("interrupted").ended, RunEnded::Interrupted);
+    home.run(["gate", "interrupted"]).expect_code(4);
+
+    let left = "ls -d .cache/boardproof/* 2>/dev/null";
+    assert!(!site.says(left).is_empty(), "the cache is kept");
+    let cleaned = site.command(&home, &["agent", "clean", "--target", UNIT]).end();
+    cleaned.expect_code(0);
+    assert_eq!(site.says(left), "", "{}", cleaned.stdout);
 }
 
 #[test]

@@ -216,8 +216,13 @@ impl Site {
         let models = root().join("models");
         let models = models.to_str().expect("a path of text");
         let fixed = ["check", "mnist_dscnn", "-v", "f32", "--models", models, "--samples", "64", "--unit", UNIT];
+        self.command(home, &[&fixed[..], arguments].concat())
+    }
+
+    /// Starts another command of the tool where its inventory is already.
+    pub fn command(&self, home: &Home, arguments: &[&str]) -> Running {
         let places = ["--inventory", "inventory.toml", "--target-folder", "targets"];
-        let mut command = home.command([&fixed[..], &places, arguments].concat());
+        let mut command = home.command([arguments, &places].concat());
         let path = std::env::var("PATH").expect("there is a PATH");
         command.env("PATH", format!("{}:{path}", home.path("bin").display()));
         Running::of(command)

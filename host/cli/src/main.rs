@@ -39,7 +39,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match std::panic::catch_unwind(|| dispatch(cli.command)) {
+    told(|| dispatch(cli.command))
+}
+
+/// Does the work; what went wrong is told, and which kind of trouble it was is the exit code.
+fn told(work: impl FnOnce() -> Result<Exit> + std::panic::UnwindSafe) -> ExitCode {
+    match std::panic::catch_unwind(work) {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(error)) => {
             print_error(&error);
@@ -115,4 +120,17 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
         hints.extend(hint);
     }
     hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_looks_like_no_verdict() {
+        assert_eq!(told(|| panic!("what no test has seen")), ExitCode::from(exit::BUG));
+        for exit in [Exit::Pass, Exit::Fail, Exit::Inconclusive, Exit::Incomplete] {
+            assert_ne!(ExitCode::from(exit), ExitCode::from(exit::BUG));
+        }
+    }
 }
