@@ -113,6 +113,7 @@ pub fn two_cells(mut plan: Plan, args: &AbArgs) -> Result<(Plan, CellId, CellId)
         }
         cell.judged = false;
         cell.passes.retain(|pass| pass.pass == Pass::Latency);
+        cell.passes.iter_mut().for_each(|pass| pass.again = false);
     }
     plan.check()?;
     Ok((plan, a, b))

@@ -1,5 +1,6 @@
 //! The order of the stages: plan, build, ship, measure, record, judge, report. The only place that knows it.
 
+mod again;
 mod blocks;
 mod custom;
 
@@ -428,7 +429,7 @@ impl Run<'_> {
             self.progress.hear(Event::CellStarted { cell: cell.id.clone(), number: at, of: number });
             self.measure_one(cell, seat, ready)?;
         }
-        Ok(())
+        self.time_again(cells, seat, ready)
     }
 
     fn measure_one(&mut self, cell: &Cell, seat: &mut Seat, ready: &Ready<'_>) -> Result<()> {

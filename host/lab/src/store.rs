@@ -211,7 +211,7 @@ fn check_file(root: &Path, file: &FileRef) -> Result<(), StoreError> {
 
 fn file_refs(record: &Record) -> Vec<FileRef> {
     use boardproof_record::observation::Outcome;
-    let passes = record.outcomes.values().flat_map(|outcome| match outcome {
+    let passes = record.outcomes.values().chain(record.again.values()).flat_map(|outcome| match outcome {
         Outcome::Measured(seen) => seen.passes.as_slice(),
         Outcome::BuildFailed(f) | Outcome::ShipFailed(f) | Outcome::DeviceFault(f) | Outcome::TimedOut(f) => {
             f.passes.as_slice()

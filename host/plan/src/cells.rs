@@ -112,6 +112,7 @@ pub fn plan(
             plan.cells.extend(others.flat_map(|engine| site(engine).host_variants(variants)));
         }
     }
+    time_references_twice(&mut plan);
     if !plan.cells.iter().any(|c| c.judged) {
         return Err(PlanError::Empty("no model, variant or target was asked for".into()));
     }
@@ -119,6 +120,25 @@ pub fn plan(
     // What a record must keep, an hour of measuring must not find out.
     plan.check()?;
     Ok(plan)
+}
+
+/// A float model that variants are timed against is timed before and after them: what slowed it down the first time, and was gone when they came,
+/// would make slow variants look good. Not on an emulator, whose times say nothing about hardware, and not over a slow line.
+fn time_references_twice(plan: &mut Plan) {
+    let timed = |cell: &Cell| cell.passes.iter().any(|pass| pass.pass == Pass::Latency);
+    let judged: Vec<Cell> = plan.cells.iter().filter(|cell| cell.judged && timed(cell)).cloned().collect();
+    for cell in &mut plan.cells {
+        let target = &plan.targets[&cell.target];
+        let is_runner = RUNNER_ENGINES.contains(&cell.engine.as_str());
+        let can = target.clock.is_time() && !target.emulated && target.dialect.is_none() && is_runner;
+        let is_float = cell.variant == plan.models[&cell.model].reference;
+        let same = |other: &Cell| {
+            other.id != cell.id && (&other.model, &other.unit, &other.engine) == (&cell.model, &cell.unit, &cell.engine)
+        };
+        if can && is_float && judged.iter().any(same) {
+            cell.passes.iter_mut().filter(|pass| pass.pass == Pass::Latency).for_each(|pass| pass.again = true);
+        }
+    }
 }
 
 /// A firmware of somebody else has one model inside. Were another one judged by its answers, the verdict would be about the wrong model.
@@ -570,6 +590,7 @@ impl Site<'_> {
             warmup,
             iterations,
             enough,
+            again: false,
             deadline_ms: self.target.limits.pass_deadline_s.saturating_mul(1000),
             memory_limit_bytes: self.target.limits.memory_bytes,
         }

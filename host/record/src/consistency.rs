@@ -2,7 +2,7 @@
 //! written: everything that the judge looks up by name is proved to be there, once and only once, before it looks.
 
 use crate::observation::{Observation, Outcome};
-use crate::plan::{Cell, FOREIGN, HOST, Model, Pass, Plan, Role};
+use crate::plan::{Cell, FOREIGN, HOST, Model, Pass, PassPlan, Plan, Role};
 use crate::record::Record;
 use crate::{CellId, ModelName};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
@@ -38,6 +38,16 @@ impl Record {
         for cell in &self.plan.cells {
             if let Some(Outcome::Measured(seen)) = self.outcomes.get(&cell.id) {
                 check_observation(cell, seen)?;
+            }
+        }
+        for (cell, outcome) in &self.again {
+            let again = |pass: &PassPlan| pass.pass == Pass::Latency && pass.again;
+            let planned = self.plan.cells.iter().find(|c| c.id == *cell && c.passes.iter().any(again));
+            let Some(planned) = planned else {
+                return inconsistent(format!("'{cell}' was measured again, which was not planned"));
+            };
+            if let Outcome::Measured(seen) = outcome {
+                check_observation(planned, seen)?;
             }
         }
         for (cell, metrics) in &self.custom {

@@ -102,6 +102,17 @@ impl Observation {
         self.passes.iter().find(|p| p.pass == pass)
     }
 
+    /// The same with the latency pass, the unit and its surroundings as another look at it found them.
+    pub fn with_latency_of(&self, later: &Self) -> Self {
+        let mut seen = self.clone();
+        seen.passes.retain(|pass| pass.pass != Pass::Latency);
+        seen.passes.extend(later.pass(Pass::Latency).cloned());
+        seen.device = later.device.clone();
+        seen.environment_before = later.environment_before.clone();
+        seen.environment_after = later.environment_after.clone();
+        seen
+    }
+
     /// Why the engine could not load the model, wherever it gave up before the first inference.
     pub fn not_loaded(&self) -> Option<&CannotRun> {
         let refused = self.passes.iter().filter(|p| p.ended == Ended::CannotRun).find_map(|p| p.cannot_run.as_ref());

@@ -134,6 +134,9 @@ pub struct PassPlan {
     /// Fewest inferences of a latency pass that may end early because they take long; 0: it may not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub enough: u32,
+    /// A latency pass that others are held against: made once more when all cells of the unit have been measured.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// Wall time after which the pass is ended.
     pub deadline_ms: u32,
     /// Limit on the runner's memory; `None` for the unit's own.
@@ -781,7 +784,17 @@ mod tests {
     fn planned(pass: Pass, enough: u32) -> PassPlan {
         let iterations = if pass == Pass::Latency { 700 } else { 0 };
         let (batch, warmup, deadline_ms, memory_limit_bytes) = (1, 0, 1000, None);
-        PassPlan { pass, batch, samples: 400, warmup, iterations, enough, deadline_ms, memory_limit_bytes }
+        PassPlan {
+            pass,
+            batch,
+            samples: 400,
+            warmup,
+            iterations,
+            enough,
+            again: false,
+            deadline_ms,
+            memory_limit_bytes,
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@
 use crate::calibration::Calibration;
 use crate::consistency::{Inconsistent, unique};
 use crate::observation::{FileRef, Outcome};
-use crate::plan::Plan;
+use crate::plan::{Pass, PassPlan, Plan};
 use crate::{CellId, Digest, UnitName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,6 +50,9 @@ pub struct Record {
     /// What became of each cell: one entry per planned cell, always.
     #[serde(deserialize_with = "unique")]
     pub outcomes: BTreeMap<CellId, Outcome>,
+    /// What became of the latency passes that were made once more (`again` in the plan), when all cells of their unit had been measured.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique")]
+    pub again: BTreeMap<CellId, Outcome>,
     /// Labels and slices by digest of the evalset.
     #[serde(deserialize_with = "unique")]
     pub evalsets: BTreeMap<Digest, FileRef>,
@@ -151,12 +154,36 @@ impl Record {
             ended: RunEnded::Running,
             plan,
             outcomes,
+            again: BTreeMap::new(),
             evalsets: BTreeMap::new(),
             shown: BTreeMap::new(),
             custom: BTreeMap::new(),
             builds: Vec::new(),
             calibrations: BTreeMap::new(),
         }
+    }
+
+    /// The record as it is with the second latency passes in the place of the first; `None` where none was planned. A second pass that was
+    /// planned and not made leaves its cell unmeasured.
+    pub fn with_second_passes(&self) -> Option<Self> {
+        let is_again = |pass: &PassPlan| pass.pass == Pass::Latency && pass.again;
+        let planned: Vec<&CellId> =
+            self.plan.cells.iter().filter(|cell| cell.passes.iter().any(is_again)).map(|cell| &cell.id).collect();
+        if planned.is_empty() {
+            return None;
+        }
+        let mut second = self.clone();
+        for cell in planned {
+            let outcome = match (self.outcomes.get(cell), self.again.get(cell)) {
+                (Some(Outcome::Measured(first)), Some(Outcome::Measured(again))) => {
+                    Outcome::Measured(Box::new(first.with_latency_of(again)))
+                }
+                (_, Some(failed)) if !matches!(failed, Outcome::Measured(_)) => failed.clone(),
+                _ => Outcome::NotRun,
+            };
+            second.outcomes.insert(cell.clone(), outcome);
+        }
+        Some(second)
     }
 
     /// Reads `record.json`; refuses unknown versions and a record whose parts contradict each other.

@@ -165,6 +165,7 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
         warmup: 0,
         iterations: if pass == Pass::Latency { ITERATIONS } else { 0 },
         enough: 0,
+        again: false,
         deadline_ms: 1000,
         memory_limit_bytes: None,
     };

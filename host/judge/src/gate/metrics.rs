@@ -128,6 +128,8 @@ pub fn silent(metric: &str, variant: &Variant) -> bool {
 /// Everything that the rules of one cell look at, opened once.
 pub struct Desk<'a> {
     pub(super) evidence: Evidence<'a>,
+    /// The same with the second latency passes of float models, where some were planned.
+    pub(super) again: Option<Evidence<'a>>,
     pub(super) baseline: Option<Evidence<'a>>,
     policy: &'a Policy,
     pub(super) cell: &'a Cell,
@@ -146,6 +148,7 @@ impl<'a> Desk<'a> {
     /// Opens what the cell and its reference answered.
     pub fn new(
         evidence: Evidence<'a>,
+        again: Option<Evidence<'a>>,
         baseline: Option<Evidence<'a>>,
         policy: &'a Policy,
         cell: &'a Cell,
@@ -176,7 +179,7 @@ impl<'a> Desk<'a> {
             Ok(_) => Err("no rule compares with the baseline".into()),
             Err(why) => Err(why),
         };
-        Ok(Self { evidence, baseline, policy, cell, model, truth, own, reference, opinion, earlier })
+        Ok(Self { evidence, again, baseline, policy, cell, model, truth, own, reference, opinion, earlier })
     }
 
     /// What no policy can switch off, as far as it needs the answers.

@@ -100,7 +100,9 @@ pub fn judge(evidence: Evidence<'_>, policy: &Policy, baseline: Option<Evidence<
     baseline.map_or(Ok(()), |other| other.record.check())?;
     check_policy(&evidence.record.plan, policy, baseline.is_some())?;
     let judged: Vec<&Cell> = evidence.record.plan.cells.iter().filter(|c| c.judged).collect();
-    let cells = each(&judged, |cell| judge_cell(evidence, policy, baseline, cell))?;
+    let second = evidence.record.with_second_passes();
+    let again = second.as_ref().map(|record| Evidence { record, files: evidence.files });
+    let cells = each(&judged, |cell| judge_cell(evidence, again, policy, baseline, cell))?;
     for rule in &policy.rules {
         let looked = cells.iter().any(|c| c.rules.iter().any(|r| r.rule == rule.id));
         // A cell that has no numbers has its verdict already; that is not the rule's mistake.
@@ -208,6 +210,7 @@ fn only_other_tasks(evidence: Evidence<'_>, rule: &Rule) -> bool {
 
 fn judge_cell(
     evidence: Evidence<'_>,
+    again: Option<Evidence<'_>>,
     policy: &Policy,
     baseline: Option<Evidence<'_>>,
     cell: &Cell,
@@ -227,7 +230,7 @@ fn judge_cell(
     let mut rules = always::ran(evidence, cell, seen);
     // A model that could not be run has no numbers to hold against limits: the reason is enough.
     if rules.iter().all(|r| r.rule.as_str() != RUNS || r.verdict == Verdict::Pass) {
-        let desk = Desk::new(evidence, baseline, policy, cell)?;
+        let desk = Desk::new(evidence, again, baseline, policy, cell)?;
         rules.extend(desk.always()?);
         for rule in policy.rules.iter().filter(|r| applies(r, &evidence.record.plan, cell)) {
             rules.extend(desk.results(rule)?);

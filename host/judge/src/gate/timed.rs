@@ -101,40 +101,63 @@ impl<'a> Desk<'a> {
         Ok(Latencies::from_ns(ns).map_err(|why| why.to_string()))
     }
 
+    /// How many times as long as the float model on the unit, or as the baseline. A float model that was timed before and after all others is
+    /// held against the variant twice, and the bounds are those of both: what slowed it down one time makes nothing pass.
     pub(super) fn latency_ratio(&self, rule: &Rule, limit: f64) -> Result<Known, GateError> {
         if let Some(why) = self.too_fine(rule, limit) {
             return Ok(Known::Missing(why));
         }
-        let (evidence, reference) = match self.timed_reference(rule, Pass::Latency) {
+        let first = match self.ratio_against(rule, limit, self.timed_reference(rule, Pass::Latency))? {
+            Ok(first) => first,
+            Err(known) => return Ok(known),
+        };
+        let Some(reference) = self.second_reference(rule) else { return Ok(first.known(whose(rule))) };
+        Ok(match self.ratio_against(rule, limit, reference)? {
+            Ok(second) => first.and(&second).known(whose(rule)),
+            Err(known) => known,
+        })
+    }
+
+    /// The float model's second latency pass; `None` where none was planned.
+    fn second_reference(&self, rule: &Rule) -> Option<Result<(Evidence<'a>, &'a Cell), String>> {
+        let again = self.again.filter(|_| rule.against == Against::Reference)?;
+        let cell = again.reference_on_unit(self.cell)?;
+        let planned = cell.passes.iter().any(|pass| pass.pass == Pass::Latency && pass.again);
+        let fit = || fit(again, cell, Pass::Latency).map_err(|why| format!("timed again after all others, {why}"));
+        planned.then(|| fit().map(|()| (again, cell)))
+    }
+
+    fn ratio_against(
+        &self,
+        rule: &Rule,
+        limit: f64,
+        reference: Result<(Evidence<'a>, &'a Cell), String>,
+    ) -> Result<Result<Ratio, Known>, GateError> {
+        let (evidence, reference) = match reference {
             Ok(found) => found,
-            Err(why) => return Ok(Known::Missing(why)),
+            Err(why) => return Ok(Err(Known::Missing(why))),
         };
         let (slow, own) = match (self.latencies(evidence, reference)?, self.latencies(self.evidence, self.cell)?) {
             (Ok(slow), Ok(own)) => (slow, own),
-            (Err(why), _) | (_, Err(why)) => return Ok(Known::Missing(why)),
+            (Err(why), _) | (_, Err(why)) => return Ok(Err(Known::Missing(why))),
         };
         let Ok(both) = Confidence::new(2.0 * rule.confidence - 1.0) else {
-            return Ok(Known::Invalid("the rule's confidence cannot be used".into()));
+            return Ok(Err(Known::Invalid("the rule's confidence cannot be used".into())));
         };
         let ratio = slow.median_ratio(&own, both);
-        Ok(match (ratio.ratio, ratio.interval) {
-            (Some(value), Some(interval)) => Known::Number {
-                number: Number { value, bounds: Some((interval.lower, interval.upper)) },
-                samples: ratio.samples_candidate,
-                samples_more: if slow.movement().or(own.movement()).is_some() {
-                    None
-                } else {
-                    more_by_width(value, (interval.lower, interval.upper), limit, ratio.samples_candidate)
-                },
-                detail: format!(
-                    "median latency {value:.2} times {}{}{}",
-                    whose(rule),
-                    moved(&own, "the pass"),
-                    moved(&slow, &format!("{} pass", whose(rule)))
-                ),
-            },
-            _ => too_few_for_a_ratio(&slow, &own, &ratio),
-        })
+        let (Some(value), Some(interval)) = (ratio.ratio, ratio.interval) else {
+            return Ok(Err(too_few_for_a_ratio(&slow, &own, &ratio)));
+        };
+        let bounds = (interval.lower, interval.upper);
+        let moves = slow.movement().or(own.movement()).is_some();
+        Ok(Ok(Ratio {
+            values: vec![value],
+            bounds,
+            samples: ratio.samples_candidate,
+            samples_more: if moves { None } else { more_by_width(value, bounds, limit, ratio.samples_candidate) },
+            apart: false,
+            moved: format!("{}{}", moved(&own, "the pass"), moved(&slow, &format!("{} pass", whose(rule)))),
+        }))
     }
 
     pub(super) fn latency(&self, rule: &Rule, p: Option<f64>, limit: f64) -> Result<Known, GateError> {
@@ -190,6 +213,48 @@ fn too_few_for_a_ratio(slow: &Latencies, own: &Latencies, ratio: &MedianRatio) -
         moved(slow, "the reference's pass")
     );
     Known::TooFew { samples, samples_more: None, why }
+}
+
+/// How many times as long a variant takes as what it is held against, once or twice.
+struct Ratio {
+    values: Vec<f64>,
+    bounds: (f64, f64),
+    samples: u64,
+    samples_more: Option<u64>,
+    moved: String,
+    /// The bounds of the two have nothing in common: what they were held against took another time the second time.
+    apart: bool,
+}
+
+impl Ratio {
+    /// What holds for both: the number is the geometric mean, the bounds are the outer ones.
+    fn and(mut self, later: &Self) -> Self {
+        self.values.extend(&later.values);
+        self.apart = self.bounds.1 < later.bounds.0 || later.bounds.1 < self.bounds.0;
+        self.bounds = (self.bounds.0.min(later.bounds.0), self.bounds.1.max(later.bounds.1));
+        // More inferences would only make the two surer of what they contradict each other in.
+        let more = self.samples_more.zip(later.samples_more).filter(|_| !self.apart);
+        self.samples_more = more.map(|(a, b)| a.max(b));
+        if !self.moved.contains(&later.moved) {
+            self.moved += &later.moved;
+        }
+        self
+    }
+
+    fn known(self, whose: &str) -> Known {
+        let value = (self.values.iter().map(|value| value.ln()).sum::<f64>() / self.values.len() as f64).exp();
+        let each: Vec<String> = self.values.iter().map(|value| format!("{value:.2}")).collect();
+        let twice = match each.as_slice() {
+            [first, last] if self.apart => format!(" ({first} by its time before, {last} by that after)"),
+            _ => String::new(),
+        };
+        Known::Number {
+            number: Number { value, bounds: Some(self.bounds) },
+            samples: self.samples,
+            samples_more: self.samples_more,
+            detail: format!("median latency {value:.2} times {whose}{twice}{}", self.moved),
+        }
+    }
 }
 
 /// The longest inference: no more than what was seen, unless the pass was on its way up.

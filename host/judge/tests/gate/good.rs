@@ -235,6 +235,7 @@ fn plan(policy: Policy) -> Plan {
         warmup: 0,
         iterations: if pass == Pass::Latency { INFERENCES } else { 0 },
         enough: 0,
+        again: false,
         deadline_ms: 60_000,
         memory_limit_bytes: None,
     };

@@ -1,6 +1,7 @@
 //! The gate as a whole: records in, verdicts out. No device is needed: the records are made here.
 
 mod ab;
+mod again;
 mod baseline;
 #[path = "../../examples/honesty/ab.rs"]
 mod blocks_in_turn;

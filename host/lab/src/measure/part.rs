@@ -76,6 +76,7 @@ mod tests {
                 warmup,
                 iterations,
                 enough,
+                again: false,
                 deadline_ms,
                 memory_limit_bytes,
             })

@@ -81,6 +81,7 @@ impl Bench {
             warmup: 0,
             iterations: 0,
             enough: 0,
+            again: false,
             deadline_ms: DEADLINE_MS,
             memory_limit_bytes: None,
         };
