@@ -217,6 +217,7 @@ pub fn check_args(args: &AbArgs) -> CheckArgs {
         layout: None,
         places: args.places.clone(),
         builder,
+        early_stop: false,
         samples: None,
         iterations: Some(iterations),
         engine: engine.into_iter().collect(),

@@ -2,9 +2,10 @@
 
 use crate::error::{PlanError, nearest};
 use crate::model::{Manifest, Purpose};
+use boardproof_record::order;
 use boardproof_record::plan::{
-    CUDA, Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Pass, PassPlan, Plan, PowerSpec, Role, TRACT,
-    Target, Unit, Variant,
+    CUDA, Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Ordered, Pass, PassPlan, Plan, PowerSpec, Role,
+    TRACT, Target, Unit, Variant,
 };
 use boardproof_record::policy::Policy;
 use boardproof_record::{CellId, EngineName, ModelName, TargetName, UnitName, VariantName};
@@ -38,11 +39,13 @@ pub struct Counts {
     pub latency_iterations: Option<u32>,
     /// Warm-up inferences of the latency pass.
     pub latency_warmup: u32,
+    /// Let the accuracy passes of judged cells stop as soon as their verdict is certain.
+    pub stop_early: bool,
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { samples: 0, latency_iterations: None, latency_warmup: 50 }
+        Self { samples: 0, latency_iterations: None, latency_warmup: 50, stop_early: false }
     }
 }
 
@@ -80,7 +83,12 @@ pub fn plan(
         plan.units.insert(unit.name.clone(), unit.clone());
     }
     for (manifest, variants) in &asked {
-        plan.models.insert(manifest.model.name.clone(), with_variants(&manifest.model, variants));
+        let mut model = with_variants(&manifest.model, variants);
+        if wanted.counts.stop_early {
+            let of = model.evalset.digest;
+            model.evalset.order = Some(Ordered { of, seed: order::seed(&of) });
+        }
+        plan.models.insert(model.name.clone(), model);
     }
     let by_place: Vec<_> = std::iter::once(&host).chain(places.iter().filter(|(u, _)| u.name != host.0.name)).collect();
     let host_judged = places.iter().any(|(u, _)| u.name == host.0.name);
@@ -498,7 +506,8 @@ impl Site<'_> {
             passes.push(self.pass(Pass::Inspect, variant));
         }
         if answers {
-            passes.push(self.pass(Pass::Accuracy, variant));
+            let stage = if judged && self.may_stop_early(variant, role) { Some(LOOKS) } else { None };
+            passes.push(staged(self.pass(Pass::Accuracy, variant), stage));
         }
         if timed && tells_time {
             passes.push(self.pass(Pass::Latency, variant));
@@ -518,6 +527,14 @@ impl Site<'_> {
             judged,
             passes,
         }
+    }
+
+    /// May the accuracy pass stop as soon as the verdict is certain? Only that of a cell that nothing else is compared with, all of whose
+    /// answers are then wanted; a firmware of somebody else is asked for what it can tell and in no parts.
+    fn may_stop_early(&self, variant: &Variant, role: Role) -> bool {
+        let elsewhere = self.wanted.places.iter().any(|place| place != HOST);
+        let compared_with = self.unit.name.as_str() == HOST && (elsewhere || variant.name == self.model.reference);
+        self.wanted.counts.stop_early && role == Role::Device && self.engine.as_str() != FOREIGN && !compared_with
     }
 
     /// Batch, samples, warm-up and iterations of a firmware of somebody else.
@@ -567,10 +584,22 @@ impl Site<'_> {
             warmup,
             iterations,
             enough,
+            stage: 0,
             deadline_ms: self.target.limits.pass_deadline_s.saturating_mul(1000),
             memory_limit_bytes: self.target.limits.memory_bytes,
         }
     }
+}
+
+/// Looks at an accuracy pass that may stop early, when it visits all of its samples. Each costs the start of a process; bounds that hold at
+/// every look are as wide whatever their number.
+const LOOKS: u64 = 20;
+
+/// The pass in stages of a whole number of batches, so that no batch is cut.
+fn staged(pass: PassPlan, looks: Option<u64>) -> PassPlan {
+    let Some(looks) = looks else { return pass };
+    let stage = pass.samples.div_ceil(looks).next_multiple_of(u64::from(pass.batch.max(1)));
+    PassPlan { stage: if stage < pass.samples { stage } else { 0 }, ..pass }
 }
 
 /// Inferences before the measured ones on a microcontroller: there is little that could warm up.
