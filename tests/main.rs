@@ -10,6 +10,7 @@ mod cli;
 mod dead_boards;
 mod debug_probe;
 mod dialect;
+mod early_stop;
 mod engines;
 mod evalset;
 mod explain;

@@ -906,6 +906,27 @@ mod tests {
     }
 
     #[test]
+    fn only_a_pass_that_nothing_is_compared_with_may_stop_early() {
+        let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'"), ("b3", "3")])]);
+        let staged = |variants: &str, places: &str, stop_early| {
+            let counts = Counts { stop_early, ..Counts::default() };
+            let plan = planned(&Wanted { counts, ..wanted("one", variants, places) }, &manifests).unwrap();
+            assert!(plan.models.values().all(|model| model.evalset.order.is_some() == stop_early));
+            let stage = |cell: &Cell| Some((cell.id.to_string(), cell.passes.iter().find(|p| p.may_stop())?.stage));
+            plan.cells.iter().filter_map(stage).collect::<Vec<_>>()
+        };
+        let one = |cell: &str, stage| vec![(cell.to_owned(), stage)];
+        assert_eq!(staged("int8", "sim", false), []);
+        // A twentieth of 100 samples, in whole batches.
+        assert_eq!(staged("int8", "sim", true), one("one/int8@sim/tract", 16));
+        assert_eq!(staged("b3", "sim", true), one("one/b3@sim/tract", 6));
+        assert_eq!(staged("int8", "host", true), one("one/int8@host/tract", 16));
+        assert_eq!(staged("int8", "host sim", true), one("one/int8@sim/tract", 16), "what the board is compared with");
+        assert_eq!(staged("f32", "host", true), [], "the reference's second opinion");
+        assert_eq!(staged("f32", "sim", true), one("one/f32@sim/tract", 16));
+    }
+
+    #[test]
     fn nothing_stands_in_the_place_of_this_machine() {
         let unit = |name: &str, target: &str| {
             let text = format!("schema = 1\n[[unit]]\nname = '{name}'\ntarget = '{target}'\naddress = 'board'\n");

@@ -6,6 +6,7 @@ mod baseline;
 mod blocks_in_turn;
 mod calibrate;
 mod defects;
+mod early;
 #[path = "../../examples/honesty/draw.rs"]
 mod draw;
 mod errors;
