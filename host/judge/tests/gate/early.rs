@@ -36,16 +36,16 @@ fn visited_in(sides: Sides) -> Vec<usize> {
 }
 
 fn outputs(order: &[usize], says: Says) -> Vec<f32> {
-    let row = |(place, sample): (usize, &usize)| {
-        let wrong = sample % 20 == 19 || (says.lost)(*sample);
-        let said = (label(*sample) + i64::from(wrong)) % 3;
+    let row = |(place, sample): (usize, usize)| {
+        let wrong = sample % 20 == 19 || (says.lost)(sample);
+        let said = (label(sample) + i64::from(wrong)) % 3;
         (0..3).map(move |class| {
             let wobble = ((sample * 31 + class * 17) % 13) as f32 / 13.0 - 0.5;
             let sure = if class as i64 == said { 4.0 } else { -1.0 };
             sure + 0.5 * wobble + (says.noise)(place) * (((sample * 5 + class * 3) % 7) as f32 - 3.0)
         })
     };
-    order.iter().enumerate().flat_map(row).collect()
+    order.iter().copied().enumerate().flat_map(row).collect()
 }
 
 /// A record whose judged cell may stop early and has visited all samples.
