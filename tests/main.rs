@@ -11,6 +11,7 @@ mod custom;
 mod dead_boards;
 mod debug_probe;
 mod dialect;
+mod early_stop;
 mod engines;
 mod evalset;
 mod explain;

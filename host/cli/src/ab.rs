@@ -235,6 +235,7 @@ pub fn check_args(args: &AbArgs) -> CheckArgs {
         layout: None,
         places: args.places.clone(),
         builder,
+        early_stop: false,
         samples: None,
         iterations: Some(iterations.unwrap_or(INFERENCES_MIN)),
         engine: engine.into_iter().collect(),

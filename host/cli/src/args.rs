@@ -220,6 +220,13 @@ pub struct CheckArgs {
     /// Samples of the accuracy pass [default: the whole evalset]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub samples: Option<u64>,
+    /// Stop the accuracy pass as soon as the verdict is certain
+    ///
+    /// Samples are visited in an order that is drawn, each slice in proportion, and looked at in twenty stages. Accuracy is judged by bounds
+    /// that hold at every look, which are wider than those of one: what saves samples where answers hardly part, or part by far, decides less
+    /// often in between. --samples is the most that are visited.
+    #[arg(long, conflicts_with_all = ["baseline", "against"])]
+    pub early_stop: bool,
     /// Inferences of the latency pass [default: 2000, fewer where the target says that it is slow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub iterations: Option<u32>,

@@ -274,6 +274,7 @@ fn check_args(args: &ExplainArgs) -> CheckArgs {
         layout: None,
         places: args.places.clone(),
         builder,
+        early_stop: false,
         samples: None,
         iterations: None,
         engine: Vec::new(),

@@ -300,6 +300,7 @@ fn check_args(args: &QuantizeArgs) -> CheckArgs {
         layout: None,
         places: args.places.clone(),
         builder: checking.builder,
+        early_stop: false,
         samples: checking.samples,
         iterations: checking.iterations,
         crash: None,

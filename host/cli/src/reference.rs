@@ -393,6 +393,7 @@ fn check_args(args: &ReferenceArgs) -> CheckArgs {
         layout: None,
         places: args.places.clone(),
         builder: args.builder,
+        early_stop: false,
         samples: None,
         iterations: None,
         engine: Vec::new(),

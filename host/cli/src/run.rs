@@ -3,6 +3,7 @@
 mod again;
 mod blocks;
 mod custom;
+mod watch;
 
 pub use blocks::{NextBlock, Schedule};
 
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use watch::Watcher;
 
 /// Plans, measures, records and judges.
 pub fn check(args: &CheckArgs) -> Result<Exit> {
@@ -49,6 +51,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     verdict::before_check(&plan, yardstick.as_ref())?;
     check_inputs(&plan)?;
     crate::evalset::before_check(&world.manifests, &plan, args.quiet)?;
+    put_in_order(&mut plan)?;
     let out = out_folder(args, &world);
     let folder = RecordFolder::create(&out)?;
     let baseline = yardstick.map(|yardstick| yardstick.measured(&plan, args, &out)).transpose()?;
@@ -175,8 +178,8 @@ pub fn planned(args: &CheckArgs) -> Result<(World, Plan)> {
     } else {
         args.variant.clone()
     };
-    let counts =
-        Counts { samples: args.samples.unwrap_or(0), latency_iterations: args.iterations, ..Counts::default() };
+    let (samples, latency_iterations, stop_early) = (args.samples.unwrap_or(0), args.iterations, args.early_stop);
+    let counts = Counts { samples, latency_iterations, stop_early, ..Counts::default() };
     let engines = args.engine.iter().map(|name| boardproof_plan::runner_engine(name)).collect::<Result<_, _>>()?;
     let wanted = Wanted { models, in_folders, variants, places, engines, counts };
     let policy = world.policy(args.policy.as_deref())?;
@@ -196,6 +199,17 @@ pub fn check_inputs(plan: &Plan) -> Result<()> {
             .with_context(|| format!("could not read evalset {}", model.evalset.file))?;
         boardproof_plan::evalset::check_evalset(model, &bytes)?;
         model.variants.values().try_for_each(check_variant)?;
+    }
+    Ok(())
+}
+
+/// Puts files with their samples in the order that was drawn in the place of the evalsets that have one.
+fn put_in_order(plan: &mut Plan) -> Result<()> {
+    for model in plan.models.values_mut() {
+        if let Some(drawn) = model.evalset.order {
+            model.evalset = boardproof_lab::order::ordered(&model.evalset, drawn, &cache_folder())
+                .with_context(|| format!("could not order the samples of evalset {}", model.evalset.file))?;
+        }
     }
     Ok(())
 }
@@ -481,7 +495,12 @@ impl Run<'_> {
         if let Some(seen) = kept {
             return Outcome::Measured(Box::new(seen));
         }
-        let (outcome, _) = bench.measure(job, &self.folder, &mut self.progress);
+        let mut watcher = Watcher::new(&self.record, &self.folder, job.cell);
+        let (outcome, _) =
+            bench.measure_watched(job, &self.folder, &mut self.progress, &mut |so_far| watcher.look(so_far));
+        if let Some(why) = watcher.blind() {
+            self.progress.warn(&format!("warning: the accuracy pass could not be looked at while it ran: {why}"));
+        }
         if let Outcome::Measured(seen) = &outcome
             && let Err(error) = reference::keep(&cache, job, seen, &self.folder)
         {

@@ -2,6 +2,7 @@
 
 use crate::compare::tensor::{DType, TensorError, TensorView};
 use boardproof_record::observation::{CannotRun, Ended, FileRef, Observation, Outcome, PassObservation};
+use boardproof_record::order::{ORDER, order, strata};
 use boardproof_record::plan::{Cell, Clock, CustomMetric, FOREIGN, HOST, Model, Pass, PassPlan, Role, Task};
 use boardproof_record::record::{
     NUMBERS, Numbers, Record, SHOWN_COLUMNS as COLUMNS, SHOWN_INPUT as INPUT, SHOWN_SAMPLES as SAMPLES,
@@ -70,6 +71,27 @@ impl Tensor<'_> {
         Tensor { name: self.name.clone(), dtype: self.dtype, shape, bytes: Cow::Owned(bytes) }
     }
 
+    /// The first samples of it.
+    #[must_use]
+    pub fn first(&self, samples: u64) -> Self {
+        let count = self.shape.first().copied().unwrap_or(0);
+        let kept = usize::try_from(samples).unwrap_or(usize::MAX).min(count);
+        let shape = std::iter::once(kept).chain(self.shape.iter().skip(1).copied()).collect();
+        let width = self.bytes.len() / count.max(1);
+        let bytes = Cow::Owned(self.bytes[..kept * width].to_vec());
+        Self { name: self.name.clone(), dtype: self.dtype, shape, bytes }
+    }
+
+    /// These samples and behind them those of another tensor from there on; `None` where the two are not alike.
+    pub fn completed_by(&self, other: &Tensor<'_>) -> Option<Tensor<'static>> {
+        let (own, all) = (*self.shape.first()?, *other.shape.first()?);
+        let alike = self.dtype == other.dtype && self.shape.get(1..) == other.shape.get(1..) && own <= all;
+        let width = other.bytes.len() / all.max(1);
+        let bytes = [&*self.bytes, other.bytes.get(own * width..)?].concat();
+        let (name, dtype, shape) = (self.name.clone(), self.dtype, other.shape.clone());
+        alike.then(|| Tensor { name, dtype, shape, bytes: Cow::Owned(bytes) })
+    }
+
     /// The same name, element type, shape and bits.
     pub fn is_bit_for_bit(&self, other: &Tensor<'_>) -> bool {
         (self.dtype, &self.shape, &self.bytes) == (other.dtype, &other.shape, &other.bytes)
@@ -115,6 +137,29 @@ pub struct Truth<'a> {
     pub slices: BTreeMap<String, Vec<i64>>,
     /// Inputs, where the task needs them.
     pub inputs: Vec<Tensor<'a>>,
+    /// Number of each sample in the evalset as it came, where this one is in an order that was drawn.
+    pub order: Option<Vec<u64>>,
+}
+
+impl Truth<'_> {
+    /// That of the first samples alone.
+    #[must_use]
+    pub fn first(&self, samples: u64) -> Self {
+        let samples = usize::try_from(samples).unwrap_or(usize::MAX);
+        let cut = |column: &Vec<i64>| column.iter().take(samples).copied().collect::<Vec<_>>();
+        Self {
+            labels: cut(&self.labels),
+            ids: self.ids.as_ref().map(cut),
+            slices: self.slices.iter().map(|(name, codes)| (name.clone(), cut(codes))).collect(),
+            inputs: self.inputs.clone(),
+            order: self.order.as_ref().map(|order| order.iter().take(samples).copied().collect()),
+        }
+    }
+
+    /// The number that people know a sample by: its place in the evalset as it came.
+    pub fn number(&self, sample: usize) -> u64 {
+        self.order.as_ref().and_then(|order| order.get(sample).copied()).unwrap_or(sample as u64)
+    }
 }
 
 impl<'a> Evidence<'a> {
@@ -199,7 +244,21 @@ impl<'a> Evidence<'a> {
         cell.passes.iter().find(|p| p.pass == pass)
     }
 
-    /// Outputs of a cell's accuracy pass, each with one answer per planned sample; `None` when there are none.
+    /// Samples that a cell's accuracy pass was asked for and, where it may stop early, has come to.
+    pub fn visited(&self, cell: &CellId) -> u64 {
+        let Some(plan) = self.planned(cell, Pass::Accuracy) else { return 0 };
+        let stopped = self.completed(cell, Pass::Accuracy).filter(|_| plan.may_stop());
+        stopped.map_or(plan.samples, |pass| pass.inferences.min(plan.samples))
+    }
+
+    /// Outputs of a cell for the first samples; `None` when there are none.
+    pub fn first_outputs(&self, cell: &CellId, samples: u64) -> Result<Option<Vec<Tensor<'a>>>, EvidenceError> {
+        let Some(all) = self.outputs(cell)? else { return Ok(None) };
+        let more = |tensor: &Tensor<'_>| tensor.shape.first().is_some_and(|count| *count as u64 > samples);
+        Ok(Some(all.into_iter().map(|tensor| if more(&tensor) { tensor.first(samples) } else { tensor }).collect()))
+    }
+
+    /// Outputs of a cell's accuracy pass, each with one answer per sample that was visited; `None` when there are none.
     pub fn outputs(&self, cell: &CellId) -> Result<Option<Vec<Tensor<'a>>>, EvidenceError> {
         let Some(file) = self.completed(cell, Pass::Accuracy).and_then(|p| p.outputs.as_ref()) else { return Ok(None) };
         let bytes = self.bytes(file)?;
@@ -222,7 +281,7 @@ impl<'a> Evidence<'a> {
         if outputs.len() != opened.len() || outputs.is_empty() {
             return Err(damaged(file, &"outputs and their names differ in number"));
         }
-        let expected = self.planned(cell, Pass::Accuracy).map_or(0, |p| p.samples);
+        let expected = self.visited(cell);
         for output in &outputs {
             let found = output.shape.first().copied().unwrap_or(0) as u64;
             if found != expected {
@@ -331,14 +390,18 @@ impl<'a> Evidence<'a> {
         let file = self.record.evalsets.get(&evalset.digest).ok_or(EvidenceError::NoEvalset(evalset.digest))?;
         let opened = self.open(file)?;
         let find = |name: &str| opened.iter().find(|t| t.name == name).cloned();
-        let column = |name: &str| -> Result<Vec<i64>, EvidenceError> {
+        let whole = |name: &str| -> Result<Vec<i64>, EvidenceError> {
             let tensor = find(name).ok_or_else(|| damaged(file, &format!("no tensor '{name}'")))?;
             let error = |source| EvidenceError::Tensor { path: file.path.clone(), tensor: name.into(), source };
-            let mut values = tensor.view().to_i64().map_err(error)?;
+            let values = tensor.view().to_i64().map_err(error)?;
             // The whole evalset is in the record, also when a run used a part of it: labels of another one rarely fit.
             if values.len() as u64 != evalset.samples {
                 return Err(samples_of(file, name, evalset.samples, values.len() as u64));
             }
+            Ok(values)
+        };
+        let column = |name: &str| -> Result<Vec<i64>, EvidenceError> {
+            let mut values = whole(name)?;
             values.truncate(samples as usize);
             Ok(values)
         };
@@ -366,7 +429,17 @@ impl<'a> Evidence<'a> {
             }
         });
         let slices = slices.collect::<Result<_, EvidenceError>>()?;
-        Ok(Truth { labels, ids, slices, inputs: evalset.inputs.iter().filter_map(|n| find(n)).collect() })
+        let order = match evalset.order {
+            None => None,
+            Some(drawn) => {
+                let codes = evalset.slices.keys().map(|name| whole(&format!("slice.{name}")));
+                let codes = codes.collect::<Result<Vec<_>, _>>()?;
+                let order = drawn_again(&whole(ORDER)?, &codes, drawn.seed).map_err(|why| damaged(file, &why))?;
+                Some(order.into_iter().take(samples as usize).collect())
+            }
+        };
+        let inputs = evalset.inputs.iter().filter_map(|n| find(n)).collect();
+        Ok(Truth { labels, ids, slices, inputs, order })
     }
 
     /// Inputs of some samples of a model's evalset, by the samples' numbers: those that the record has kept to be shown.
@@ -412,6 +485,25 @@ impl<'a> Evidence<'a> {
         };
         opened.tensors().into_iter().map(tensor).collect()
     }
+}
+
+/// The order of an evalset, proved to be the one that its seed draws: in any other, the samples that a pass stopped after could have been
+/// chosen.
+fn drawn_again(numbers: &[i64], slices: &[Vec<i64>], seed: u32) -> Result<Vec<u64>, String> {
+    let count = numbers.len();
+    let mut place = vec![None; count];
+    for (at, number) in numbers.iter().enumerate() {
+        let known = usize::try_from(*number).ok().and_then(|number| place.get_mut(number));
+        match known {
+            Some(known) if known.is_none() => *known = Some(at),
+            _ => return Err(format!("its order names sample {number} twice, or has none of that number")),
+        }
+    }
+    let of_sample = |at: &Option<usize>| slices.iter().map(|codes| codes[at.expect("each is there")]).collect();
+    let strata = strata(&place.iter().map(of_sample).collect::<Vec<Vec<i64>>>());
+    let drawn = order(seed, &strata);
+    let same = drawn.iter().zip(numbers).all(|(drawn, number)| i64::try_from(*drawn) == Ok(*number));
+    if same { Ok(drawn) } else { Err(format!("its samples are not in the order that seed {seed} draws")) }
 }
 
 fn format(file: &FileRef, source: safetensors::SafeTensorError) -> EvidenceError {

@@ -5,7 +5,7 @@
 
 use crate::compare::numerics::argmax;
 use crate::evidence::{Evidence, EvidenceError, Tensor, Truth};
-use crate::gate::{Answers, answers, samples_of};
+use crate::gate::{Answers, answers};
 use boardproof_record::plan::{Cell, Model, Task};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -114,10 +114,11 @@ pub fn flips(evidence: Evidence<'_>, cell: &Cell) -> Result<Option<Flips>, Evide
     if matches!(model.task, Task::Regression) || evidence.observation(&cell.id).is_none() {
         return Ok(None);
     }
-    let truth = evidence.truth(model, samples_of(cell))?;
+    let truth = evidence.truth(model, evidence.visited(&cell.id))?;
     let both = match &model.task {
         Task::Classification { .. } => {
-            let (reference, own) = (evidence.outputs(&other.id)?, evidence.outputs(&cell.id)?);
+            let samples = truth.labels.len() as u64;
+            let (reference, own) = (evidence.first_outputs(&other.id, samples)?, evidence.outputs(&cell.id)?);
             reference.zip(own).map(|(reference, own)| (classes(&reference), classes(&own), None))
         }
         _ => scored(evidence, other, cell, &truth)?,
@@ -152,11 +153,13 @@ fn scored(
     truth: &Truth<'_>,
 ) -> Result<Option<Both>, EvidenceError> {
     let scores = |cell: &Cell| -> Result<Option<Vec<f64>>, EvidenceError> {
-        // A cell that was asked for fewer samples has fewer labels.
-        if samples_of(cell) != truth.labels.len() as u64 {
+        // A cell that was asked for fewer samples has fewer labels; of one that has visited more, the first are looked at.
+        let (visited, wanted) = (evidence.visited(&cell.id), truth.labels.len() as u64);
+        if visited < wanted {
             return Ok(None);
         }
-        Ok(match answers(evidence, cell, truth)? {
+        let of_all = if visited > wanted { &evidence.truth(evidence.model(cell), visited)? } else { truth };
+        Ok(match answers(evidence, cell, of_all)?.map(|answers| answers.first(wanted)) {
             Some(Answers::Scores(scores)) => Some(scores),
             _ => None,
         })
@@ -237,7 +240,7 @@ fn flip(
         Some((column.clone(), values.get(code)?.clone()))
     };
     Flip {
-        sample: sample as u64,
+        sample: truth.number(sample),
         id: truth.ids.as_ref().and_then(|ids| ids.get(sample).copied()),
         turn,
         label: usize::try_from(label).map_or_else(|_| label.to_string(), name),

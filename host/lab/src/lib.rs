@@ -20,6 +20,7 @@ pub mod link;
 pub mod load;
 pub mod measure;
 pub mod micro;
+pub mod order;
 pub mod power;
 pub mod reach;
 pub mod reference;

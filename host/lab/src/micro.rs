@@ -127,7 +127,7 @@ pub(crate) fn read(path: &Path, expected: Digest) -> Result<Vec<u8>, PrepareErro
 }
 
 /// Puts bytes into the cache under the name of their content; a file that is whole is left alone.
-fn keep(what: &str, bytes: &[u8], cache: &Path, kind: &str) -> Result<Blob, PrepareError> {
+pub(crate) fn keep(what: &str, bytes: &[u8], cache: &Path, kind: &str) -> Result<Blob, PrepareError> {
     let digest = Digest::of(bytes);
     let folder = cache.join("micro");
     let path = folder.join(format!("{digest}.{kind}"));

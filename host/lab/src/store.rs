@@ -1,6 +1,7 @@
 //! The record on disk: written whole or not at all, file by file, so that a killed host leaves a readable record.
 
 use boardproof_record::observation::FileRef;
+use boardproof_record::order::ORDER;
 use boardproof_record::record::{FILE, Numbers, ReadError, Record, SHOWN_COLUMNS, SHOWN_INPUT, SHOWN_SAMPLES};
 use boardproof_record::{CellId, Digest};
 use std::collections::{BTreeMap, HashMap};
@@ -230,7 +231,7 @@ fn file_refs(record: &Record) -> Vec<FileRef> {
 const SHOWN_BYTES_MAX: usize = 2 << 20;
 
 /// The part of an evalset that shows some of its samples: their numbers, and their values of one input. As many of the first as there is
-/// room for; `None` where there is room for none.
+/// room for; `None` where there is room for none. In an evalset that was ordered samples are known by the numbers that they had.
 pub fn shown_part(
     evalset: &[u8],
     input: &str,
@@ -240,8 +241,16 @@ pub fn shown_part(
     let file = safetensors::SafeTensors::deserialize(evalset)?;
     let whole = file.tensor(input)?;
     let row = whole.data().len() / whole.shape().first().copied().unwrap_or(1).max(1);
+    let order: Option<HashMap<u64, usize>> = file.tensor(ORDER).ok().map(|order| {
+        let numbers = order.data().as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+        numbers.zip(0..).collect()
+    });
+    let place = |sample: &u64| match &order {
+        Some(order) => order.get(sample).copied(),
+        None => usize::try_from(*sample).ok(),
+    };
     let rows = samples.iter().filter_map(|sample| {
-        let start = usize::try_from(*sample).ok()?.checked_mul(row)?;
+        let start = place(sample)?.checked_mul(row)?;
         Some((*sample, whole.data().get(start..start + row)?))
     });
     let rows: Vec<(u64, &[u8])> = rows.take(SHOWN_BYTES_MAX.checked_div(row).unwrap_or(0)).collect();

@@ -2,9 +2,10 @@
 
 use crate::error::{PlanError, nearest};
 use crate::model::{Manifest, Purpose};
+use boardproof_record::order;
 use boardproof_record::plan::{
-    CUDA, Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Pass, PassPlan, Plan, PowerSpec, RUNNER_ENGINES,
-    Role, TRACT, Target, Unit, Variant,
+    CUDA, Cell, FOREIGN, HOST, LinkSpec, MICRO, Model, ONNXRUNTIME, Ordered, Pass, PassPlan, Plan, PowerSpec,
+    RUNNER_ENGINES, Role, TRACT, Target, Unit, Variant,
 };
 use boardproof_record::policy::Policy;
 use boardproof_record::{CellId, EngineName, ModelName, TargetName, UnitName, VariantName};
@@ -38,11 +39,13 @@ pub struct Counts {
     pub latency_iterations: Option<u32>,
     /// Warm-up inferences of the latency pass.
     pub latency_warmup: u32,
+    /// Let the accuracy passes of judged cells stop as soon as their verdict is certain.
+    pub stop_early: bool,
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { samples: 0, latency_iterations: None, latency_warmup: 50 }
+        Self { samples: 0, latency_iterations: None, latency_warmup: 50, stop_early: false }
     }
 }
 
@@ -83,7 +86,12 @@ pub fn plan(
         plan.units.insert(unit.name.clone(), unit.clone());
     }
     for (manifest, variants) in &asked {
-        plan.models.insert(manifest.model.name.clone(), with_variants(&manifest.model, variants));
+        let mut model = with_variants(&manifest.model, variants);
+        if wanted.counts.stop_early {
+            let of = model.evalset.digest;
+            model.evalset.order = Some(Ordered { of, seed: order::seed(&of) });
+        }
+        plan.models.insert(model.name.clone(), model);
     }
     let by_place: Vec<_> = std::iter::once(&host).chain(places.iter().filter(|(u, _)| u.name != host.0.name)).collect();
     let host_judged = places.iter().any(|(u, _)| u.name == host.0.name);
@@ -521,7 +529,8 @@ impl Site<'_> {
             passes.push(self.pass(Pass::Inspect, variant));
         }
         if answers {
-            passes.push(self.pass(Pass::Accuracy, variant));
+            let stage = if judged && self.may_stop_early(variant, role) { Some(LOOKS) } else { None };
+            passes.push(staged(self.pass(Pass::Accuracy, variant), stage));
         }
         if timed && tells_time {
             passes.push(self.pass(Pass::Latency, variant));
@@ -541,6 +550,14 @@ impl Site<'_> {
             judged,
             passes,
         }
+    }
+
+    /// May the accuracy pass stop as soon as the verdict is certain? Only that of a cell that nothing else is compared with, all of whose
+    /// answers are then wanted; a firmware of somebody else is asked for what it can tell and in no parts.
+    fn may_stop_early(&self, variant: &Variant, role: Role) -> bool {
+        let elsewhere = self.wanted.places.iter().any(|place| place != HOST);
+        let compared_with = self.unit.name.as_str() == HOST && (elsewhere || variant.name == self.model.reference);
+        self.wanted.counts.stop_early && role == Role::Device && self.engine.as_str() != FOREIGN && !compared_with
     }
 
     /// Batch, samples, warm-up and iterations of a firmware of somebody else.
@@ -591,10 +608,22 @@ impl Site<'_> {
             iterations,
             enough,
             again: false,
+            stage: 0,
             deadline_ms: self.target.limits.pass_deadline_s.saturating_mul(1000),
             memory_limit_bytes: self.target.limits.memory_bytes,
         }
     }
+}
+
+/// Looks at an accuracy pass that may stop early, when it visits all of its samples. Each costs the start of a process; bounds that hold at
+/// every look are as wide whatever their number.
+const LOOKS: u64 = 20;
+
+/// The pass in stages of a whole number of batches, so that no batch is cut.
+fn staged(pass: PassPlan, looks: Option<u64>) -> PassPlan {
+    let Some(looks) = looks else { return pass };
+    let stage = pass.samples.div_ceil(looks).next_multiple_of(u64::from(pass.batch.max(1)));
+    PassPlan { stage: if stage < pass.samples { stage } else { 0 }, ..pass }
 }
 
 /// Inferences before the measured ones on a microcontroller: there is little that could warm up.
@@ -903,6 +932,27 @@ mod tests {
         };
         assert_eq!(batches("b4"), [4, 4, 4, 4]);
         assert_eq!(batches("f32"), [1, 16, 1, 1]);
+    }
+
+    #[test]
+    fn only_a_pass_that_nothing_is_compared_with_may_stop_early() {
+        let manifests = known([manifest("one", &[("f32", "'N'"), ("int8", "'N'"), ("b3", "3")])]);
+        let staged = |variants: &str, places: &str, stop_early| {
+            let counts = Counts { stop_early, ..Counts::default() };
+            let plan = planned(&Wanted { counts, ..wanted("one", variants, places) }, &manifests).unwrap();
+            assert!(plan.models.values().all(|model| model.evalset.order.is_some() == stop_early));
+            let stage = |cell: &Cell| Some((cell.id.to_string(), cell.passes.iter().find(|p| p.may_stop())?.stage));
+            plan.cells.iter().filter_map(stage).collect::<Vec<_>>()
+        };
+        let one = |cell: &str, stage| vec![(cell.to_owned(), stage)];
+        assert_eq!(staged("int8", "sim", false), []);
+        // A twentieth of 100 samples, in whole batches.
+        assert_eq!(staged("int8", "sim", true), one("one/int8@sim/tract", 16));
+        assert_eq!(staged("b3", "sim", true), one("one/b3@sim/tract", 6));
+        assert_eq!(staged("int8", "host", true), one("one/int8@host/tract", 16));
+        assert_eq!(staged("int8", "host sim", true), one("one/int8@sim/tract", 16), "what the board is compared with");
+        assert_eq!(staged("f32", "host", true), [], "the reference's second opinion");
+        assert_eq!(staged("f32", "sim", true), one("one/f32@sim/tract", 16));
     }
 
     #[test]

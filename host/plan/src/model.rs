@@ -355,6 +355,7 @@ fn evalset(file: &str, folder: &str, raw: RawEvalset) -> Result<Evalset, PlanErr
         slices: raw.slices,
         shows: raw.shows,
         columns: raw.columns,
+        order: None,
     })
 }
 

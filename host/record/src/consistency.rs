@@ -130,6 +130,10 @@ impl Plan {
                 format!("'{id}' plans {} samples of {} in the {name} pass", plan.samples, model.evalset.samples)
             })?;
             let may_end_early = plan.enough == 0 || plan.pass == Pass::Latency && plan.enough <= plan.iterations;
+            ensure(plan.stage == 0 || plan.may_stop(), || format!("'{id}' lets the {name} pass stop between stages"))?;
+            ensure(!plan.may_stop() || model.evalset.order.is_some(), || {
+                format!("'{id}' lets the {name} pass stop, and its evalset is in no order that was drawn")
+            })?;
             ensure(may_end_early, || {
                 format!("'{id}' lets the {name} pass of {} inferences end after {}", plan.iterations, plan.enough)
             })?;
@@ -153,6 +157,8 @@ impl Plan {
 fn check_model(model: &Model) -> Result<(), Inconsistent> {
     keys_are_names("variant", model.variants.iter().map(|(key, variant)| (key, &variant.name)))?;
     let (name, reference) = (&model.name, &model.reference);
+    let fished = model.evalset.order.is_some_and(|order| order.seed != crate::order::seed(&order.of));
+    ensure(!fished, || format!("the order of the evalset of model '{name}' is not the one that its content gives"))?;
     ensure(model.variants.contains_key(reference), || {
         format!("model '{name}' has no variant '{reference}', its reference")
     })

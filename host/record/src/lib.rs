@@ -11,6 +11,7 @@ pub mod digest;
 pub mod ids;
 pub mod layers;
 pub mod observation;
+pub mod order;
 pub mod plan;
 pub mod policy;
 pub mod record;

@@ -1,7 +1,8 @@
 //! What came back: raw facts per cell. No judgement, no rounding.
 
-use crate::Digest;
 use crate::plan::Pass;
+use crate::verdict::Verdict;
+use crate::{Digest, RuleId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -211,6 +212,26 @@ pub struct PassObservation {
     pub ticks: Option<FileRef>,
     /// Inferences measured.
     pub inferences: u64,
+    /// Why the pass stopped before it had visited all samples, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+}
+
+/// An accuracy pass that stopped early, because what its samples say was certain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Stopped {
+    /// Samples visited: the first ones, in the evalset's order.
+    pub samples: u64,
+    /// Samples that were planned.
+    pub of: u64,
+    /// What was certain: `pass` (nothing that rests on samples can break any more) or `fail`.
+    pub verdict: Verdict,
+    /// Rules that decided it: those that fail, or all that a bound holds for.
+    pub decided: Vec<RuleId>,
+    /// Rules without such a bound, judged on the samples that were visited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_visited: Vec<RuleId>,
 }
 
 /// A file in the record.

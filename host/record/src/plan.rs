@@ -137,6 +137,9 @@ pub struct PassPlan {
     /// A latency pass that others are held against: made once more when all cells of the unit have been measured.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
+    /// Samples between two looks of an accuracy pass that may stop early, each a process of its own; 0: it may not, and visits all.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub stage: u64,
     /// Wall time after which the pass is ended.
     pub deadline_ms: u32,
     /// Limit on the runner's memory; `None` for the unit's own.
@@ -149,15 +152,28 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(n: &u64) -> bool {
+    *n == 0
+}
+
 impl PassPlan {
+    /// May the pass stop before it has visited all samples, because what they say is certain?
+    pub fn may_stop(&self) -> bool {
+        self.pass == Pass::Accuracy && self.stage > 0
+    }
+
     /// Is this a number of measured inferences with which the pass is whole? Exactly as many as were planned, or at least `enough` where
-    /// the plan lets the pass end early.
+    /// the plan lets the pass end early. One that may stop is whole after every stage; whether it had reason to stop there is the judge's to say.
     pub fn is_whole(&self, inferences: u64) -> bool {
         let most = match self.pass {
             Pass::Latency => u64::from(self.iterations),
             Pass::Inspect | Pass::Accuracy | Pass::Memory => self.samples,
         };
         let early = self.pass == Pass::Latency && self.enough > 0;
+        if self.may_stop() && inferences > 0 && inferences.is_multiple_of(self.stage) {
+            return inferences <= most;
+        }
         let fewest = if early { u64::from(self.enough) } else { most };
         (fewest..=most).contains(&inferences)
     }
@@ -290,6 +306,19 @@ pub struct Evalset {
     /// Names of the columns of a table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
+    /// The samples are those of another evalset in an order that was drawn; `None`: they are as they came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Ordered>,
+}
+
+/// Where an evalset in another order comes from. See [`crate::order`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Ordered {
+    /// Content of the evalset that was ordered.
+    pub of: Digest,
+    /// Seed of the order.
+    pub seed: u32,
 }
 
 /// What a sample is to people.
@@ -792,6 +821,7 @@ mod tests {
             iterations,
             enough,
             again: false,
+            stage: 0,
             deadline_ms,
             memory_limit_bytes,
         }
@@ -816,9 +846,27 @@ mod tests {
     }
 
     #[test]
+    fn a_pass_that_may_stop_is_whole_after_each_stage() {
+        let staged = |pass, stage| PassPlan { stage, ..planned(pass, 0) };
+        for (pass, stage, inferences, whole) in [
+            (Pass::Accuracy, 0, 300, false),
+            (Pass::Accuracy, 150, 0, false),
+            (Pass::Accuracy, 150, 149, false),
+            (Pass::Accuracy, 150, 150, true),
+            (Pass::Accuracy, 150, 300, true),
+            (Pass::Accuracy, 150, 400, true),
+            (Pass::Accuracy, 150, 450, false),
+            (Pass::Memory, 150, 300, false),
+            (Pass::Latency, 350, 350, false),
+        ] {
+            assert_eq!(staged(pass, stage).is_whole(inferences), whole, "{pass:?} {stage} {inferences}");
+        }
+    }
+
+    #[test]
     fn plans_without_an_early_end_are_written_as_ever() {
         let old = serde_json::to_string(&planned(Pass::Latency, 0)).unwrap();
-        assert!(!old.contains("enough"), "{old}");
+        assert!(!old.contains("enough") && !old.contains("stage"), "{old}");
         assert_eq!(serde_json::from_str::<PassPlan>(&old).unwrap(), planned(Pass::Latency, 0));
         let new = serde_json::to_string(&planned(Pass::Latency, 50)).unwrap();
         assert_eq!(serde_json::from_str::<PassPlan>(&new).unwrap(), planned(Pass::Latency, 50));

@@ -166,6 +166,7 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
         iterations: if pass == Pass::Latency { ITERATIONS } else { 0 },
         enough: 0,
         again: false,
+        stage: 0,
         deadline_ms: 1000,
         memory_limit_bytes: None,
     };
@@ -185,7 +186,9 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
     };
     let part = Part { blob: blob(), first: 0, samples: SAMPLES };
     let (number, epoch, holder) = (JOB, 1, "fuzz");
-    let asked = Asked { job: &job, plan: &plan, part: &part, options: "{}", number, epoch, holder, at_work: &|| false };
+    let (job, plan, part, options, at_work) = (&job, &plan, &part, "{}", &|| false);
+    let (first, count, deadline_ms) = (0, SAMPLES, plan.deadline_ms);
+    let asked = Asked { job, plan, part, first, count, deadline_ms, options, number, epoch, holder, at_work };
     FOLDER.with(|(root, folder)| match run_pass(client, &asked, folder, &mut |_: Said| {}) {
         Ok(seen) => {
             check_pass(&seen, root.path());

@@ -37,7 +37,8 @@ impl Run<'_> {
         let Some(Outcome::Measured(seen)) = self.record.outcomes.get(&cell.id) else { return None };
         let pass = seen.pass(Pass::Accuracy).filter(|pass| pass.ended == Ended::Completed)?;
         let planned = cell.passes.iter().find(|planned| planned.pass == Pass::Accuracy)?;
-        Some((pass.outputs.clone()?, planned.samples))
+        let visited = if planned.may_stop() { pass.inferences.min(planned.samples) } else { planned.samples };
+        Some((pass.outputs.clone()?, visited))
     }
 
     fn compute(&self, cell: &Cell, metric: &CustomMetric, outputs: &FileRef, samples: u64) -> Result<FileRef> {

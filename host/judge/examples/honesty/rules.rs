@@ -3,13 +3,18 @@
 
 use crate::draw::{Random, Row, count, decided};
 use boardproof_judge::compare::statistics::normal_quantile;
-use boardproof_judge::gate::Answers;
+use boardproof_judge::gate::{Answers, Looks, Sure};
 use boardproof_record::policy::{Decide, Direction};
 use boardproof_record::verdict::Verdict;
 use std::collections::HashMap;
 
 /// Confidence of the default policy's rules that must be shown.
 pub const CONFIDENCE: f64 = 0.95;
+/// As sure as is asked, at one look.
+fn once(confidence: f64) -> Sure {
+    Sure { confidence, looks: Looks::Once }
+}
+
 /// Confidence of its slice rule.
 const ALARM: f64 = 0.85;
 
@@ -40,7 +45,7 @@ impl Pairs {
         let reference: Vec<bool> = (0..self.samples).map(|i| i < losses || i >= losses + wins).collect();
         let candidate: Vec<bool> = (0..self.samples).map(|i| i >= losses).collect();
         let (reference, candidate) = (Answers::Right(reference), Answers::Right(candidate));
-        let drop = reference.drop(&candidate, &[], None, self.limit, self.confidence).expect("paired answers");
+        let drop = reference.drop(&candidate, &[], None, self.limit, once(self.confidence)).expect("paired answers");
         let verdict = decided(drop.value, (drop.lower, drop.upper), Direction::AtMost, self.limit, self.how);
         self.known.insert((losses, wins), verdict);
         verdict
@@ -104,7 +109,7 @@ pub fn auc_drop(trials: u32) -> Vec<Row> {
                         candidate.push(0.95 * shared + (1.0_f64 - 0.95 * 0.95).sqrt() * own + low * *label as f64);
                     }
                     let (reference, candidate) = (Answers::Scores(reference), Answers::Scores(candidate));
-                    let drop = reference.drop(&candidate, &labels, None, LIMIT, CONFIDENCE).expect("two classes");
+                    let drop = reference.drop(&candidate, &labels, None, LIMIT, once(CONFIDENCE)).expect("two classes");
                     decided(drop.value, (drop.lower, drop.upper), Direction::AtMost, LIMIT, Decide::Shown)
                 }));
             }
@@ -143,6 +148,6 @@ pub fn value(trials: u32) -> Vec<Row> {
 }
 
 fn at_limit(answers: &Answers, labels: &[i64], limit: f64, direction: Direction) -> Verdict {
-    let found = answers.value(labels, None, limit, CONFIDENCE).expect("answers");
+    let found = answers.value(labels, None, limit, once(CONFIDENCE)).expect("answers");
     decided(found.value, (found.lower, found.upper), direction, limit, Decide::Shown)
 }

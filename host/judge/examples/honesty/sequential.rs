@@ -3,6 +3,7 @@
 use crate::draw::Random;
 use crate::rules::CONFIDENCE;
 use boardproof_judge::compare::statistics::{Confidence, Paired, PairedMethod, Position, Tally, Values};
+use boardproof_record::order::order;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -48,14 +49,32 @@ pub fn stopping(trials: u32) -> Vec<Row> {
             let won = (1.0 - accuracy) / 5.0;
             for loss in [0.0, LIMIT, 2.0 * LIMIT] {
                 let truth = format!("accuracy {accuracy}, loss {:.0} points", loss * 100.0);
-                rows.push(row(truth, samples, trials, (won + loss, won), LIMIT));
+                rows.push(row(truth, samples, trials, (&[won + loss], won), LIMIT));
             }
         }
     }
+    rows.extend([0.9, 0.99].into_iter().flat_map(|accuracy| by_slice(trials, accuracy, LIMIT)));
     rows
 }
 
-fn row(truth: String, samples: u64, trials: u32, (lost, won): (f64, f64), limit: f64) -> Row {
+/// Samples of twenty strata in the order of a pass that may stop early: half of them lose nothing, half lose twice as much as all together.
+fn by_slice(trials: u32, accuracy: f64, limit: f64) -> Vec<Row> {
+    const SAMPLES: u64 = 2000;
+    const STRATA: u64 = 20;
+    let strata: Vec<u64> = (0..SAMPLES).map(|sample| sample % STRATA).collect();
+    let visited: Vec<u64> = order(1, &strata).into_iter().map(|sample| sample % STRATA).collect();
+    let won = (1.0 - accuracy) / 5.0;
+    let of_loss = |points: f64| {
+        let loss = points * limit;
+        let lost: Vec<f64> = visited.iter().map(|stratum| won + 2.0 * loss * (stratum % 2) as f64).collect();
+        let truth = format!("accuracy {accuracy}, loss {points:.0} points in half of {STRATA} slices alone");
+        row(truth, SAMPLES, trials, (&lost, won), limit)
+    };
+    [1.0, 2.0].map(of_loss).into()
+}
+
+/// `lost` has a chance for each sample in turn, over and over.
+fn row(truth: String, samples: u64, trials: u32, (lost, won): (&[f64], f64), limit: f64) -> Row {
     /// Looks at a pass: a stage of the accuracy pass between two of them.
     const LOOKS: u64 = 20;
     let both = Confidence::new(2.0 * CONFIDENCE - 1.0).expect("0.9");
@@ -67,6 +86,7 @@ fn row(truth: String, samples: u64, trials: u32, (lost, won): (f64, f64), limit:
         let mut stopped = None;
         for sample in 1..=samples {
             let share = random.share();
+            let lost = lost[(sample - 1) as usize % lost.len()];
             match share {
                 s if s < lost => tally.plus += 1,
                 s if s < lost + won => tally.minus += 1,

@@ -109,6 +109,7 @@ mod tests {
             outputs: None,
             ticks: None,
             inferences: 1,
+            stopped: None,
         }
     }
 

@@ -7,6 +7,7 @@ use super::clock;
 use super::placed::{NO_FALLBACK, elsewhere};
 use super::second::Opinion;
 use super::sense::sense;
+use super::stop::EARLY_STOP;
 use crate::evidence::{Evidence, EvidenceError, Truth};
 use boardproof_record::observation::{Ended, Observation, Outcome, PassObservation};
 use boardproof_record::plan::{Cell, HOST, LinkSpec, MICRO, Pass, PassPlan};
@@ -30,7 +31,8 @@ pub const FLASH: &str = "flash-budget";
 /// Rule that all that runs must fit into the RAM of a product.
 pub const RAM: &str = "ram-budget";
 /// All of them.
-pub const ALWAYS: [&str; 9] = [RUNS, SELF_CHECK, CLOCK, FINITE, COMPARED_WITH, SAME_AS_HOST, FLASH, RAM, NO_FALLBACK];
+pub const ALWAYS: [&str; 10] =
+    [RUNS, SELF_CHECK, CLOCK, FINITE, COMPARED_WITH, SAME_AS_HOST, FLASH, RAM, NO_FALLBACK, EARLY_STOP];
 
 /// The cell ran, the engine agrees with itself, and the unit's clock with the host's. The first result is of [`RUNS`]; without it there are no numbers to look at.
 pub fn ran(evidence: Evidence<'_>, cell: &Cell, seen: &Observation) -> Vec<RuleResult> {
@@ -86,7 +88,8 @@ fn budgets(evidence: Evidence<'_>, cell: &Cell) -> Vec<RuleResult> {
 }
 
 /// On a microcontroller the engine is the one of the host, in integers: any other answer is damage done on the way or on the board.
-pub fn same_as_host(evidence: Evidence<'_>, cell: &Cell) -> Result<Option<RuleResult>, EvidenceError> {
+/// Looks at the first samples, as many as were visited.
+pub fn same_as_host(evidence: Evidence<'_>, cell: &Cell, visited: u64) -> Result<Option<RuleResult>, EvidenceError> {
     let on_board = cell.engine.as_str() == MICRO && cell.unit.as_str() != HOST;
     if !on_board || !cell.passes.iter().any(|p| p.pass == Pass::Accuracy) {
         return Ok(None);
@@ -96,7 +99,8 @@ pub fn same_as_host(evidence: Evidence<'_>, cell: &Cell) -> Result<Option<RuleRe
     if let Err(why) = fit(evidence, host, Pass::Accuracy) {
         return missing(why);
     }
-    let (Some(here), Some(there)) = (evidence.outputs(&cell.id)?, evidence.outputs(&host.id)?) else {
+    let first = |cell: &Cell| evidence.first_outputs(&cell.id, visited);
+    let (Some(here), Some(there)) = (first(cell)?, first(host)?) else {
         return missing("there are no answers to compare".into());
     };
     let samples = here.first().and_then(|output| output.shape.first()).copied().unwrap_or(0);
@@ -134,6 +138,7 @@ fn planned(plan: &PassPlan) -> String {
     match (plan.pass, plan.enough) {
         (Pass::Latency, 0) => plan.iterations.to_string(),
         (Pass::Latency, enough) => format!("{enough} to {}", plan.iterations),
+        _ if plan.may_stop() => format!("a multiple of {}, or all {},", plan.stage, plan.samples),
         (Pass::Inspect | Pass::Accuracy | Pass::Memory, _) => plan.samples.to_string(),
     }
 }
@@ -227,20 +232,30 @@ fn self_check(cell: &Cell, seen: &Observation) -> RuleResult {
     }
 }
 
-/// Are the cell's answers numbers? `None` when it was not asked for answers. A policy that allows values that are not finite must still
+/// Are the cell's answers to the first samples numbers? `None` when it was not asked for answers. A policy that allows values that are not finite must still
 /// have something finite to look at.
-pub fn finite(evidence: Evidence<'_>, cell: &Cell, allowed: bool) -> Result<Option<RuleResult>, EvidenceError> {
+pub fn finite(
+    evidence: Evidence<'_>,
+    cell: &Cell,
+    allowed: bool,
+    visited: u64,
+) -> Result<Option<RuleResult>, EvidenceError> {
     if !cell.passes.iter().any(|p| p.pass == Pass::Accuracy) {
         return Ok(None);
     }
-    Ok(Some(match not_numbers(evidence, cell, allowed)? {
+    Ok(Some(match not_numbers(evidence, cell, allowed, visited)? {
         None => own(FINITE, Verdict::Pass, "every answer is a number".into()),
         Some(why) => own(FINITE, Verdict::Fail, why),
     }))
 }
 
-fn not_numbers(evidence: Evidence<'_>, cell: &Cell, allowed: bool) -> Result<Option<String>, EvidenceError> {
-    let Some(outputs) = evidence.outputs(&cell.id)? else { return Ok(None) };
+fn not_numbers(
+    evidence: Evidence<'_>,
+    cell: &Cell,
+    allowed: bool,
+    visited: u64,
+) -> Result<Option<String>, EvidenceError> {
+    let Some(outputs) = evidence.first_outputs(&cell.id, visited)? else { return Ok(None) };
     for output in &outputs {
         let (elements, bad) = (output.elements(), output.non_finite());
         if (bad > 0 && !allowed) || (bad == elements && elements > 0) {
@@ -284,11 +299,11 @@ pub fn trusted(
     if let Err(why) = fit(evidence, cell, Pass::Accuracy) {
         return Ok(Err(why));
     }
-    let samples = super::samples_of(cell);
+    let samples = evidence.visited(&cell.id);
     if samples != truth.labels.len() as u64 {
         return no(format!("it answered {samples} samples, this run {}", truth.labels.len()));
     }
-    if let Some(why) = not_numbers(evidence, cell, allow_nonfinite)? {
+    if let Some(why) = not_numbers(evidence, cell, allow_nonfinite, samples)? {
         return no(why);
     }
     let Some(found) = answers(evidence, cell, truth)? else { return no("it has no answers".into()) };

@@ -1,13 +1,14 @@
 //! Answers of one cell against the truth, sample by sample, so that two cells can be compared pair by pair.
 
 use crate::compare::statistics::{
-    Confidence, Interval, Mean, Paired, PairedMethod, Proportion, auc, paired_auc, roc_auc,
+    Confidence, Interval, Mean, Paired, PairedMethod, Proportion, Tally, Values, auc, paired_auc, roc_auc,
 };
 use crate::compare::task::{Rows, anomaly_scores, correct_top_k, select};
 use crate::evidence::{Evidence, EvidenceError, Tensor, Truth};
 use boardproof_record::plan::{Cell, Model, Pass, Preprocess, Task};
 
 /// What a cell answered, in the form that its task is judged in.
+#[derive(Clone)]
 pub enum Answers {
     /// Right or wrong per sample.
     Right(Vec<bool>),
@@ -19,6 +20,24 @@ pub enum Answers {
 
 /// Which samples to look at: all, or a slice of them.
 pub type Samples<'a> = Option<&'a [usize]>;
+
+/// How often one looks at samples while they come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looks {
+    /// Once, when all are there.
+    Once,
+    /// Again and again, and stops when one likes: right and wrong answers then have bounds that hold at every look (a confidence sequence).
+    Many,
+}
+
+/// How sure each one-sided bound is, and at how many looks together.
+#[derive(Debug, Clone, Copy)]
+pub struct Sure {
+    /// As a share.
+    pub confidence: f64,
+    /// Looks that it holds at.
+    pub looks: Looks,
+}
 
 /// A task metric with one-sided bounds, each at the rule's confidence.
 pub struct Value {
@@ -112,6 +131,26 @@ pub fn samples_of(cell: &Cell) -> u64 {
 }
 
 impl Answers {
+    /// Those to the first samples.
+    #[must_use]
+    pub fn first(self, samples: u64) -> Self {
+        let samples = usize::try_from(samples).unwrap_or(usize::MAX);
+        match self {
+            Self::Right(mut right) => {
+                right.truncate(samples);
+                Self::Right(right)
+            }
+            Self::Scores(mut scores) => {
+                scores.truncate(samples);
+                Self::Scores(scores)
+            }
+            Self::Errors(mut errors) => {
+                errors.truncate(samples);
+                Self::Errors(errors)
+            }
+        }
+    }
+
     /// The task metric over some samples; `None` where it has no meaning (a class is missing).
     pub fn metric(&self, labels: &[i64], samples: Samples<'_>) -> Option<f64> {
         match self {
@@ -130,10 +169,10 @@ impl Answers {
         }
     }
 
-    /// The task metric with one-sided bounds at `confidence` each: exact (Clopper and Pearson) for accuracy, DeLong's for AUC, Student's for
-    /// a mean error. `None` where it has no meaning.
-    pub fn value(&self, labels: &[i64], samples: Samples<'_>, limit: f64, confidence: f64) -> Option<Value> {
-        let both = both_sides(confidence)?;
+    /// The task metric with one-sided bounds, each as sure as is asked: exact (Clopper and Pearson) for accuracy, DeLong's for AUC, Student's
+    /// for a mean error; for accuracy at many looks those of a confidence sequence. `None` where it has no meaning.
+    pub fn value(&self, labels: &[i64], samples: Samples<'_>, limit: f64, sure: Sure) -> Option<Value> {
+        let both = both_sides(sure.confidence)?;
         let value = |value, Interval { lower, upper }, samples, samples_more| Value {
             value,
             lower,
@@ -142,6 +181,11 @@ impl Answers {
             samples_more,
         };
         match self {
+            Self::Right(right) if sure.looks == Looks::Many => {
+                let tally = Tally::of_hits(&pick(right, samples));
+                let more = tally.samples_more(limit, both, Values::Shares);
+                Some(value(tally.mean()?, tally.interval(both, Values::Shares), tally.samples(), more))
+            }
             Self::Right(right) => {
                 let share = Proportion::of(&pick(right, samples));
                 let more = share.samples_more(limit, both);
@@ -159,30 +203,23 @@ impl Answers {
         }
     }
 
-    /// How much `candidate` lost against `self`, with one-sided bounds at `confidence` each. `None` where there is nothing to compare.
-    pub fn drop(
-        &self,
-        candidate: &Self,
-        labels: &[i64],
-        samples: Samples<'_>,
-        limit: f64,
-        confidence: f64,
-    ) -> Option<Drop> {
-        let both = both_sides(confidence)?;
+    /// How much `candidate` lost against `self`, with one-sided bounds, each as sure as is asked. `None` where there is nothing to compare.
+    pub fn drop(&self, candidate: &Self, labels: &[i64], samples: Samples<'_>, limit: f64, sure: Sure) -> Option<Drop> {
+        let both = both_sides(sure.confidence)?;
         match (self, candidate) {
             (Self::Right(r), Self::Right(c)) => {
                 let paired = Paired::of(&pick(r, samples), &pick(c, samples)).ok()?;
                 let value = -paired.difference()?;
-                let interval = paired.interval(both, PairedMethod::Score);
                 let total = paired.total() as f64;
+                let (Interval { lower, upper }, samples_more) = loss_bounds(&paired, limit, both, sure.looks);
                 Some(Drop {
                     value,
-                    lower: -interval.upper,
-                    upper: -interval.lower,
+                    lower,
+                    upper,
                     reference: (paired.both + paired.reference_only) as f64 / total,
                     candidate: (paired.both + paired.candidate_only) as f64 / total,
                     samples: paired.total(),
-                    samples_more: paired.samples_more(-limit, both, PairedMethod::Score),
+                    samples_more,
                 })
             }
             (Self::Scores(r), Self::Scores(c)) => {
@@ -201,6 +238,21 @@ impl Answers {
             }
             (Self::Errors(r), Self::Errors(c)) => error_rise(&pick(r, samples), &pick(c, samples), limit, both),
             _ => None,
+        }
+    }
+}
+
+/// Bounds of what was lost, and about how many more samples would put them on one side of the limit.
+fn loss_bounds(paired: &Paired, limit: f64, both: Confidence, looks: Looks) -> (Interval, Option<u64>) {
+    match looks {
+        Looks::Once => {
+            let Interval { lower, upper } = paired.interval(both, PairedMethod::Score);
+            (Interval { lower: -upper, upper: -lower }, paired.samples_more(-limit, both, PairedMethod::Score))
+        }
+        Looks::Many => {
+            let none = paired.both + paired.neither;
+            let tally = Tally { minus: paired.candidate_only, none, plus: paired.reference_only };
+            (tally.interval(both, Values::Differences), tally.samples_more(limit, both, Values::Differences))
         }
     }
 }

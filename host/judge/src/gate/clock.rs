@@ -91,6 +91,7 @@ mod tests {
             outputs: None,
             ticks: None,
             inferences: 0,
+            stopped: None,
         }
     }
 

@@ -71,10 +71,11 @@ impl<'a> Desk<'a> {
         let (Some(metric), Some(both)) = (of_model(rule, self.model), both_sides(rule.confidence)) else {
             return Ok(Known::NotApplicable);
         };
-        let own = match numbers(self.evidence, self.cell, metric)? {
-            Ok(own) => of_part(own, part),
+        let all = match numbers(self.evidence, self.cell, metric)? {
+            Ok(all) => all,
             Err(why) => return Ok(Known::Missing(why)),
         };
+        let own = of_part(&all, part);
         let show = |mean: f64| amount(mean, &rule.unit);
         let name = format!("{}{}", within(part), metric.name);
         if rule.metric == CUSTOM_VALUE {
@@ -82,13 +83,16 @@ impl<'a> Desk<'a> {
             let detail = format!("{name} {}", show(found.value));
             return Ok(known(found, own.len(), limit, detail));
         }
-        let other = match self.numbers_to_compare_with(rule, metric)? {
-            Ok(other) => of_part(other, part),
+        let mut other = match self.numbers_to_compare_with(rule, metric)? {
+            Ok(other) => other,
             Err(why) => return Ok(Known::Missing(why)),
         };
-        if other.len() != own.len() {
-            return Ok(Known::Missing(format!("{} numbers to compare with {}", other.len(), own.len())));
+        // A pass that stopped early has visited the first samples.
+        other.truncate(all.len());
+        if other.len() != all.len() {
+            return Ok(Known::Missing(format!("{} numbers to compare with {}", other.len(), all.len())));
         }
+        let other = of_part(&other, part);
         let sign = if metric.better == Better::Higher { 1.0 } else { -1.0 };
         let losses: Vec<f64> = other.iter().zip(&own).map(|(other, own)| sign * (other - own)).collect();
         let most = metric.range[1] - metric.range[0];
@@ -131,8 +135,8 @@ fn numbers(evidence: Evidence<'_>, cell: &Cell, metric: &CustomMetric) -> Result
     Ok(evidence.numbers(cell, metric)?)
 }
 
-fn of_part(numbers: Vec<f64>, part: Option<&Part>) -> Vec<f64> {
-    part.map_or_else(|| numbers.clone(), |part| select(&numbers, &part.own))
+fn of_part(numbers: &[f64], part: Option<&Part>) -> Vec<f64> {
+    part.map_or_else(|| numbers.to_vec(), |part| select(numbers, &part.own))
 }
 
 fn too_few(numbers: &[f64], name: &str) -> Known {

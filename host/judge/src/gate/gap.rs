@@ -1,7 +1,7 @@
 //! Fairness: did quantizing move the slices of a column apart? A loss that all of them share is the business of other rules.
 
 use super::GateError;
-use super::answers::Drop;
+use super::answers::{Drop, Looks, Sure};
 use super::decide::Number;
 use super::metrics::{Desk, Known};
 use super::slices::Part;
@@ -38,6 +38,7 @@ impl Desk<'_> {
             }
             let samples = parts.iter().map(Part::size).sum();
             let known = match self.gap(rule, column, &parts) {
+                _ if self.unbounded(rule).is_some() => self.without_bounds(rule),
                 Some(Gap { number, detail }) => Known::Number { number, samples, samples_more: None, detail },
                 None => Known::Missing(format!("the gap between slices of {column} has no value on these labels")),
             };
@@ -61,9 +62,10 @@ impl Desk<'_> {
     /// for all pairs of the column together (Sidak 1967), since the two are picked after looking.
     fn gap(&self, rule: &Rule, column: &str, parts: &[Part]) -> Option<Gap> {
         let (reference, own) = self.compared(rule).ok()?;
-        let pairs = (parts.len() * (parts.len() - 1)) as f64;
-        let each = rule.confidence.powf(1.0 / pairs);
-        let of = |part: &Part| reference.drop(own, &self.truth.labels, Some(&part.ranked), 0.0, each);
+        let looks = self.looks();
+        let confidence = confidence_each(rule.confidence, parts.len(), looks);
+        let sure = Sure { confidence, looks };
+        let of = |part: &Part| reference.drop(own, &self.truth.labels, Some(&part.ranked), 0.0, sure);
         let drops: Vec<Drop> = parts.iter().map(of).collect::<Option<_>>()?;
         let errors = self.model.task.metric() == "mae";
         // High is good: what is wrong counts as less than nothing.
@@ -73,7 +75,11 @@ impl Desk<'_> {
         let before = drops.iter().map(|d| good(d.reference));
         let gap_before = before.clone().fold(f64::MIN, f64::max) - before.fold(f64::MAX, f64::min);
         let gap_now = good(best.candidate) - good(worst.candidate);
-        let (lower, upper) = apart(worst, best);
+        let (lower, upper) = match looks {
+            Looks::Once => apart(worst, best),
+            // Bounds that hold together, whatever pair is picked and whenever: what they leave is all that is known.
+            Looks::Many => (worst.lower - best.upper, worst.upper - best.lower),
+        };
         // Other slices may have spanned the gap before: then it grew by less than these two moved apart.
         let (value, moved) = (gap_now - gap_before, worst.value - best.value);
         let name =
@@ -95,6 +101,15 @@ impl Desk<'_> {
 
 fn points(value: f64, unit: &str) -> String {
     if unit == "share" { format!("{:.2} points", value * 100.0) } else { crate::report::amount(value, unit) }
+}
+
+/// How sure the bounds of each slice must be, so that those of the gap are as sure as is asked: for all pairs that could be picked (Sidak) when
+/// one looks once, for all bounds of all slices together (the sum of their errors) when one may stop at any look.
+fn confidence_each(confidence: f64, slices: usize, looks: Looks) -> f64 {
+    match looks {
+        Looks::Once => confidence.powf(1.0 / (slices * (slices - 1)) as f64),
+        Looks::Many => 1.0 - (1.0 - confidence) / (2 * slices) as f64,
+    }
 }
 
 /// Bounds of the loss of one less that of another, from the bounds of each (MOVER).

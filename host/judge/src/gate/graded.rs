@@ -10,7 +10,7 @@ use crate::compare::statistics::{Confidence, Interval, Paired, PairedMethod, sam
 use crate::compare::task::{F1, OperatingPoint, Rows, predictions, rates, select};
 use crate::evidence::Tensor;
 use crate::report::amount;
-use boardproof_record::plan::Task;
+use boardproof_record::plan::{Cell, Task};
 use boardproof_record::policy::{OperatingAt, Rule};
 
 /// F1 of a cell.
@@ -69,6 +69,10 @@ impl Desk<'_> {
     /// One of [`GRADED`], over all samples or those of a part.
     pub(super) fn graded(&self, rule: &Rule, limit: f64, part: Option<&Part>) -> Result<Known, GateError> {
         let Some(both) = both_sides(rule.confidence) else { return Ok(Known::Missing("no such confidence".into())) };
+        // None of them has bounds that hold at every look, whatever the task.
+        if self.visited() < self.planned() {
+            return Ok(self.without_bounds(rule));
+        }
         Ok(match rule.metric.as_str() {
             F1_VALUE => self.f1(rule, limit, both, part)?,
             F1_DROP => self.f1_drop(rule, limit, both, part)?,
@@ -82,7 +86,7 @@ impl Desk<'_> {
 
     fn f1(&self, rule: &Rule, limit: f64, both: Confidence, part: Option<&Part>) -> Result<Known, GateError> {
         let Some(own) = self.own_answers() else { return Ok(Known::Missing("no answers".into())) };
-        let outputs = self.evidence.outputs(&self.cell.id)?.unwrap_or_default();
+        let outputs = self.own_outputs()?.unwrap_or_default();
         let said = self.threshold(rule).and_then(|threshold| self.said(own, &outputs, threshold));
         let (said, kind) = match said {
             Ok(said) => said,
@@ -108,7 +112,7 @@ impl Desk<'_> {
             Ok(both) => both,
             Err(why) => return Ok(Known::Missing(why)),
         };
-        let outputs = self.evidence.outputs(&self.cell.id)?.unwrap_or_default();
+        let outputs = self.own_outputs()?.unwrap_or_default();
         let others = self.outputs_to_compare_with(rule)?.ok().flatten().unwrap_or_default();
         let said = self.threshold(rule).and_then(|threshold| {
             Ok((self.said(reference, &others, threshold)?, self.said(own, &outputs, threshold)?))
@@ -185,8 +189,9 @@ impl Desk<'_> {
     }
 
     fn ece(&self, rule: &Rule, limit: f64, both: Confidence, part: Option<&Part>) -> Result<Known, GateError> {
-        let own = self.evidence.outputs(&self.cell.id)?;
-        let reference = self.evidence.reference(self.cell).map(|cell| self.evidence.outputs(&cell.id)).transpose()?;
+        let own = self.own_outputs()?;
+        let of_reference = |cell: &Cell| self.evidence.first_outputs(&cell.id, self.visited());
+        let reference = self.evidence.reference(self.cell).map(of_reference).transpose()?;
         let claims = match self.claimed(own, reference.flatten()) {
             Ok(claims) => claims.own,
             Err(known) => return Ok(known),
@@ -212,7 +217,7 @@ impl Desk<'_> {
             Ok(None) => return Ok(Known::Missing("no outputs of the reference to compare with".into())),
             Err(why) => return Ok(Known::Missing(why)),
         };
-        let claims = match self.claimed(self.evidence.outputs(&self.cell.id)?, Some(reference)) {
+        let claims = match self.claimed(self.own_outputs()?, Some(reference)) {
             Ok(claims) => claims,
             Err(known) => return Ok(known),
         };

@@ -2,7 +2,7 @@
 
 use super::GateError;
 use super::always::{compared_with, finite, same_as_host, trusted};
-use super::answers::{Answers, Drop, Value, answers, samples_of};
+use super::answers::{Answers, Drop, Looks, Sure, Value, answers, samples_of};
 use super::baseline::{EXACT, stale};
 use super::clock;
 use super::custom::CUSTOM;
@@ -12,12 +12,13 @@ use super::graded::{ECE_CHANGE, F1_DROP, FPR_RISE, GRADED, TPR_DROP};
 use super::placed::{fallen, in_words, no_fallback};
 use super::second::{Opinion, by_the_policys_engine, opinion};
 use super::slices::Part;
+use super::stop;
 use super::timed::exact;
 use crate::compare::gpu::{Others, others};
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options, Summary, pair_outputs};
 use crate::compare::operators;
 use crate::evidence::{Evidence, Tensor, Truth};
-use boardproof_record::plan::{CUDA, Cell, Model, Pass, Variant};
+use boardproof_record::plan::{CUDA, Cell, Model, Pass, PassPlan, Variant};
 use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
@@ -160,10 +161,13 @@ impl<'a> Desk<'a> {
             let (expected, found) = (model.evalset.digest, other.evalset.digest);
             return Err(GateError::OtherEvalset { model: cell.model.clone(), expected, found });
         }
-        let truth = evidence.truth(model, samples_of(cell))?;
+        // What the cell is compared with is trusted or not by all of its answers, however few the cell itself has come to.
+        let whole = evidence.truth(model, samples_of(cell))?;
+        let visited = evidence.visited(&cell.id);
+        let truth = whole.first(visited);
         let own = answers(evidence, cell, &truth)?;
         let reference = match evidence.reference(cell) {
-            Some(other) => trusted(evidence, other, &truth, policy.allow_nonfinite_mismatch)?,
+            Some(other) => trusted(evidence, other, &whole, policy.allow_nonfinite_mismatch)?,
             None => Err("the plan has no reference to compare with".into()),
         };
         let opinion = opinion(evidence, cell)?;
@@ -172,9 +176,10 @@ impl<'a> Desk<'a> {
             Opinion::None | Opinion::Absent(_) | Opinion::Same(_) => reference,
         };
         let reference = by_the_policys_engine(evidence, policy, cell).and(reference);
+        let reference = reference.map(|answers| answers.first(visited));
         let earlier = match same_cell(baseline, cell) {
             Ok((other, cell)) if policy.rules.iter().any(|r| r.against == Against::Baseline) => {
-                trusted(other, cell, &truth, policy.allow_nonfinite_mismatch)?
+                trusted(other, cell, &whole, policy.allow_nonfinite_mismatch)?.map(|answers| answers.first(visited))
             }
             Ok(_) => Err("no rule compares with the baseline".into()),
             Err(why) => Err(why),
@@ -182,13 +187,83 @@ impl<'a> Desk<'a> {
         Ok(Self { evidence, again, baseline, policy, cell, model, truth, own, reference, opinion, earlier })
     }
 
+    /// The same after the first samples alone, as a look at the pass while it ran had it.
+    pub(super) fn first(&self, samples: u64) -> Self {
+        let cut = |answers: &Answers| answers.clone().first(samples);
+        let other = |answers: &Result<Answers, String>| answers.as_ref().map(cut).map_err(Clone::clone);
+        Self {
+            truth: self.truth.first(samples),
+            own: self.own.as_ref().map(cut),
+            reference: other(&self.reference),
+            opinion: self.opinion.clone(),
+            earlier: other(&self.earlier),
+            ..*self
+        }
+    }
+
+    /// The same judged by another policy.
+    pub(super) fn by(&self, policy: &'a Policy) -> Result<Self, GateError> {
+        Self::new(self.evidence, self.again, self.baseline, policy, self.cell)
+    }
+
+    /// The policy that it is judged by.
+    pub(super) fn policy(&self) -> &'a Policy {
+        self.policy
+    }
+
+    /// May the answers be compared with the reference's?
+    pub(super) fn compared_with_can_be_trusted(&self) -> Result<(), &str> {
+        self.reference.as_ref().map(|_| ()).map_err(String::as_str)
+    }
+
+    /// Samples that are looked at.
+    pub(super) fn visited(&self) -> u64 {
+        self.truth.labels.len() as u64
+    }
+
+    /// Samples that were planned.
+    pub(super) fn planned(&self) -> u64 {
+        samples_of(self.cell)
+    }
+
+    /// How often the samples may have been looked at.
+    pub(super) fn looks(&self) -> Looks {
+        let may_stop = self.cell.passes.iter().any(PassPlan::may_stop);
+        if may_stop && matches!(self.own, Some(Answers::Right(_))) { Looks::Many } else { Looks::Once }
+    }
+
+    fn sure(&self, rule: &Rule) -> Sure {
+        Sure { confidence: rule.confidence, looks: self.looks() }
+    }
+
+    /// A number whose bounds hold at one look only, of a pass that stopped at one of many.
+    pub(super) fn unbounded(&self, rule: &Rule) -> Option<Known> {
+        (self.visited() < self.planned() && self.looks() == Looks::Once).then(|| self.without_bounds(rule))
+    }
+
+    /// What a rule gets in the place of a number that has no bounds where the pass stopped.
+    pub(super) fn without_bounds(&self, rule: &Rule) -> Known {
+        let (metric, samples, all) = (&rule.metric, self.visited(), self.planned());
+        let why = format!(
+            "the pass stopped after {samples} of {all} samples, and no bound of {metric} holds wherever one stops: check without --early-stop"
+        );
+        Known::TooFew { samples, samples_more: Some(all - samples), why }
+    }
+
+    /// Outputs of the cell to the samples that are looked at.
+    pub(super) fn own_outputs(&self) -> Result<Option<Vec<Tensor<'a>>>, GateError> {
+        Ok(self.evidence.first_outputs(&self.cell.id, self.visited())?)
+    }
+
     /// What no policy can switch off, as far as it needs the answers.
     pub fn always(&self) -> Result<Vec<RuleResult>, GateError> {
-        let trusted = self.reference.as_ref().map(|_| ()).map_err(String::as_str);
+        let trusted = self.compared_with_can_be_trusted();
         let allowed = self.policy.allow_nonfinite_mismatch;
-        let mut results: Vec<RuleResult> = finite(self.evidence, self.cell, allowed)?.into_iter().collect();
+        let mut results: Vec<RuleResult> =
+            finite(self.evidence, self.cell, allowed, self.visited())?.into_iter().collect();
         results.push(compared_with(self.evidence, self.cell, trusted, &self.opinion));
-        results.extend(same_as_host(self.evidence, self.cell)?);
+        results.extend(same_as_host(self.evidence, self.cell, self.visited())?);
+        results.extend(stop::reason_to_stop(self)?);
         results.extend(no_fallback(self.evidence, self.policy, self.cell));
         Ok(results)
     }
@@ -416,8 +491,11 @@ impl<'a> Desk<'a> {
 
     pub(super) fn task_value(&self, rule: &Rule, limit: f64, part: Option<&Part>) -> Known {
         let Some(own) = &self.own else { return Known::Missing("no answers".into()) };
+        if let Some(unbounded) = self.unbounded(rule) {
+            return unbounded;
+        }
         let metric = self.model.task.metric();
-        match own.value(&self.truth.labels, part.map(|p| p.ranked.as_slice()), limit, rule.confidence) {
+        match own.value(&self.truth.labels, part.map(|p| p.ranked.as_slice()), limit, self.sure(rule)) {
             None => Known::Missing(no_value(metric)),
             Some(Value { value, lower, upper, samples, samples_more }) => Known::Number {
                 number: Number { value, bounds: Some((lower, upper)) },
@@ -451,8 +529,11 @@ impl<'a> Desk<'a> {
             Ok(both) => both,
             Err(why) => return Known::Missing(why),
         };
+        if let Some(unbounded) = self.unbounded(rule) {
+            return unbounded;
+        }
         let samples = part.map(|p| p.ranked.as_slice());
-        let drop = reference.drop(own, &self.truth.labels, samples, pivot(rule, limit), rule.confidence);
+        let drop = reference.drop(own, &self.truth.labels, samples, pivot(rule, limit), self.sure(rule));
         let Some(drop) = drop else { return Known::Missing(no_value(metric)) };
         let mut known = drop_number(&drop, &format!("{}{metric}", within(part)), rule);
         if let (Known::Number { samples, .. }, Some(part)) = (&mut known, part) {
@@ -470,7 +551,7 @@ impl<'a> Desk<'a> {
             Ok(other) => other,
             Err(why) => return Ok(Known::Missing(why)),
         };
-        let own = self.evidence.outputs(&self.cell.id)?;
+        let own = self.own_outputs()?;
         let (Some(mut reference), Some(mut own)) = (other, own) else {
             return Ok(Known::Missing("no outputs of the reference to compare with".into()));
         };
@@ -494,7 +575,7 @@ impl<'a> Desk<'a> {
     }
 
     /// The metric of the output where it is worst; why not, if any output has none.
-    fn worst_output(
+    pub(super) fn worst_output(
         &self,
         rule: &Rule,
         metric: Metric,
@@ -533,12 +614,13 @@ impl<'a> Desk<'a> {
         }
         if rule.against == Against::Baseline {
             return match same_cell(self.baseline, self.cell) {
-                Ok((baseline, cell)) => Ok(Ok(baseline.outputs(&cell.id)?)),
+                Ok((baseline, cell)) => Ok(Ok(baseline.first_outputs(&cell.id, self.visited())?)),
                 Err(why) => Ok(Err(why)),
             };
         }
         let reference = self.evidence.reference(self.cell);
-        Ok(Ok(reference.map(|cell| self.evidence.outputs(&cell.id)).transpose()?.flatten()))
+        let outputs = |cell: &Cell| self.evidence.first_outputs(&cell.id, self.visited());
+        Ok(Ok(reference.map(outputs).transpose()?.flatten()))
     }
 }
 

@@ -19,15 +19,17 @@ mod placed;
 mod second;
 mod sense;
 mod slices;
+mod stop;
 mod timed;
 
 pub use always::{ALWAYS, CLOCK, COMPARED_WITH, FINITE, FLASH, RAM, RUNS, SAME_AS_HOST, SELF_CHECK, fit, pass_name};
-pub use answers::{Answers, Drop, Value, answers, samples_of, slice_samples};
+pub use answers::{Answers, Drop, Looks, Sure, Value, answers, samples_of, slice_samples};
 pub use baseline::{STALE, is_of_this_unit, is_too_fine};
 pub use confirm::{confirmed, red_once};
 pub use decide::{Number, decide};
 pub use metrics::{Known, LATENCY_RATIO, LOOSER, known_metrics};
 pub use placed::NO_FALLBACK;
+pub use stop::{EARLY_STOP, Watch};
 pub use timed::BASELINES;
 
 use crate::each::each;
@@ -258,7 +260,7 @@ fn unreadable_on_host<'a>(evidence: Evidence<'a>, cell: &Cell) -> Option<&'a Can
     evidence.observation(&evidence.on_host(cell)?.id)?.unreadable()
 }
 
-fn applies(rule: &Rule, plan: &Plan, cell: &Cell) -> bool {
+pub(super) fn applies(rule: &Rule, plan: &Plan, cell: &Cell) -> bool {
     let model = plan.models.get(&cell.model);
     model.is_some_and(|model| is_for(rule, model))
         && (rule.targets.is_empty() || rule.targets.contains(&cell.target))

@@ -4,7 +4,6 @@ use crate::claims::claimed;
 use crate::compare::statistics::Confidence;
 use crate::compare::task::{ReliabilityBin, Scale};
 use crate::evidence::{Evidence, EvidenceError};
-use crate::gate::samples_of;
 use boardproof_record::plan::Cell;
 use serde::Serialize;
 
@@ -33,8 +32,10 @@ impl Calibration {
     pub(super) fn of(evidence: Evidence<'_>, cell: &Cell) -> Result<Option<Self>, EvidenceError> {
         let Some(own) = evidence.outputs(&cell.id)? else { return Ok(None) };
         let model = evidence.model(cell);
-        let truth = evidence.truth(model, samples_of(cell))?;
-        let reference = evidence.reference(cell).map(|other| evidence.outputs(&other.id)).transpose()?.flatten();
+        let visited = evidence.visited(&cell.id);
+        let truth = evidence.truth(model, visited)?;
+        let of_reference = |other: &Cell| evidence.first_outputs(&other.id, visited);
+        let reference = evidence.reference(cell).map(of_reference).transpose()?.flatten();
         let Ok(found) = claimed(model, &truth, &own, reference.as_deref()) else { return Ok(None) };
         // Two bounds at 95 % each are the ends of one interval at 90 %.
         let Some(both) = Confidence::new(0.9).ok() else { return Ok(None) };

@@ -14,8 +14,8 @@ use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError, Tensor};
 use crate::flips::Flips;
 use crate::gate::{
-    BASELINES, JUDGEMENT_VERSION, LATENCY_RATIO, LOOSER, STALE, answers, fit, is_of_this_unit, of_cell, samples_of,
-    slice_samples,
+    BASELINES, EARLY_STOP, JUDGEMENT_VERSION, LATENCY_RATIO, LOOSER, STALE, answers, fit, is_of_this_unit, of_cell,
+    samples_of, slice_samples,
 };
 use boardproof_record::dialect::Dialect as Firmware;
 use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Outcome, Shipped};
@@ -481,7 +481,7 @@ fn summarize_cell(
         model_bytes: variant.bytes,
         verdict: judged.map_or(Verdict::Incomplete, |j| j.verdict),
         reason: judged.map_or_else(|| "not judged".into(), |j| j.reason.clone()),
-        samples: samples_of(cell),
+        samples: evidence.visited(&cell.id),
         samples_all: model.evalset.samples,
         notes: notes(evidence, cell, &rules).into_iter().chain(moved(own.as_ref())).chain(compared.note).collect(),
         rules,
@@ -544,6 +544,7 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
             rule.limit_reason
         ));
     }
+    notes.extend(visited_in_order(evidence, cell, rules));
     notes.extend(uncalibrated(evidence, cell, rules));
     let stale: Vec<&str> = rules.iter().filter(|r| r.detail.contains(STALE)).map(|r| r.rule.as_str()).collect();
     if !stale.is_empty() {
@@ -570,6 +571,14 @@ fn notes(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Vec<Strin
         notes.push(format!("the drift cannot be split into quantization and deployment: {why}"));
     }
     notes
+}
+
+/// In which order the samples were visited, and where the pass stopped, where it might.
+fn visited_in_order(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Option<String> {
+    let drawn = evidence.model(cell).evalset.order?;
+    let stop = rules.iter().find(|rule| rule.rule.as_str() == EARLY_STOP)?;
+    let (seed, of) = (drawn.seed, drawn.of.short());
+    Some(format!("{}; samples of evalset {of} in the order of seed {seed}, each slice in proportion", stop.detail))
 }
 
 /// That nobody knows how far two runs of the same thing lie apart on the unit, where a rule rests on it.
@@ -717,8 +726,9 @@ struct Compared {
 impl Compared {
     /// Of several outputs the one that is furthest from the reference, as the rules see it.
     fn of(evidence: Evidence<'_>, cell: &Cell, nonfinite: NonFiniteRule) -> Result<Self, EvidenceError> {
+        let visited = evidence.visited(&cell.id);
         let outputs = |other: Option<&Cell>| -> Result<Vec<Tensor<'_>>, EvidenceError> {
-            Ok(other.map(|other| evidence.outputs(&other.id)).transpose()?.flatten().unwrap_or_default())
+            Ok(other.map(|other| evidence.first_outputs(&other.id, visited)).transpose()?.flatten().unwrap_or_default())
         };
         let (reference, host, own) =
             (outputs(evidence.reference(cell))?, outputs(evidence.on_host(cell))?, outputs(Some(cell))?);
@@ -765,10 +775,14 @@ fn error_bins(total: &numerics::Summary) -> Vec<ErrorBin> {
 /// The task metric over everything, per class (classification), and per slice value.
 fn task_rows(evidence: Evidence<'_>, cell: &Cell) -> Result<Vec<TaskRow>, EvidenceError> {
     let model = evidence.model(cell);
-    let truth = evidence.truth(model, samples_of(cell))?;
+    let visited = evidence.visited(&cell.id);
+    let truth = evidence.truth(model, visited)?;
     let Some(own) = answers(evidence, cell, &truth)? else { return Ok(Vec::new()) };
     let reference = match evidence.reference(cell) {
-        Some(other) => answers(evidence, other, &truth)?,
+        Some(other) => {
+            let of_all = evidence.truth(model, evidence.visited(&other.id))?;
+            answers(evidence, other, &of_all)?.map(|answers| answers.first(visited))
+        }
         None => None,
     };
     let row = |group: String, samples: u64, picked: Option<&[usize]>| TaskRow {

@@ -236,6 +236,7 @@ fn plan(policy: Policy) -> Plan {
         iterations: if pass == Pass::Latency { INFERENCES } else { 0 },
         enough: 0,
         again: false,
+        stage: 0,
         deadline_ms: 60_000,
         memory_limit_bytes: None,
     };
@@ -320,6 +321,7 @@ fn model() -> Model {
             slices: BTreeMap::from([("side".into(), vec!["left".into(), "right".into()])]),
             shows: None,
             columns: Vec::new(),
+            order: None,
         },
         reference: float.name.clone(),
         variants: [float, int8].into_iter().map(|v| (v.name.clone(), v)).collect(),
@@ -387,6 +389,7 @@ fn observation(cell: &Cell) -> Observation {
             outputs: None,
             ticks: None,
             inferences: if plan.pass == Pass::Latency { u64::from(plan.iterations) } else { plan.samples },
+            stopped: None,
         }
     };
     Observation {

@@ -10,6 +10,7 @@ mod custom;
 mod defects;
 #[path = "../../examples/honesty/draw.rs"]
 mod draw;
+mod early;
 mod errors;
 mod flips;
 mod foreign;

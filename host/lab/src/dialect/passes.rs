@@ -202,6 +202,7 @@ fn whole(pace: &Pace, facts: Facts, inferences: u64) -> PassObservation {
         outputs: None,
         ticks: None,
         inferences,
+        stopped: None,
     }
 }
 

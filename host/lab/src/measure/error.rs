@@ -202,6 +202,7 @@ mod tests {
             outputs: None,
             ticks: None,
             inferences: 0,
+            stopped: None,
         }
     }
 

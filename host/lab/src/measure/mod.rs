@@ -10,6 +10,7 @@ mod part;
 mod pass;
 mod peak;
 mod rescue;
+mod span;
 mod window;
 
 pub use error::BenchError;
@@ -33,10 +34,13 @@ use crate::store::RecordFolder;
 use crate::symbols::Symbols;
 use boardproof_protocol::{Acquire, RefusalCode, Reply, Request};
 use boardproof_record::Digest;
-use boardproof_record::observation::{Attempt, Device, Ended, Fault, Observation, Outcome, PassObservation, Shipped};
+use boardproof_record::observation::{
+    Attempt, Device, Ended, Fault, Observation, Outcome, PassObservation, Shipped, Stopped,
+};
 use boardproof_record::plan::{Cell, Pass, PassPlan, Target};
 use error::fault_of;
 use rescue::{COME_BACK, Sighting, is_at_work};
+use span::{Span, spans};
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -63,6 +67,18 @@ pub struct Job<'a> {
     /// Agent that the unit runs; `None` for a unit that needs none.
     pub agent_digest: Option<Digest>,
 }
+
+/// What an accuracy pass that may stop early has answered so far.
+#[derive(Debug)]
+pub struct SoFar {
+    /// Samples answered, the first ones of the evalset.
+    pub samples: u64,
+    /// The answers, as the record's file of outputs has them.
+    pub outputs: Vec<u8>,
+}
+
+/// Says after each stage of an accuracy pass whether that is enough, and why. Whoever measures does not decide.
+pub type Look<'a> = &'a mut dyn FnMut(SoFar) -> Option<Stopped>;
 
 /// A unit in use: lease held, link made when needed.
 pub struct Bench {
@@ -164,9 +180,21 @@ impl Bench {
 
     /// Measures a cell; whatever happens becomes its outcome. The second value: the user interrupted.
     pub fn measure(&mut self, job: &Job<'_>, folder: &RecordFolder, events: &mut dyn Events) -> (Outcome, bool) {
+        self.measure_watched(job, folder, events, &mut |_| None)
+    }
+
+    /// The same, with somebody who looks at the answers between two stages of a pass that may stop early. A pass that begins anew comes to its
+    /// first stage once more.
+    pub fn measure_watched(
+        &mut self,
+        job: &Job<'_>,
+        folder: &RecordFolder,
+        events: &mut dyn Events,
+        look: Look<'_>,
+    ) -> (Outcome, bool) {
         let mut work = Work::default();
         (self.boot, self.seen) = (None, None);
-        let done = self.try_measure(job, folder, events, &mut work);
+        let done = self.try_measure(job, folder, events, look, &mut work);
         match done {
             Ok(observation) => (Outcome::Measured(Box::new(observation)), false),
             Err(error) => {
@@ -196,6 +224,7 @@ impl Bench {
         job: &Job<'_>,
         folder: &RecordFolder,
         events: &mut dyn Events,
+        look: Look<'_>,
         work: &mut Work,
     ) -> Result<Observation, BenchError> {
         let mut parts = Vec::new();
@@ -215,7 +244,7 @@ impl Bench {
         self.boot = Some(boot);
         self.add_peaks(job, &parts[0], &mut before, events);
         for plan in &job.cell.passes {
-            let seen = self.pass_or_alone(&Sitting { job, plan, parts: &parts, folder }, work, events)?;
+            let seen = self.pass_or_alone(&Sitting { job, plan, parts: &parts, folder }, work, events, look)?;
             work.passes.push(seen);
             let after = self.session()?.1.boot;
             if after != boot {
@@ -367,34 +396,38 @@ impl Bench {
         sitting: &Sitting<'_>,
         work: &mut Work,
         events: &mut dyn Events,
+        look: Look<'_>,
     ) -> Result<PassObservation, BenchError> {
         let (plan, options) = (sitting.plan, &sitting.job.options);
         let action = pass_name(plan.pass);
-        let seen = self.pass(sitting, &action, &options.usual, work, events)?;
+        let seen = self.pass(sitting, (&action, &options.usual), work, events, look)?;
         match (seen.ended, plan.pass, &options.alone) {
             (Ended::OutOfMemory { .. }, Pass::Accuracy, Some(alone)) => {
-                self.pass(sitting, &format!("{action} with one worker"), alone, work, events)
+                self.pass(sitting, (&format!("{action} with one worker"), alone), work, events, look)
             }
             _ => Ok(seen),
         }
     }
 
-    /// A pass over all parts that it needs; after a broken link the part is repeated, not the whole.
+    /// A pass over all samples that it needs, a span of them after the other; after a broken link the span is repeated, not the whole.
     fn pass(
         &mut self,
         sitting: &Sitting<'_>,
-        action: &str,
-        options: &str,
+        (action, options): (&str, &str),
         work: &mut Work,
         events: &mut dyn Events,
+        look: Look<'_>,
     ) -> Result<PassObservation, BenchError> {
-        events.hear(Event::PassStarted { pass: sitting.plan.pass });
+        let plan = sitting.plan;
+        events.hear(Event::PassStarted { pass: plan.pass });
         let mut whole: Option<Seen> = None;
-        let needed = sitting.needed();
-        for (i, part) in needed.iter().enumerate() {
-            let named = format!("{action}, part {} of {}", i + 1, needed.len());
-            let action = if needed.len() == 1 { action } else { &named };
-            let seen = self.attempts(action, work, |bench, work| bench.part(sitting, part, options, work, events))?;
+        let mut stopped = None;
+        let needed = spans(sitting.needed(), plan);
+        for (i, span) in needed.iter().enumerate() {
+            let action = span.action(action, i, needed.len());
+            let spent = whole.as_ref().map_or(Duration::ZERO, Seen::elapsed);
+            let span = Span { deadline_ms: span.left_ms(plan, spent), ..*span };
+            let seen = self.attempts(&action, work, |bench, work| bench.span(sitting, &span, options, work, events))?;
             let goes_on = seen.is_whole();
             match &mut whole {
                 Some(whole) => whole.join(seen)?,
@@ -403,19 +436,27 @@ impl Bench {
             if !goes_on {
                 break;
             }
+            if let Some(so_far) = whole.as_ref().filter(|so_far| span.is_looked_after(plan, so_far.samples())) {
+                let (samples, outputs) = (so_far.samples(), so_far.outputs(sitting.folder)?);
+                stopped = look(SoFar { samples, outputs });
+            }
+            if stopped.is_some() {
+                break;
+            }
         }
         let mut whole = whole.unwrap_or_default();
-        if sitting.plan.pass != Pass::Accuracy {
-            whole.tell_samples(sitting.plan);
+        if plan.pass != Pass::Accuracy {
+            whole.tell_samples(plan);
         }
-        whole.finish(&sitting.job.cell.id, sitting.plan, sitting.folder)
+        let seen = whole.finish(&sitting.job.cell.id, plan, sitting.folder)?;
+        Ok(PassObservation { stopped, ..seen })
     }
 
-    /// A pass over the samples of a part, which are brought first where the unit has room for one part alone.
-    fn part(
+    /// A pass over some samples, which are brought first where the unit has room for one part alone.
+    fn span(
         &mut self,
         sitting: &Sitting<'_>,
-        part: &Part,
+        span: &Span<'_>,
         options: &str,
         work: &mut Work,
         events: &mut dyn Events,
@@ -423,7 +464,7 @@ impl Bench {
         if sitting.parts.len() > 1 {
             // What the unit was asked for last goes last.
             let known = work.shipped.cached_bytes;
-            let again = [&sitting.job.model, &part.blob].map(|blob| self.ship(blob, &mut work.shipped, events));
+            let again = [&sitting.job.model, &span.part.blob].map(|blob| self.ship(blob, &mut work.shipped, events));
             work.shipped.cached_bytes = known;
             again.into_iter().collect::<Result<(), _>>()?;
         }
@@ -439,7 +480,9 @@ impl Bench {
             is_at_work(hands.as_deref_mut(), told, symbols)
         };
         let Sitting { job, plan, .. } = *sitting;
-        let asked = Asked { job, plan, part, options, number, epoch, holder: &holder, at_work: &at_work };
+        let Span { part, first, count, deadline_ms } = *span;
+        let (holder, at_work) = (holder.as_str(), &at_work);
+        let asked = Asked { job, plan, part, first, count, deadline_ms, options, number, epoch, holder, at_work };
         let seen = pass::gather(client, &asked, events);
         self.renewed = None;
         seen

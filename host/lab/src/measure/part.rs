@@ -67,7 +67,7 @@ mod tests {
         let blob = Blob { what: "evalset".into(), path: "x".into(), digest: Digest::of(b""), program: false };
         let part = Part { blob, first: 100, samples: 50 };
         let asks = |samples| {
-            let (pass, warmup, iterations, enough, deadline_ms) = (Pass::Accuracy, 0, 0, 0, 1);
+            let (pass, warmup, iterations, enough, stage, deadline_ms) = (Pass::Accuracy, 0, 0, 0, 0, 1);
             let memory_limit_bytes = None;
             part.asked(&PassPlan {
                 pass,
@@ -77,6 +77,7 @@ mod tests {
                 iterations,
                 enough,
                 again: false,
+                stage,
                 deadline_ms,
                 memory_limit_bytes,
             })

@@ -25,6 +25,12 @@ pub struct Asked<'a> {
     pub plan: &'a PassPlan,
     /// The samples that are on the unit.
     pub part: &'a Part,
+    /// The first of them that is asked for.
+    pub first: u64,
+    /// How many are.
+    pub count: u64,
+    /// Wall time after which this is ended.
+    pub deadline_ms: u32,
     /// Options of the runner, as JSON.
     pub options: &'a str,
     /// Number of the job on the wire.
@@ -79,11 +85,11 @@ pub(super) fn gather<L: Link>(
         engine: asked.job.cell.engine.as_str(),
         pass: facts::pass(plan.pass),
         batch: plan.batch,
-        first: 0,
-        count: asked.part.asked(plan),
+        first: asked.first,
+        count: asked.count,
         warmup: plan.warmup,
         iterations: plan.iterations,
-        deadline_ms: plan.deadline_ms,
+        deadline_ms: asked.deadline_ms,
         memory_limit_bytes: plan.memory_limit_bytes.unwrap_or(0),
         options: asked.options,
     };
@@ -91,7 +97,8 @@ pub(super) fn gather<L: Link>(
     client.ask("start a pass", &Request::Run(run), accepted)?;
     let mut seen = Seen::of(asked);
     let nothing_new = Cell::new(None);
-    let deadline = Instant::now() + Duration::from_millis(u64::from(plan.deadline_ms)) + MARGIN;
+    let began = Instant::now();
+    let deadline = began + Duration::from_millis(u64::from(asked.deadline_ms)) + MARGIN;
     let mut held = Held::new(asked.epoch, asked.holder);
     let listener = RefCell::new(events);
     let pulled = client.pull_from_a_slow_unit(
@@ -120,6 +127,11 @@ pub(super) fn gather<L: Link>(
         let _ = client.post_next("cancel", &Request::Cancel { job: asked.number });
     }
     pulled?;
+    seen.elapsed = began.elapsed();
+    // A part of the pass was given what the parts before it have left of the time for all.
+    if let Some(Ended::DeadlineExceeded { deadline_ms }) = &mut seen.ended {
+        *deadline_ms = (*deadline_ms).max(plan.deadline_ms);
+    }
     Ok(seen)
 }
 
@@ -148,11 +160,13 @@ pub(super) struct Seen {
     advanced: u64,
     /// Samples that were asked for.
     samples: u64,
+    /// Wall time on this machine.
+    elapsed: Duration,
 }
 
 impl Seen {
     fn of(asked: &Asked<'_>) -> Self {
-        Self { samples: asked.part.asked(asked.plan), ..Self::default() }
+        Self { samples: asked.count, ..Self::default() }
     }
 
     fn take(&mut self, asked: &Asked<'_>, event: &wire::Event<'_>, events: &mut dyn Events) -> Result<(), ClientError> {
@@ -185,7 +199,7 @@ impl Seen {
             }
             wire::Event::Progress { done, total } => {
                 self.advanced = self.advanced.max(*done);
-                let (pass, before) = (asked.plan.pass, asked.part.first);
+                let (pass, before) = (asked.plan.pass, asked.part.first + asked.first);
                 let total = if self.samples < asked.plan.samples { asked.plan.samples } else { *total };
                 events.hear(Event::PassAdvanced { pass, done: before + *done, total })
             }
@@ -221,6 +235,16 @@ impl Seen {
     /// Were all of these samples answered?
     pub(super) fn is_whole(&self) -> bool {
         self.ended == Some(Ended::Completed) && self.cannot_run.is_none()
+    }
+
+    /// Samples that were asked for so far.
+    pub(super) fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Wall time that it took so far.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.elapsed
     }
 
     /// Numbers and texts that came back.
@@ -264,6 +288,7 @@ impl Seen {
         self.cannot_run = next.cannot_run;
         self.advanced += next.advanced;
         self.samples += next.samples;
+        self.elapsed += next.elapsed;
         Ok(())
     }
 
@@ -305,11 +330,16 @@ impl Seen {
             outputs,
             ticks,
             inferences,
+            stopped: None,
         })
     }
 
-    /// Writes the outputs; an output whose bytes do not fill its shape is a fault and never a shorter answer.
     fn write_outputs(&self, cell: &CellId, folder: &RecordFolder) -> Result<FileRef, BenchError> {
+        Ok(folder.write(cell, "outputs.safetensors", &self.outputs(folder)?)?)
+    }
+
+    /// The outputs as a file of the record; an output whose bytes do not fill its shape is a fault and never a shorter answer.
+    pub(super) fn outputs(&self, folder: &RecordFolder) -> Result<Vec<u8>, BenchError> {
         let mut tensors = Vec::new();
         let mut names = BTreeMap::new();
         for (index, output) in &self.outputs {
@@ -340,8 +370,7 @@ impl Seen {
         }
         let names = serde_json::to_string(&names).map_err(|e| folder.damaged("outputs", &e))?;
         let metadata = HashMap::from([("names".to_owned(), names)]);
-        let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| folder.damaged("outputs", &e))?;
-        Ok(folder.write(cell, "outputs.safetensors", &bytes)?)
+        Ok(safetensors::serialize(tensors, Some(metadata)).map_err(|e| folder.damaged("outputs", &e))?)
     }
 }
 

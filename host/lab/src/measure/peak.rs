@@ -82,6 +82,7 @@ impl Bench {
             iterations: 0,
             enough: 0,
             again: false,
+            stage: 0,
             deadline_ms: DEADLINE_MS,
             memory_limit_bytes: None,
         };
@@ -89,8 +90,10 @@ impl Bench {
         self.session()?;
         let (epoch, holder) = (self.epoch, self.holder.clone());
         let Self { session: Some((client, _)), .. } = self else { unreachable!("the session was made above") };
-        let asked =
-            Asked { job, plan: &plan, part, options: OPTIONS, number, epoch, holder: &holder, at_work: &|| false };
+        let (first, count, deadline_ms) = (0, plan.samples, DEADLINE_MS);
+        let (options, holder, at_work) = (OPTIONS, holder.as_str(), &|| false);
+        let plan = &plan;
+        let asked = Asked { job, plan, part, first, count, deadline_ms, options, number, epoch, holder, at_work };
         let seen = gather(client, &asked, events)?;
         self.renewed = None;
         Ok(if seen.is_whole() {

@@ -124,6 +124,29 @@ impl Tally {
         }
     }
 
+    /// About how many more samples would put the interval on one side of `limit`, if the shares of the values stay what they are. `None`: none
+    /// within a million times as many.
+    pub fn samples_more(&self, limit: f64, confidence: Confidence, values: Values) -> Option<u64> {
+        let times = |factor: f64| {
+            let of = |count: u64| (count as f64 * factor).round() as u64;
+            Self { minus: of(self.minus), none: of(self.none), plus: of(self.plus) }
+        };
+        let decided = |factor: f64| times(factor).against(limit, confidence, values) != Position::Straddles;
+        let mut most = 1.0;
+        while !decided(most) {
+            most *= 2.0;
+            if most > 1e6 || self.samples() == 0 {
+                return None;
+            }
+        }
+        let mut least = most / 2.0;
+        while most > 1.0 && (most - least) * self.samples() as f64 > 1.0 {
+            let middle = f64::midpoint(least, most);
+            if decided(middle) { most = middle } else { least = middle }
+        }
+        Some(times(most).samples().saturating_sub(self.samples()))
+    }
+
     /// Logarithm of the capital of somebody who bets that the true mean is below `mean`. A gambler with stake `k` puts `k / (most - mean)` on
     /// each sample: one of the value `most` leaves him `1 - k` of what he had, one below wins.
     fn ln_capital_against(&self, mean: f64, most: f64) -> f64 {
@@ -199,6 +222,24 @@ mod tests {
         assert!(found.lower < -0.999 && found.upper > 0.999, "{found:?}");
         let found = none.interval(Confidence::P95, Values::Shares);
         assert!(found.lower < 1e-3 && found.upper > 0.999, "{found:?}");
+    }
+
+    #[test]
+    fn as_many_more_samples_as_are_told_decide() {
+        for (counts, limit) in [(tally(0, 100, 0), 0.01), (tally(2, 380, 1), 0.01), (tally(2, 380, 12), 0.0)] {
+            let more = counts.samples_more(limit, Confidence::P95, Values::Differences).unwrap();
+            let of = |samples: u64| {
+                let part = |n: u64| (n as f64 * samples as f64 / counts.samples() as f64).round() as u64;
+                let scaled = tally(part(counts.minus), part(counts.none), part(counts.plus));
+                scaled.against(limit, Confidence::P95, Values::Differences)
+            };
+            let enough = counts.samples() + more;
+            assert_ne!(of(enough + 2), Position::Straddles, "{counts:?}: {more}");
+            assert_eq!(of(enough * 9 / 10), Position::Straddles, "{counts:?}: {more}");
+        }
+        assert_eq!(tally(0, 0, 0).samples_more(0.01, Confidence::P95, Values::Differences), None);
+        assert_eq!(tally(1, 98, 1).samples_more(0.0, Confidence::P95, Values::Differences), None);
+        assert_eq!(tally(0, 900, 0).samples_more(0.01, Confidence::P95, Values::Differences), Some(0));
     }
 
     #[test]
