@@ -6,9 +6,9 @@ mod baseline;
 mod blocks_in_turn;
 mod calibrate;
 mod defects;
-mod early;
 #[path = "../../examples/honesty/draw.rs"]
 mod draw;
+mod early;
 mod errors;
 mod flips;
 mod foreign;
