@@ -86,11 +86,8 @@ pub fn plan(
         plan.units.insert(unit.name.clone(), unit.clone());
     }
     for (manifest, variants) in &asked {
-        let mut model = with_variants(&manifest.model, variants);
-        if wanted.counts.stop_early {
-            let of = model.evalset.digest;
-            model.evalset.order = Some(Ordered { of, seed: order::seed(&of) });
-        }
+        let model = with_variants(&manifest.model, variants);
+        let model = if wanted.counts.stop_early { in_order(model) } else { model };
         plan.models.insert(model.name.clone(), model);
     }
     let by_place: Vec<_> = std::iter::once(&host).chain(places.iter().filter(|(u, _)| u.name != host.0.name)).collect();
@@ -458,6 +455,13 @@ fn with_variants(model: &Model, asked: &[&Variant]) -> Model {
     let keep = |name: &VariantName| *name == model.reference || asked.iter().any(|v| v.name == *name);
     let variants = model.variants.iter().filter(|(name, _)| keep(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
     Model { variants, ..model.clone() }
+}
+
+/// The model with its samples in the order of a pass that may stop early. There is one: who could choose among many could choose his verdict.
+fn in_order(mut model: Model) -> Model {
+    let of = model.evalset.digest;
+    model.evalset.order = Some(Ordered { of, seed: order::seed(&of) });
+    model
 }
 
 /// One model on one unit.

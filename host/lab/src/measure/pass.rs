@@ -75,26 +75,8 @@ pub(super) fn gather<L: Link>(
     events: &mut dyn Events,
 ) -> Result<Seen, BenchError> {
     let plan = asked.plan;
-    let digest = |d: boardproof_record::Digest| wire::Digest(d.0);
-    let run = Run {
-        epoch: asked.epoch,
-        job: asked.number,
-        runner: asked.job.runner.as_ref().map_or(wire::Digest([0; 32]), |runner| digest(runner.digest)),
-        model: digest(asked.job.model.digest),
-        evalset: digest(asked.part.blob.digest),
-        engine: asked.job.cell.engine.as_str(),
-        pass: facts::pass(plan.pass),
-        batch: plan.batch,
-        first: asked.first,
-        count: asked.count,
-        warmup: plan.warmup,
-        iterations: plan.iterations,
-        deadline_ms: asked.deadline_ms,
-        memory_limit_bytes: plan.memory_limit_bytes.unwrap_or(0),
-        options: asked.options,
-    };
     let mut window = Window::open();
-    client.ask("start a pass", &Request::Run(run), accepted)?;
+    client.ask("start a pass", &Request::Run(request(asked)), accepted)?;
     let mut seen = Seen::of(asked);
     let nothing_new = Cell::new(None);
     let began = Instant::now();
@@ -133,6 +115,29 @@ pub(super) fn gather<L: Link>(
         *deadline_ms = (*deadline_ms).max(plan.deadline_ms);
     }
     Ok(seen)
+}
+
+/// What is asked, in the words of the wire.
+fn request<'a>(asked: &Asked<'a>) -> Run<'a> {
+    let plan = asked.plan;
+    let digest = |d: boardproof_record::Digest| wire::Digest(d.0);
+    Run {
+        epoch: asked.epoch,
+        job: asked.number,
+        runner: asked.job.runner.as_ref().map_or(wire::Digest([0; 32]), |runner| digest(runner.digest)),
+        model: digest(asked.job.model.digest),
+        evalset: digest(asked.part.blob.digest),
+        engine: asked.job.cell.engine.as_str(),
+        pass: facts::pass(plan.pass),
+        batch: plan.batch,
+        first: asked.first,
+        count: asked.count,
+        warmup: plan.warmup,
+        iterations: plan.iterations,
+        deadline_ms: asked.deadline_ms,
+        memory_limit_bytes: plan.memory_limit_bytes.unwrap_or(0),
+        options: asked.options,
+    }
 }
 
 fn accepted(reply: &Reply<'_>) -> Option<()> {
