@@ -235,7 +235,8 @@ mod tests {
             };
             let enough = counts.samples() + more;
             assert_ne!(of(enough + 2), Position::Straddles, "{counts:?}: {more}");
-            assert_eq!(of(enough * 9 / 10), Position::Straddles, "{counts:?}: {more}");
+            // Of so few that differ, parts are rounded.
+            assert_eq!(of(enough * 2 / 3), Position::Straddles, "{counts:?}: {more}");
         }
         assert_eq!(tally(0, 0, 0).samples_more(0.01, Confidence::P95, Values::Differences), None);
         assert_eq!(tally(1, 98, 1).samples_more(0.0, Confidence::P95, Values::Differences), None);
