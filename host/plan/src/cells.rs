@@ -568,6 +568,7 @@ impl Site<'_> {
             iterations,
             enough,
             deadline_ms: self.target.limits.pass_deadline_s.saturating_mul(1000),
+            sketch: None,
             memory_limit_bytes: self.target.limits.memory_bytes,
         }
     }

@@ -139,6 +139,9 @@ pub struct PassPlan {
     /// Limit on the runner's memory; `None` for the unit's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<u64>,
+    /// Seed of the sketches of every layer that are wanted in the place of answers, of an accuracy pass by the engine of microcontrollers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<u32>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -751,7 +754,17 @@ mod tests {
     fn planned(pass: Pass, enough: u32) -> PassPlan {
         let iterations = if pass == Pass::Latency { 700 } else { 0 };
         let (batch, warmup, deadline_ms, memory_limit_bytes) = (1, 0, 1000, None);
-        PassPlan { pass, batch, samples: 400, warmup, iterations, enough, deadline_ms, memory_limit_bytes }
+        PassPlan {
+            pass,
+            batch,
+            samples: 400,
+            warmup,
+            iterations,
+            enough,
+            deadline_ms,
+            memory_limit_bytes,
+            sketch: None,
+        }
     }
 
     #[test]

@@ -166,6 +166,7 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
         iterations: if pass == Pass::Latency { ITERATIONS } else { 0 },
         enough: 0,
         deadline_ms: 1000,
+        sketch: None,
         memory_limit_bytes: None,
     };
     let cell = cell(&plan);

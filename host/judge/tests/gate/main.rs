@@ -9,6 +9,7 @@ mod defects;
 #[path = "../../examples/honesty/draw.rs"]
 mod draw;
 mod errors;
+mod explained;
 mod flips;
 mod foreign;
 mod gap;

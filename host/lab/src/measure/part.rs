@@ -77,6 +77,7 @@ mod tests {
                 iterations,
                 enough,
                 deadline_ms,
+                sketch: None,
                 memory_limit_bytes,
             })
         };

@@ -82,6 +82,7 @@ impl Bench {
             iterations: 0,
             enough: 0,
             deadline_ms: DEADLINE_MS,
+            sketch: None,
             memory_limit_bytes: None,
         };
         let number = self.next_job();
