@@ -65,7 +65,7 @@ fn the_report_shows_it(home: &Home, explained: &Value) {
     assert!(first == second, "the same bytes each time");
     assert!(!first.contains(how) && first.contains("Where it parts from the reference"), "{first}");
     assert!(
-        first.contains("Cause: <b>saturation</b>") && first.contains("first layer below, on host/tract"),
+        first.contains("Cause: <b>saturation</b>") && first.contains("of the sample itself, on host/tract"),
         "{first}"
     );
     let flipped = explained["flipped"].as_array().expect("a list");

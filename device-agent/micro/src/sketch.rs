@@ -102,7 +102,10 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).collect();
         let made = sketch(7, 2, I8, &bytes);
         let hex: std::string::String = made.iter().map(|b| std::format!("{b:02x}")).collect();
-        assert_eq!(hex, "80020000805c5500000000000000807f00010000");
+        assert_eq!(
+            hex,
+            "80020000805b150000000000807f0001dc3e65dafcfcffff8c02000088f8ffffa2060000b6fdffffc4faffff5002000040feffff08f9ffffe00500004afdffff"
+        );
     }
 
     #[test]
@@ -113,11 +116,8 @@ mod tests {
             (127, -128, std::vec![0; PROJECTIONS])
         );
         let number = sketch(7, 2, (Dtype::F32, 55), &1.5_f32.to_le_bytes());
-        assert_eq!(
-            (number[14], number[0]),
-            (Dtype::F32 as u8, 0xbf_u8.wrapping_add(0x40).wrapping_add(1)),
-            "no zero point"
-        );
+        // Bytes 0, 0, -64 and 63, as they are.
+        assert_eq!((number[14], &number[..4]), (Dtype::F32 as u8, &(-1_i32).to_le_bytes()[..]));
     }
 
     #[test]

@@ -78,10 +78,12 @@ fn read_inquiry(file: &Path) -> Result<Inquiry> {
 pub fn after_check(record: &Path, cells: &[CellId], check: &CheckArgs) {
     let args = ExplainArgs::of_check(record, check);
     let warn = |error: &anyhow::Error| eprintln!("warning: could not explain what fails: {error:#}");
-    let subjects = match subject::of_cells(record, cells, &args) {
+    let mut subjects = match subject::of_cells(record, cells, &args) {
         Ok(subjects) => subjects,
         Err(error) => return warn(&error),
     };
+    // The check writes its report itself.
+    subjects.iter_mut().for_each(|subject| subject.record = None);
     for subject in subjects.iter().take_while(|_| !interrupted()) {
         if let Err(error) = one(subject, &args) {
             warn(&error);

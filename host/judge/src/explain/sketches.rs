@@ -123,8 +123,8 @@ pub(super) fn sketched(
         }
     }
     let Some(((first, host), others)) = told.split_first() else { return Ok(Vec::new()) };
-    let operators = sites.iter().find_map(|site| evidence.completed(&site.whole, Pass::Inspect));
-    let operators = operators.map_or(&[][..], |pass| &pass.operators);
+    let inspected = sites.iter().filter_map(|site| evidence.completed(&site.whole, Pass::Inspect));
+    let operators = inspected.map(|pass| pass.operators.as_slice()).find(|all| !all.is_empty()).unwrap_or_default();
     let mut all = Vec::new();
     for (site, own) in others {
         match unlike(host, own) {

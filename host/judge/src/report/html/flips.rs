@@ -23,16 +23,17 @@ pub fn section(cell: &CellSummary) -> String {
     let pictures = !below && drawn.iter().any(Option::is_some);
     let input = if pictures { "<th>input</th>" } else { "" };
     let followed = Followed::of(cell);
-    let layer = followed
-        .as_ref()
-        .map_or_else(String::new, |followed| format!("<th>first layer below, on {}</th>", escape(followed.site)));
+    let layer = if followed.is_some() { "<th>first layer below</th>" } else { "" };
+    let on = followed.as_ref().map_or_else(String::new, |followed| {
+        format!(" The first layer below the budget is that of the sample itself, on {}.", escape(followed.site))
+    });
     let layer_of = |sample: u64| {
         let followed = followed.as_ref();
-        followed.map_or_else(String::new, |followed| format!("<td>{}</td>", followed.sample(sample)))
+        followed.map_or_else(String::new, |followed| format!("<td class=\"layer\">{}</td>", followed.sample(sample)))
     };
     let columns = 9 + usize::from(pictures) + usize::from(!layer.is_empty());
     let mut text = format!(
-        "<details open><summary>Which samples: {}</summary>\n<p class=\"soft\">The surest of the reference first.</p>\n<div class=\"scroll\"><table>\n<tr>{input}<th class=\"n\">sample</th><th>label</th><th>reference</th><th class=\"n\">margin</th><th>second</th><th>here</th><th class=\"n\">margin</th><th></th>{layer}<th>slices</th></tr>\n",
+        "<details open><summary>Which samples: {}</summary>\n<p class=\"soft\">The surest of the reference first.{on}</p>\n<div class=\"scroll\"><table>\n<tr>{input}<th class=\"n\">sample</th><th>label</th><th>reference</th><th class=\"n\">margin</th><th>second</th><th>here</th><th class=\"n\">margin</th><th></th>{layer}<th>slices</th></tr>\n",
         escape(&flips.sentence())
     );
     for (flip, drawn) in flips.told.iter().zip(drawn) {

@@ -88,7 +88,7 @@ fn plots(explanation: &Explanation) -> String {
         );
         plots += &figure(&svg, &caption);
     }
-    if plots.is_empty() { plots } else { format!("<div class=\"plots\">\n{plots}</div>\n") }
+    if plots.is_empty() { plots } else { format!("<div class=\"plots courses\">\n{plots}</div>\n") }
 }
 
 /// Height of a layer in a plot: infinite where it is exact, and as deep where it is no number.
@@ -126,7 +126,7 @@ fn line(explanation: &Explanation, at: usize, row: &Row, apart: bool) -> String 
         .map(|site| format!(" <b class=\"fail\">first below on {}</b>", escape(&site.name)))
         .collect();
     let mut text = format!(
-        "<tr><td class=\"n\">{}</td><td><code>{}</code>{}</td><td>{}</td>",
+        "<tr><td class=\"n\">{}</td><td class=\"layer\"><code>{}</code>{}</td><td>{}</td>",
         at + 1,
         escape(&row.tensor),
         first.concat(),

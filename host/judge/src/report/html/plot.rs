@@ -300,7 +300,7 @@ pub fn layers(title: &str, layers: &Layers<'_>) -> String {
             Marker { label: format!("first below: {}", shortened(&format!("{} {name}", first + 1))), at: first as f64 };
         svg += &marker_lines(&[marker], (0.0, count), |at| x(at as usize));
     }
-    svg + &layer_words(TALL) + "</svg>"
+    svg + &layer_words(TALL, layers.budget_db) + "</svg>"
 }
 
 /// The ends of the axis, multiples of 10 dB that hold what is finite, and the budget.
@@ -332,24 +332,25 @@ fn layer_axes(layers: &Layers<'_>, (low, high): (f64, f64), floor: f64, y: &impl
     let budget = y(layers.budget_db);
     let _ = write!(
         svg,
-        "<line class=\"limit\" x1=\"{LEFT}\" y1=\"{budget:.1}\" x2=\"{0}\" y2=\"{budget:.1}\"/><text class=\"limit\" x=\"{0}\" y=\"{1:.1}\" text-anchor=\"end\">budget {2:.1} dB</text>",
-        WIDTH - RIGHT,
-        budget - 4.0,
-        layers.budget_db
+        "<line class=\"limit\" x1=\"{LEFT}\" y1=\"{budget:.1}\" x2=\"{}\" y2=\"{budget:.1}\"/>",
+        WIDTH - RIGHT
     );
     svg
 }
 
 /// What the marks are.
-fn layer_words(height: f64) -> String {
+fn layer_words(height: f64, budget_db: f64) -> String {
     let y = height - 8.0;
     format!(
-        "<circle class=\"bar\" cx=\"{0}\" cy=\"{1}\" r=\"3\"/><text x=\"{2}\" y=\"{y}\">behind its own layers</text><circle class=\"reference\" cx=\"{3}\" cy=\"{1}\" r=\"3.5\"/><text x=\"{4}\" y=\"{y}\">alone, behind the reference's</text>",
+        "<circle class=\"bar\" cx=\"{0}\" cy=\"{1}\" r=\"3\"/><text x=\"{2}\" y=\"{y}\">behind its own layers</text><circle class=\"reference\" cx=\"{3}\" cy=\"{1}\" r=\"3.5\"/><text x=\"{4}\" y=\"{y}\">alone, behind the reference's</text><line class=\"limit\" x1=\"{5}\" y1=\"{1}\" x2=\"{6}\" y2=\"{1}\"/><text x=\"{7}\" y=\"{y}\">budget {budget_db:.1} dB</text>",
         LEFT + 4.0,
         y - 4.0,
         LEFT + 14.0,
-        LEFT + 174.0,
-        LEFT + 184.0
+        LEFT + 140.0,
+        LEFT + 150.0,
+        LEFT + 314.0,
+        LEFT + 328.0,
+        LEFT + 334.0
     )
 }
 
