@@ -75,3 +75,48 @@ fn a_float_model_is_refused_by_name_before_anything_is_flashed() {
     assert!(ended.stdout.contains("cannot run: operator Conv"), "{}", ended.stdout);
     assert!(!ended.stderr.contains("flashing"), "{}", ended.stderr);
 }
+
+#[test]
+#[ignore = "boots a board; `cargo xtask test` runs it"]
+fn sketches_of_a_good_board_are_the_hosts_in_every_layer() {
+    let home = Home::new();
+    let models = models();
+    let explain = ["explain", "mnist_dscnn", "-v", "int8_qdq_pc", "--models", &models, "--target", "mps2-an386"];
+    let ended = home.run([&explain[..], &["--samples", "8", "--out", "out", "--json"]].concat());
+    ended.expect_code(0);
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let sketched = &told[0]["sketched"][0];
+    let layers = sketched["layers"].as_array().expect("layers");
+    assert!(layers.len() > 10 && sketched["first_apart"].is_null(), "{sketched}");
+    assert!(layers.iter().all(|layer| layer["samples_apart"] == 0), "{sketched}");
+    assert_eq!((&sketched["site"], &sketched["against"]), (&"mps2-an386/micro".into(), &"host/micro".into()));
+    // The same again, offline.
+    let again = home.run(["explain", "out"]);
+    assert!(again.stdout.contains("layers are host/micro's, bit for bit, in 8 samples"), "{}", again.stdout);
+}
+
+/// The board of `mps2-an386`, with a kernel that is wrong in one layer.
+#[test]
+#[ignore = "boots a board; `cargo xtask test` runs it"]
+fn a_wrong_kernel_on_a_board_is_found_in_its_layer() {
+    let home = Home::new();
+    let known = std::fs::read_to_string(root().join("targets/mps2-an386.toml")).unwrap();
+    let broken = known
+        .replace("name = \"mps2-an386\"", "name = \"broken\"")
+        .replace("binary = \"mps2-an386\"", "binary = \"mps2-an386-broken\"");
+    std::fs::create_dir(home.path("targets")).unwrap();
+    std::fs::write(home.path("targets/broken.toml"), broken).unwrap();
+    let project =
+        format!("schema = 1\nmodels = [{:?}]\ntargets = [\"broken\"]\ntarget_folder = \"targets\"\n", models());
+    std::fs::write(home.path("boardproof.toml"), project).unwrap();
+    let explain = ["explain", "mnist_dscnn", "-v", "int8_qdq_pc", "--target", "broken", "--samples", "8", "--json"];
+    let ended = home.run(explain);
+    ended.expect_code(0);
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let sketched = &told[0]["sketched"][0];
+    assert_eq!(sketched["first_apart"], 3, "{sketched}");
+    assert_eq!(sketched["layers"][2]["samples_apart"], 0, "{sketched}");
+    let cause = &told[0]["causes"][0];
+    assert_eq!(cause["label"], "kernel_error", "{told}");
+    assert!(cause["evidence"].as_str().unwrap().contains("layer 3 of the compiled model"), "{cause}");
+}

@@ -15,7 +15,11 @@ const KERNELS_FOLDER: &str = "target/device/bench-firmware";
 
 /// Every package with a board in it, its binaries where one triple is not for all of them, and the triple.
 const BOARDS: [(&str, &[&str], &str); 5] = [
-    ("boardproof-firmware-mps2", &["mps2-an386", "mps2-an386-small", "mps2-an500"], "thumbv7em-none-eabihf"),
+    (
+        "boardproof-firmware-mps2",
+        &["mps2-an386", "mps2-an386-small", "mps2-an386-broken", "mps2-an500"],
+        "thumbv7em-none-eabihf",
+    ),
     ("boardproof-firmware-mps2", &["mps2-an385"], "thumbv7m-none-eabi"),
     ("boardproof-firmware-stm32", &[], "thumbv7em-none-eabihf"),
     ("boardproof-firmware-nrf52840", &[], "thumbv7em-none-eabihf"),

@@ -133,7 +133,18 @@ pub struct LoadOptions {
     pub describe: bool,
     /// Where the model is to run, the first wanted first, by the engine's own names; empty for where it always does.
     pub providers: Vec<String>,
+    /// Answer with sketches of every layer under this seed, in the place of what the model answers. An engine that cannot is not asked:
+    /// see [`sketches`].
+    pub sketch: Option<u32>,
 }
+
+/// Does this engine tell sketches of its layers? The engine of microcontrollers does, to be held against a board that does the same.
+pub fn sketches(engine: &str) -> bool {
+    engine == "micro"
+}
+
+/// Name of the output that sketches are.
+pub const SKETCH: &str = "sketch";
 
 /// One extent of a shape as the model declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -37,6 +37,7 @@ mod check;
 mod format;
 mod kernel;
 mod run;
+mod sketch;
 #[cfg(feature = "std")]
 pub mod write;
 
@@ -44,3 +45,4 @@ pub use check::{Invalid, What};
 pub use format::{Dtype, HEADER_BYTES, Kind, MAGIC, Model, OPERATOR_BYTES, Operator, TENSOR_BYTES, Tensor, VERSION};
 pub use kernel::{Multiplier, depthwise_weight_bytes, dequantize, quantize, row_bytes, scratch_bytes, weight_bytes};
 pub use run::RunError;
+pub use sketch::{PROJECTIONS, SKETCH_BYTES, SKETCH_VERSION, sketch};

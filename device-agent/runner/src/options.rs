@@ -32,6 +32,8 @@ pub struct Options {
     /// Find out what one core of the unit can do at most, in the place of what the pass is for. Nothing of the model is looked at.
     #[serde(default)]
     pub peak: bool,
+    /// Answer with sketches of every layer under this seed, in an accuracy pass of their own.
+    pub sketch: Option<u32>,
 }
 
 /// So many inferences, and so much time in all of them.

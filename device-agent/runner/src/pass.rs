@@ -12,7 +12,7 @@ use crate::peak;
 use crate::wire::Wire;
 use boardproof_engines::{
     Engine, EngineFault, LoadOptions, Loaded, Refusal, RunFailure, SelfCheckLimits, SelfCheckOutcome, Tensor,
-    TensorError, open_engine,
+    TensorError, open_engine, sketches,
 };
 use boardproof_protocol::{
     CannotRun, Dtype, Event, Key, Output, Pass, Phase, RANK_MAX, Run, SelfCheck, Stage, Stream, TextKey,
@@ -45,6 +45,8 @@ pub enum RunError {
     Workers { limit: u32, found: u32 },
     #[error("worker {worker} of the accuracy pass ended without an answer")]
     Worker { worker: usize },
+    #[error("options: sketches are of the accuracy pass of engine micro, got the {pass:?} pass of {engine}")]
+    Sketch { engine: String, pass: Pass },
     #[error("options name no inputs")]
     NoInputs,
     #[error("could not open the engine")]
@@ -150,6 +152,10 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
     if options.peak {
         return peak::report(wire);
     }
+    // Nothing is timed or weighed while something else than the model works.
+    if options.sketch.is_some() && !(run.pass == Pass::Accuracy && sketches(run.engine)) {
+        return Err(RunError::Sketch { engine: run.engine.into(), pass: run.pass });
+    }
     let samples = Samples::open(evalset, &options)?;
     let end = run.first.saturating_add(run.count);
     if run.count == 0 || end > samples.count() as u64 {
@@ -223,6 +229,7 @@ impl Job<'_> {
             batch: Some(batch),
             preprocess: preprocess.collect(),
             providers: self.options.providers.clone(),
+            sketch: self.options.sketch,
             ..LoadOptions::default()
         }
     }

@@ -241,6 +241,7 @@ pub fn check_args(args: &AbArgs) -> CheckArgs {
         engine: engine.into_iter().collect(),
         crash: None,
         wait,
+        explain: false,
         no_reference_cache: true,
         json: args.json,
         quiet: args.quiet,

@@ -2,7 +2,7 @@
 
 use boardproof_record::plan::Builder;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Proves a machine-learning model on the board it will ship on.
 ///
@@ -239,6 +239,9 @@ pub struct CheckArgs {
     /// Measure the host's answers anew, also when an earlier run has kept them
     #[arg(long)]
     pub no_reference_cache: bool,
+    /// Explain every cell that fails, for the report: what `explain RECORD` measures, right away
+    #[arg(long)]
+    pub explain: bool,
     /// Print the verdict as JSON on stdout
     #[arg(long)]
     pub json: bool,
@@ -468,8 +471,8 @@ pub struct ExplainMeasuring {
     /// Engines to run it with: tract, candle, onnxruntime, cuda [default: the target's own]
     #[arg(long = "engine", value_name = "ENGINE", value_delimiter = ',')]
     pub engine: Vec<String>,
-    /// Samples to compare, the first of the evalset
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Samples to compare, the first of the evalset; of a record those whose answer flipped before all
+    #[arg(long, value_name = "N", default_value_t = EXPLAINED_SAMPLES, value_parser = clap::value_parser!(u64).range(1..))]
     pub samples: u64,
     /// Least signal-to-quantization-noise ratio of the answers, in dB [default: the policy's rule for sqnr_db, else 15]
     #[arg(long, value_name = "DB")]
@@ -477,12 +480,16 @@ pub struct ExplainMeasuring {
     /// Policy file, or `default`
     #[arg(long, value_name = "FILE")]
     pub policy: Option<String>,
-    /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out]
+    /// Folder for what is measured; must not exist or be empty [default: a new folder in boardproof-out; of a record's cell one in the record's `explain`, where its report finds it]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Folder for a model of the first bad layer alone, with its input and what the reference answers; must not exist or be empty
     #[arg(long, value_name = "DIR")]
     pub reproduce: Option<PathBuf>,
+    /// Find the first layer at which the unit parts from this machine by running models cut behind a layer on both, log2(layers) of them:
+    /// for a unit whose layers cannot be seen and that takes models at run time
+    #[arg(long)]
+    pub bisect: bool,
     /// Tool that builds agent and runner, whatever the targets say
     #[arg(long, value_enum, value_name = "BUILDER")]
     pub builder: Option<BuilderName>,
@@ -490,6 +497,32 @@ pub struct ExplainMeasuring {
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub wait: u64,
 }
+
+impl ExplainArgs {
+    /// What a check asks of the record that it has written.
+    pub fn of_check(record: &Path, check: &CheckArgs) -> Self {
+        let CheckArgs { places, builder, wait, quiet, .. } = check.clone();
+        let measuring = ExplainMeasuring {
+            variant: Vec::new(),
+            target: None,
+            unit: None,
+            engine: Vec::new(),
+            samples: EXPLAINED_SAMPLES,
+            budget: None,
+            policy: None,
+            out: None,
+            reproduce: None,
+            bisect: false,
+            builder,
+            wait,
+        };
+        let subject = record.display().to_string();
+        Self { subject, cell: None, measuring, places, json: false, quiet }
+    }
+}
+
+/// Samples that are explained unless more or fewer are asked for.
+const EXPLAINED_SAMPLES: u64 = 200;
 
 /// How ranges are chosen from calibration data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

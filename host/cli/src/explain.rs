@@ -1,5 +1,7 @@
 //! `explain`: takes a variant apart, measures what is inside of it like any other variant, and has it judged layer by layer.
 
+mod bisect;
+mod kept;
 mod reproduce;
 mod subject;
 
@@ -9,6 +11,7 @@ use crate::list::print_json;
 use crate::out::put;
 use crate::run::{check_inputs, measured};
 use anyhow::{Context, Result};
+use bisect::Cutting;
 use boardproof_judge::evidence::Evidence;
 use boardproof_judge::explain::{Explanation, explain as judge, render};
 use boardproof_lab::interrupt::{interrupted, listen};
@@ -22,6 +25,11 @@ use boardproof_record::{CellId, Digest, VariantName};
 use std::collections::BTreeMap;
 use std::path::Path;
 use subject::Subject;
+
+pub use kept::{Unreadable, kept};
+
+/// Seed of the projections that sketches are made of. Any will do, as long as it is no property of the model.
+const SKETCH_SEED: u32 = 0x5eed;
 
 /// File beside the record that says which cells show what.
 const INQUIRY_FILE: &str = "explain.json";
@@ -55,40 +63,72 @@ pub fn explain(args: &ExplainArgs) -> Result<Exit> {
 
 /// What was measured by an earlier run.
 fn again(file: &Path) -> Result<Explanation> {
+    judged(file.parent().unwrap_or(Path::new(".")), &read_inquiry(file)?)
+}
+
+fn read_inquiry(file: &Path) -> Result<Inquiry> {
     let read = || format!("could not read {}", file.display());
     let text = std::fs::read_to_string(file).with_context(read)?;
     let inquiry: Inquiry = serde_json::from_str(&text).with_context(read)?;
     anyhow::ensure!(inquiry.schema == INQUIRY, "{} has version {}, expected {INQUIRY}", file.display(), inquiry.schema);
-    judged(file.parent().unwrap_or(Path::new(".")), &inquiry)
+    Ok(inquiry)
+}
+
+/// Explains cells of the record that a check has just written into its folder, for its report. What stops it is told and stops nothing else.
+pub fn after_check(record: &Path, cells: &[CellId], check: &CheckArgs) {
+    let args = ExplainArgs::of_check(record, check);
+    let warn = |error: &anyhow::Error| eprintln!("warning: could not explain what fails: {error:#}");
+    let mut subjects = match subject::of_cells(record, cells, &args) {
+        Ok(subjects) => subjects,
+        Err(error) => return warn(&error),
+    };
+    // The check writes its report itself.
+    subjects.iter_mut().for_each(|subject| subject.record = None);
+    for subject in subjects.iter().take_while(|_| !interrupted()) {
+        if let Err(error) = one(subject, &args) {
+            warn(&error);
+        }
+    }
 }
 
 fn judged(record: &Path, inquiry: &Inquiry) -> Result<Explanation> {
     let opened = open(record)?;
-    Ok(judge(Evidence { record: &opened.record, files: &opened.files }, inquiry)?)
+    let mut explanation = judge(Evidence { record: &opened.record, files: &opened.files }, inquiry)?;
+    explanation.bisected = bisect::again(record, inquiry)?;
+    Ok(explanation)
 }
 
 fn one(subject: &Subject, args: &ExplainArgs) -> Result<Explanation> {
-    let model = &subject.manifest.model;
+    let folder = RecordFolder::create(&subject.out)?;
+    let model = &subject.model_on_samples(&folder)?;
     let read = |variant: &Variant| {
         std::fs::read(&variant.file).with_context(|| format!("could not read model file {}", variant.file))
     };
     let (reference, variant) = (&model.variants[&model.reference], &model.variants[&subject.variant]);
     let apart = take_apart(&read(reference)?, &read(variant)?)
         .with_context(|| format!("could not take {}/{} apart", model.name, subject.variant))?;
-    let folder = RecordFolder::create(&subject.out)?;
     let names = Names::of(model, &subject.variant)?;
     let showing = Showing { with_shapes: args.measuring.reproduce.is_some(), in_steps: subject.is_micro()? };
     let shown = shown_model(model, variant, &apart, &names, &folder, showing)?;
-    let plan = planned(subject, shown, &names, &args.measuring)?;
+    let plan = planned(subject, shown, &names)?;
     check_inputs(&plan)?;
     let inquiry = inquiry(subject, &plan, &names, &apart);
     folder.keep(INQUIRY_FILE, serde_json::to_string_pretty(&inquiry)?.as_bytes())?;
     let folder = measured(plan, &check_args(args), folder)?;
     if !args.quiet {
         eprintln!("measured in {}", folder.path().display());
+        subject.record.iter().for_each(|record| {
+            eprintln!(
+                "to see it in the record's report: boardproof report {0} -f html -o {0}/report.html",
+                record.display()
+            );
+        });
     }
     let opened = open(folder.path())?;
-    let explanation = judge(Evidence { record: &opened.record, files: &opened.files }, &inquiry)?;
+    if args.measuring.bisect && !interrupted() {
+        Cutting { subject, model, apart: &apart, inquiry: &inquiry, args, folder: folder.path() }.bisect(&opened)?;
+    }
+    let explanation = judged(folder.path(), &inquiry)?;
     if let Some(into) = args.measuring.reproduce.as_ref().filter(|_| !interrupted()) {
         let command = reproduce::reproduce(into, &apart, &inquiry, &explanation, &opened)?;
         if !args.quiet {
@@ -106,6 +146,8 @@ struct Names {
     /// For engines of whole numbers.
     in_steps: VariantName,
     alone: VariantName,
+    /// The variant as it is, with sketches of its layers in the place of its answers.
+    sketched: VariantName,
 }
 
 impl Names {
@@ -119,8 +161,9 @@ impl Names {
             shown: new(variant, "layers")?,
             in_steps: new(variant, "steps")?,
             alone: new(variant, "alone")?,
+            sketched: new(variant, "sketches")?,
         };
-        let taken = [&names.reference_shown, &names.shown, &names.in_steps, &names.alone];
+        let taken = [&names.reference_shown, &names.shown, &names.in_steps, &names.alone, &names.sketched];
         let taken = taken.into_iter().find(|name| model.variants.contains_key(*name));
         anyhow::ensure!(
             taken.is_none(),
@@ -137,7 +180,7 @@ impl Names {
 struct Showing {
     /// The shapes of the reference's tensors.
     with_shapes: bool,
-    /// The layers for an engine of whole numbers.
+    /// The layers for an engine of whole numbers, and sketches of them.
     in_steps: bool,
 }
 
@@ -175,13 +218,16 @@ fn shown_model(
     if let Some(bytes) = apart.each_alone() {
         add(&names.alone, reference, &bytes)?;
     }
+    if in_steps {
+        variants.insert(names.sketched.clone(), Variant { name: names.sketched.clone(), ..variant.clone() });
+    }
     Ok(Model { reference: names.reference_shown.clone(), variants, ..model.clone() })
 }
 
 /// Only answers are wanted, and the engine's check of itself.
-fn planned(subject: &Subject, model: Model, names: &Names, measuring: &ExplainMeasuring) -> Result<Plan> {
+fn planned(subject: &Subject, model: Model, names: &Names) -> Result<Plan> {
     let has_fixed_batch = model.variants[&names.whole].batch.is_some();
-    let variants = [&names.whole, &names.shown, &names.in_steps, &names.alone];
+    let variants = [&names.whole, &names.shown, &names.in_steps, &names.alone, &names.sketched];
     let variants = variants.iter().filter(|name| model.variants.contains_key(**name)).map(ToString::to_string);
     let wanted = Wanted {
         models: vec![model.name.to_string()],
@@ -189,7 +235,7 @@ fn planned(subject: &Subject, model: Model, names: &Names, measuring: &ExplainMe
         variants: variants.collect(),
         places: subject.places.clone(),
         engines: subject.engines.clone(),
-        counts: Counts { samples: measuring.samples, ..Counts::default() },
+        counts: Counts { samples: subject.samples, ..Counts::default() },
     };
     let manifests = BTreeMap::from([(model.name.clone(), Manifest { model, ..subject.manifest.clone() })]);
     let (targets, units) = (&subject.targets, &subject.units);
@@ -203,6 +249,9 @@ fn planned(subject: &Subject, model: Model, names: &Names, measuring: &ExplainMe
     for cell in &mut plan.cells {
         let whole = cell.variant == names.whole;
         cell.passes.retain(|pass| pass.pass == Pass::Accuracy || (whole && pass.pass == Pass::Inspect));
+        if cell.variant == names.sketched {
+            cell.passes.iter_mut().for_each(|pass| pass.sketch = Some(SKETCH_SEED));
+        }
         // One sample at a time, as what is shown: scales that are found at run time are found over the batch.
         if !has_fixed_batch {
             cell.passes.iter_mut().for_each(|pass| pass.batch = 1);
@@ -216,6 +265,9 @@ fn planned(subject: &Subject, model: Model, names: &Names, measuring: &ExplainMe
 /// A microcontroller has no room for what is inside of a model, and its engine no floats; on this machine the same engine shows it.
 fn is_wanted(cell: &Cell, names: &Names) -> bool {
     let micro = cell.engine.as_str() == MICRO;
+    if cell.variant == names.sketched {
+        return micro;
+    }
     let on_host = cell.unit.as_str() == HOST;
     if cell.variant == names.reference_shown {
         return is_reference(cell);
@@ -243,6 +295,7 @@ fn inquiry(subject: &Subject, plan: &Plan, names: &Names, apart: &Apart) -> Inqu
         whole: cell.id.clone(),
         shown: shown(cell),
         alone: Some(id(cell, &names.alone)).filter(is_planned),
+        sketched: Some(id(cell, &names.sketched)).filter(is_planned),
     });
     Inquiry {
         schema: INQUIRY,
@@ -256,6 +309,8 @@ fn inquiry(subject: &Subject, plan: &Plan, names: &Names, apart: &Apart) -> Inqu
             |cell| cell.id.clone(),
         ),
         sites: sites.collect(),
+        samples: subject.numbers.clone(),
+        of: subject.of.clone(),
     }
 }
 
@@ -281,6 +336,7 @@ fn check_args(args: &ExplainArgs) -> CheckArgs {
         crash: None,
         wait,
         no_reference_cache: false,
+        explain: false,
         json: args.json,
         quiet: args.quiet,
     }

@@ -112,6 +112,7 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
             .downcast_ref::<boardproof_plan::PlanError>()
             .and_then(boardproof_plan::PlanError::hint)
             .or_else(|| cause.downcast_ref::<evalset::Unfit>().map(evalset::Unfit::hint))
+            .or_else(|| cause.downcast_ref::<explain::Unreadable>().map(explain::Unreadable::hint))
             .or_else(|| cause.downcast_ref::<boardproof_lab::build::BuildError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_lab::library::LibraryError>().and_then(|e| e.hint()))
             .or_else(|| cause.downcast_ref::<boardproof_judge::gate::GateError>().and_then(|e| e.hint()))

@@ -305,6 +305,7 @@ fn check_args(args: &QuantizeArgs) -> CheckArgs {
         iterations: checking.iterations,
         crash: None,
         wait: checking.wait,
+        explain: false,
         no_reference_cache: false,
         json: args.json,
         quiet: args.quiet,

@@ -400,6 +400,7 @@ fn check_args(args: &ReferenceArgs) -> CheckArgs {
         crash: None,
         wait: 600,
         // Answers of another day are no opinion on those of today.
+        explain: false,
         no_reference_cache: true,
         json: args.json,
         quiet: args.quiet,

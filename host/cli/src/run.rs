@@ -577,7 +577,7 @@ impl Run<'_> {
         let (model_blob, evalset, sample_bytes, options) = if target.build.firmware.is_some() {
             let samples = cell.passes.iter().map(|pass| pass.samples).max().unwrap_or(0);
             let prepared = micro::prepare(model, variant, samples, &cache_folder())?;
-            let options = JobOptions::from(self.crash.take().map_or("", Crash::options));
+            let options = JobOptions::of_firmware(cell, self.crash.take().map_or("", Crash::options));
             (prepared.model, prepared.samples, Some(prepared.sample_bytes), options)
         } else {
             let shipped = library.map(|library| library.digest);

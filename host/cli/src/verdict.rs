@@ -3,6 +3,7 @@
 use crate::against::{Yardstick, same_evalsets};
 use crate::args::{CheckArgs, Format, GateArgs, ReportArgs};
 use crate::exit::Exit;
+use crate::explain;
 use crate::out::put;
 use crate::project::read_policy;
 use anyhow::{Context, Result};
@@ -15,11 +16,12 @@ use boardproof_lab::calibration::{folder as calibrations, kept};
 use boardproof_lab::reference::FROM_CACHE;
 use boardproof_lab::store::{Opened, open};
 use boardproof_plan::PlanError;
+use boardproof_record::CellId;
 use boardproof_record::calibration::Calibration;
 use boardproof_record::observation::{Ended, Outcome};
 use boardproof_record::plan::{Cell, Plan};
 use boardproof_record::policy::{Policy, Rule};
-use boardproof_record::verdict::Judgement;
+use boardproof_record::verdict::{Judgement, Verdict};
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -92,7 +94,17 @@ pub fn is_red_once(folder: &Path, baseline: Option<&Path>) -> Result<bool> {
 
 /// Judges the record that a check has just written, prints the verdict and writes the reports beside it.
 pub fn after_check(folder: &Path, baseline: Option<&Path>, args: &CheckArgs) -> Result<Exit> {
-    let seen = judged(folder, None, baseline)?;
+    let mut seen = judged(folder, None, baseline)?;
+    if args.explain {
+        let failed = seen.judgement.cells.iter().filter(|cell| cell.verdict == Verdict::Fail);
+        let failed: Vec<CellId> = failed.map(|cell| cell.cell.clone()).collect();
+        explain::after_check(folder, &failed, args);
+        // No verdict depends on it.
+        match explain::kept(folder) {
+            Ok(explained) => seen.summary.explain(explained),
+            Err(error) => eprintln!("warning: the report does not explain what fails: {error:#}"),
+        }
+    }
     write_reports(folder, &seen)?;
     if args.json {
         put(to_json(&seen.judgement)?);
@@ -135,7 +147,10 @@ pub fn gate(args: &GateArgs) -> Result<Exit> {
 
 /// Renders a record again. The exit code says whether that worked, not what the verdict is.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
-    let seen = judged(&args.record, args.policy.as_deref(), args.baseline.as_deref())?;
+    let mut seen = judged(&args.record, args.policy.as_deref(), args.baseline.as_deref())?;
+    if args.format == Format::Html {
+        seen.summary.explain(explain::kept(&args.record)?);
+    }
     let text = rendered(&seen, args.format)?;
     match &args.output {
         Some(file) => std::fs::write(file, text).with_context(|| format!("could not write {}", file.display()))?,

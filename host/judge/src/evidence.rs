@@ -50,7 +50,7 @@ pub struct Tensor<'a> {
     bytes: Cow<'a, [u8]>,
 }
 
-impl Tensor<'_> {
+impl<'a> Tensor<'a> {
     /// A tensor that a test makes up.
     #[cfg(test)]
     pub(crate) fn owned(name: &str, dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Tensor<'static> {
@@ -100,6 +100,11 @@ impl Tensor<'_> {
     /// Its elements are bytes without a sign.
     pub fn is_bytes(&self) -> bool {
         self.dtype == DType::U8
+    }
+
+    /// Its bytes, as they were recorded.
+    pub(crate) fn raw(&self) -> Cow<'a, [u8]> {
+        self.bytes.clone()
     }
 
     /// All elements, widened.

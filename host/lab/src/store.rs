@@ -276,6 +276,32 @@ fn columns(evalset: &[u8]) -> Option<HashMap<String, String>> {
     texts.then(|| HashMap::from([(SHOWN_COLUMNS.to_owned(), serde_json::Value::from(names.clone()).to_string())]))
 }
 
+/// The part of an evalset that has these samples and no others, in this order. `there` is how many the evalset has.
+pub fn samples_part(evalset: &[u8], there: u64, samples: &[u64]) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+    use safetensors::tensor::TensorView;
+    let file = safetensors::SafeTensors::deserialize(evalset)?;
+    let mut parts = Vec::new();
+    for (name, view) in file.tensors() {
+        if view.shape().first().copied() != usize::try_from(there).ok() {
+            continue;
+        }
+        let row = view.data().len() / view.shape()[0].max(1);
+        let of = |sample: &u64| {
+            let start = usize::try_from(*sample).ok()?.checked_mul(row)?;
+            view.data().get(start..start.checked_add(row)?)
+        };
+        let rows: Vec<&[u8]> = samples.iter().filter_map(of).collect();
+        let shape: Vec<usize> = std::iter::once(rows.len()).chain(view.shape().iter().skip(1).copied()).collect();
+        parts.push((name, view.dtype(), shape, rows.concat()));
+    }
+    parts.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut views = Vec::new();
+    for (name, dtype, shape, bytes) in &parts {
+        views.push((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?));
+    }
+    safetensors::serialize(views, None)
+}
+
 /// The part of an evalset that judging needs: labels, ids, slices, and the inputs only where `with_inputs` says so.
 pub fn judging_part(
     evalset: &[u8],

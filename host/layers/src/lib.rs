@@ -7,6 +7,7 @@
 
 mod align;
 pub mod constant;
+mod cut;
 mod excerpt;
 pub mod graph;
 mod models;
@@ -179,6 +180,18 @@ impl Apart {
         let ends: Vec<(usize, &str)> =
             made.map(|(at, pair)| (at, pair.seen_as.as_str())).filter(|(_, tensor)| is_end(tensor)).collect();
         (!ends.is_empty()).then(|| models::tapped_ends(&self.variant, &ends))
+    }
+
+    /// The variant cut behind one of its layers, which is its only output; for an engine of whole numbers in the layer's own shape. `None` for
+    /// an input, and for what such an engine cannot show.
+    pub fn variant_cut_at(&self, layer: usize, in_steps: bool) -> Option<Vec<u8>> {
+        let pair = self.alignment.pairs.get(layer).filter(|pair| !self.reference.is_input(&pair.tensor))?;
+        if !in_steps {
+            let tap = Tap { tensor: &pair.seen_as, whole: pair.whole.as_ref() };
+            return Some(models::cut_behind(&self.variant, layer, &tap));
+        }
+        let is_end = self.variant.maker(&pair.seen_as).is_some_and(|node| node.op_type == "DequantizeLinear");
+        is_end.then(|| models::cut_behind_end(&self.variant, (layer, &pair.seen_as)))
     }
 
     /// The reference with every layer of the variant behind it, each by itself; `None` where [`Layers::not_alone`] says why not.

@@ -4,6 +4,7 @@
 //! more than they have, and tensors whose first dimension is not the sample can be seen as well. One sample at a time.
 
 use crate::align::{Alignment, Form, Pair, StepNames};
+use crate::cut::needed_only;
 use crate::graph::Graph;
 use crate::onnx::{AttributeProto, F32, GraphProto, ModelProto, NodeProto, ValueInfoProto, renamed};
 use crate::walk::Stretch;
@@ -52,6 +53,26 @@ pub fn tapped_ends(graph: &Graph, ends: &[(usize, &str)]) -> Vec<u8> {
     proto.node = proto.node.iter().map(|node| with_names(node, "", name)).collect();
     proto.output = ends.iter().map(|(layer, _)| ValueInfoProto::float(&shown(*layer))).collect();
     proto.value_info.clear();
+    ModelProto { graph: Some(proto), ..graph.model.clone() }.encode_to_vec()
+}
+
+/// The model cut behind a tensor, which is its only output, under the name of its layer.
+pub fn cut_behind(graph: &Graph, layer: usize, tap: &Tap<'_>) -> Vec<u8> {
+    let mut proto = GraphProto { output: Vec::new(), ..graph.proto.clone() };
+    let element = tap.whole.map_or_else(|| graph.element(tap.tensor), |(scale, _)| graph.element(scale));
+    show(&mut proto, layer, tap.tensor, element, tap.whole);
+    whole_or_cut(graph, proto)
+}
+
+/// The same in the tensor's own shape, as [`tapped_ends`].
+pub fn cut_behind_end(graph: &Graph, end: (usize, &str)) -> Vec<u8> {
+    let tapped = ModelProto::decode(tapped_ends(graph, &[end]).as_slice()).ok().and_then(|model| model.graph);
+    whole_or_cut(graph, tapped.unwrap_or_default())
+}
+
+/// Graphs inside of operators may read any tensor by name: then all stays.
+fn whole_or_cut(graph: &Graph, proto: GraphProto) -> Vec<u8> {
+    let proto = if graph.has_inner_graphs() { proto } else { needed_only(proto) };
     ModelProto { graph: Some(proto), ..graph.model.clone() }.encode_to_vec()
 }
 

@@ -157,3 +157,19 @@ fn a_layer_can_be_cut_out_and_is_the_same_layer() {
 fn shapes_of_none() -> std::collections::BTreeMap<String, Vec<u64>> {
     std::collections::BTreeMap::new()
 }
+
+#[test]
+fn a_model_cut_behind_a_layer_holds_what_that_needs_and_no_more() {
+    let whole = file("mnist_dscnn", "int8_qdq_pc");
+    let apart = apart("mnist_dscnn", "int8_qdq_pc");
+    for in_steps in [false, true] {
+        let cut = |layer| apart.variant_cut_at(layer, in_steps);
+        let layers = apart.layers.layers.len();
+        let cuts: Vec<(usize, Vec<u8>)> = (0..layers).filter_map(|layer| Some((layer, cut(layer)?))).collect();
+        assert!(cuts.len() > 8 && cut(layers).is_none() && cut(0).is_none(), "an input is no layer");
+        assert!(cuts[0].1.len() * 2 < whole.len(), "{} of {} bytes", cuts[0].1.len(), whole.len());
+        for (layer, bytes) in &cuts {
+            take_apart(bytes, bytes).unwrap_or_else(|error| panic!("layer {layer}: {error}"));
+        }
+    }
+}

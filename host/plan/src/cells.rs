@@ -614,6 +614,7 @@ impl Site<'_> {
             again: false,
             stage: 0,
             deadline_ms: self.target.limits.pass_deadline_s.saturating_mul(1000),
+            sketch: None,
             memory_limit_bytes: self.target.limits.memory_bytes,
         }
     }

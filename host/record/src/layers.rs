@@ -1,6 +1,6 @@
 //! What two forms of one model have in common inside: layers, how each is quantized, and how far their weights are apart.
 
-use crate::{CellId, ModelName, VariantName};
+use crate::{CellId, Digest, ModelName, VariantName};
 use serde::{Deserialize, Serialize};
 
 /// A variant taken apart beside its reference.
@@ -132,7 +132,28 @@ pub struct Inquiry {
     pub reference_shown: CellId,
     /// Where the variant was run: the host first, then the unit when it is another.
     pub sites: Vec<Site>,
+    /// Number in the model's evalset of each sample that was run; empty where they are simply its first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<u64>,
+    /// What it was asked of, where that is a cell of a record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<OfRecord>,
 }
+
+/// The cell of a record that is explained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OfRecord {
+    /// Content of the record's `record.json`.
+    pub record: Digest,
+    /// The cell.
+    pub cell: CellId,
+    /// Samples whose answer is another than the reference's there, by their number in the evalset: those of which the reference was
+    /// surest first.
+    pub flipped: Vec<u64>,
+}
+
+/// Folder of a record that holds what was measured to explain its cells: each in a folder of its own.
+pub const EXPLAINED: &str = "explain";
 
 /// Version of [`Inquiry`] that is written here.
 pub const INQUIRY: u32 = 1;
@@ -148,4 +169,7 @@ pub struct Site {
     pub shown: Option<CellId>,
     /// Each of its layers behind the reference's.
     pub alone: Option<CellId>,
+    /// Sketches of its layers, of an engine that tells them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketched: Option<CellId>,
 }

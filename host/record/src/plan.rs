@@ -145,6 +145,9 @@ pub struct PassPlan {
     /// Limit on the runner's memory; `None` for the unit's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<u64>,
+    /// Seed of the sketches of every layer that are wanted in the place of answers, of an accuracy pass by the engine of microcontrollers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<u32>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -824,6 +827,7 @@ mod tests {
             stage: 0,
             deadline_ms,
             memory_limit_bytes,
+            sketch: None,
         }
     }
 

@@ -168,6 +168,7 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
         again: false,
         stage: 0,
         deadline_ms: 1000,
+        sketch: None,
         memory_limit_bytes: None,
     };
     let cell = cell(&plan);

@@ -1,12 +1,12 @@
 //! The compiled model behind the engine trait.
 
 use super::values;
-use crate::engine::{Dim, Engine, LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts};
+use crate::engine::{Dim, Engine, LoadOptions, Loaded, OperatorFacts, Refusal, RunFailure, SKETCH, Stage, TensorFacts};
 use crate::preprocess::Preprocess;
 use crate::self_check::{SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};
 use crate::tensor::{DType, Tensor, TensorView};
 use boardproof_compile::{CompileError, Compiled, Edges, compile};
-use boardproof_micro::{Dtype, Model, VERSION};
+use boardproof_micro::{Dtype, Model, SKETCH_BYTES, VERSION};
 
 /// The engine of microcontrollers: ONNX in, integer operators out. One sample at a time.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,6 +74,9 @@ struct MicroModel {
     outputs: Vec<TensorFacts>,
     operators: Vec<OperatorFacts>,
     preprocess: Vec<Option<Preprocess>>,
+    /// Seed of the sketches that are wanted in the place of answers, and those of the latest run.
+    sketch: Option<u32>,
+    sketches: Vec<u8>,
     prepared: bool,
     ran: bool,
 }
@@ -103,12 +106,28 @@ impl MicroModel {
             let dtype = if output.dtype == Dtype::F32 { DType::F32 } else { DType::I8 };
             facts(model.tensor_name(&output), dtype, &output.dims[..output.rank])
         });
-        let outputs = outputs.collect();
+        let outputs = match options.sketch {
+            None => outputs.collect(),
+            Some(_) => vec![facts(SKETCH, DType::U8, &[model.operator_count(), SKETCH_BYTES])],
+        };
+        let (sketch, sketches) = (options.sketch, Vec::new());
         let operators = operators(&model);
         let arena = vec![0; model.arena_bytes()];
         let preprocess = inputs.iter().map(|input| options.preprocess.get(&input.name).cloned()).collect();
         let poison = 0x55;
-        Ok(Self { model, arena, poison, inputs, outputs, operators, preprocess, prepared: false, ran: false })
+        Ok(Self {
+            model,
+            arena,
+            poison,
+            inputs,
+            outputs,
+            operators,
+            preprocess,
+            sketch,
+            sketches,
+            prepared: false,
+            ran: false,
+        })
     }
 }
 
@@ -146,6 +165,21 @@ pub(super) fn refusal(error: &CompileError) -> Refusal {
                 unsupported: all.iter().map(|u| (u.operator.clone(), u.node.clone())).collect(),
             }
         }
+    }
+}
+
+impl MicroModel {
+    /// One inference, and after each operator the sketch of what it made.
+    fn run_and_sketch(&mut self, seed: u32) -> Result<(), RunFailure> {
+        self.sketches.clear();
+        for index in 0..self.model.operator_count() {
+            let ran = self.model.run_operator(index, &mut self.arena);
+            ran.map_err(|error| RunFailure::Engine { reason: error.to_string() })?;
+            let sketch = self.model.sketch(seed, index, &self.arena);
+            self.sketches
+                .extend(sketch.ok_or(RunFailure::Engine { reason: format!("operator {index} made nothing") })?);
+        }
+        Ok(())
     }
 }
 
@@ -190,7 +224,10 @@ impl Loaded for MicroModel {
         if !self.prepared {
             return Err(RunFailure::NotPrepared);
         }
-        let done = self.model.run(&mut self.arena).map_err(|error| RunFailure::Engine { reason: error.to_string() });
+        let done = match self.sketch {
+            None => self.model.run(&mut self.arena).map_err(|error| RunFailure::Engine { reason: error.to_string() }),
+            Some(seed) => self.run_and_sketch(seed),
+        };
         self.ran = done.is_ok();
         done
     }
@@ -200,7 +237,11 @@ impl Loaded for MicroModel {
             return Err(RunFailure::NotRun);
         }
         let answer = |(i, facts): (usize, &TensorFacts)| {
-            let bytes = self.arena[self.model.output(i).range()].to_vec();
+            let bytes = if self.sketch.is_some() {
+                self.sketches.clone()
+            } else {
+                self.arena[self.model.output(i).range()].to_vec()
+            };
             Tensor::new(facts.dtype, facts.shape.clone(), bytes)
                 .map_err(|error| RunFailure::Engine { reason: error.to_string() })
         };

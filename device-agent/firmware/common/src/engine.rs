@@ -1,6 +1,7 @@
 //! What the agent asks of an inference engine. Ours is [`crate::Micro`]; others take its place by these two traits.
 
 use crate::Text;
+use boardproof_micro::SKETCH_BYTES;
 use boardproof_protocol::{Dtype, Stage};
 use core::ops::Range;
 
@@ -102,6 +103,18 @@ pub trait Loaded {
     /// # Errors
     /// [`Failed`] when the engine gives up.
     fn run(&mut self, arena: &mut [u8]) -> Result<(), Failed>;
+    /// Layers that it tells sketches of, in order of execution; none for an engine that shows nothing of its inside.
+    fn layers(&self) -> usize {
+        0
+    }
+    /// Runs one of these layers, which must follow the one before it in the same arena, and sketches what it made under a seed
+    /// (`boardproof_micro::sketch` says how). Never in an inference that is timed.
+    ///
+    /// # Errors
+    /// [`Failed`] when the engine gives up.
+    fn run_layer(&mut self, _arena: &mut [u8], _layer: usize, _seed: u32) -> Result<[u8; SKETCH_BYTES], Failed> {
+        Err(Failed { reason: Text::of(format_args!("this engine shows no layers")) })
+    }
     /// Is the model's memory still what was loaded? Asked before answers are handed over for good.
     fn is_unharmed(&self) -> bool;
     /// Bytes of one sample: all inputs, one behind the other.

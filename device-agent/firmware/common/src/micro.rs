@@ -2,7 +2,7 @@
 
 use crate::Text;
 use crate::engine::{EDGE_RANK_MAX, Edge, Engine, Failed, Loaded, OperatorFacts, Unfit};
-use boardproof_micro::{Dtype as Values, Model, Tensor};
+use boardproof_micro::{Dtype as Values, Model, SKETCH_BYTES, Tensor};
 use boardproof_protocol::{Dtype, Stage};
 
 /// The engine of `device-agent/micro`.
@@ -86,6 +86,16 @@ impl Loaded for MicroModel<'_> {
 
     fn run(&mut self, arena: &mut [u8]) -> Result<(), Failed> {
         self.model.run(arena).map_err(|error| Failed { reason: Text::of(format_args!("{error}")) })
+    }
+
+    fn layers(&self) -> usize {
+        self.model.operator_count()
+    }
+
+    fn run_layer(&mut self, arena: &mut [u8], layer: usize, seed: u32) -> Result<[u8; SKETCH_BYTES], Failed> {
+        self.model.run_operator(layer, arena).map_err(|error| Failed { reason: Text::of(format_args!("{error}")) })?;
+        let none = || Failed { reason: Text::of(format_args!("there is no layer {layer}")) };
+        self.model.sketch(seed, layer, arena).ok_or_else(none)
     }
 
     fn is_unharmed(&self) -> bool {

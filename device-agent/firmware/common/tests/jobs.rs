@@ -54,6 +54,41 @@ fn the_accuracy_pass_gives_every_answer_to_every_sample_in_order() {
 }
 
 #[test]
+fn sketches_come_in_the_place_of_answers_and_without_an_inference() {
+    let mut rooms = rooms();
+    let (mut rig, model, samples) = with_model(&mut rooms, &adder(8, [40, 0], 64), 8);
+    let run = boardproof_protocol::Run { options: "sketch=77", ..rig.order(1, Pass::Accuracy, model, samples, 9) };
+    rig.say(&Request::Run(run));
+    let (told, streams) = rig.follow(1);
+    assert!(told[5].contains("name: \"sketch\", dtype: U8, rank: 3, dims: [9, 3, 64, 0"), "{}", told[5]);
+    let made = |(sample, layer): (u8, u8)| {
+        boardproof_micro::sketch(77, layer.into(), (boardproof_micro::Dtype::I8, 2), &[sample + layer + 1; 40])
+    };
+    let expected: Vec<u8> = (0..9).flat_map(|s| (0..3).map(move |l| (s, l))).flat_map(made).collect();
+    assert_eq!(streams, [("Output(0)".to_owned(), expected)]);
+    assert_eq!(kinds(&told).last(), Some(&"Ended(Completed)"));
+    assert_eq!(rig.state.borrow().inferences, 0, "the model as it is timed has not run");
+}
+
+#[test]
+fn no_pass_that_times_tells_sketches_and_an_engine_that_shows_nothing_says_so() {
+    let mut rooms = rooms();
+    let (mut rig, model, samples) = with_model(&mut rooms, &adder(8, [4, 0], 32), 8);
+    let run = boardproof_protocol::Run { options: "sketch=77", ..rig.order(1, Pass::Latency, model, samples, 3) };
+    rig.say(&Request::Run(run));
+    let (told, streams) = rig.follow(1);
+    assert!(told.iter().all(|event| !event.contains("sketch")), "{told:#?}");
+    assert_eq!(streams.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["Ticks"]);
+    let mut rooms = rig::rooms();
+    let (mut rig, model, samples) = with_model(&mut rooms, &adder(8, [4, 2], 32), 8);
+    let run = boardproof_protocol::Run { options: "sketch=77", ..rig.order(1, Pass::Accuracy, model, samples, 3) };
+    rig.say(&Request::Run(run));
+    let (told, streams) = rig.follow(1);
+    assert!(told.iter().any(|event| event.contains("this engine shows no layers")) && streams.is_empty(), "{told:#?}");
+    assert_eq!(kinds(&told).last(), Some(&"Ended(CannotRun)"));
+}
+
+#[test]
 fn answers_larger_than_the_room_for_events_leave_piece_by_piece() {
     let mut rooms = rooms();
     let (mut rig, model, samples) = with_model(&mut rooms, &adder(8, [2500, 700], 4000), 8);

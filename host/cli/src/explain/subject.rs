@@ -1,18 +1,21 @@
 //! What is to be explained: variants of a model, or cells of a record.
 
+use super::kept;
 use crate::args::{CheckArgs, ExplainArgs};
 use crate::project::{World, read_policy};
 use crate::run::{out_folder, read_world};
 use anyhow::{Context, Result};
 use boardproof_judge::evidence::Evidence;
+use boardproof_judge::flips::flips;
 use boardproof_judge::gate;
-use boardproof_lab::store::open;
+use boardproof_lab::store::{Opened, RecordFolder, open, samples_part};
 use boardproof_plan::{Manifest, PlanError, Purpose, nearest, runner_engine};
+use boardproof_record::layers::OfRecord;
 use boardproof_record::plan::{Cell, HOST, MICRO, Model, RUNNER_ENGINES, Target, Unit};
 use boardproof_record::policy::Policy;
 use boardproof_record::verdict::Verdict;
-use boardproof_record::{CellId, EngineName, TargetName, UnitName, VariantName};
-use std::collections::BTreeMap;
+use boardproof_record::{CellId, Digest, EngineName, TargetName, UnitName, VariantName};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Budget where no rule names one: good int8 models keep 20 to 40 dB, damaged ones fall below 12.
@@ -36,11 +39,35 @@ pub struct Subject {
     pub policy: Policy,
     /// Least ratio of the answers, in dB.
     pub budget_db: f64,
+    /// How many samples are run.
+    pub samples: u64,
+    /// Their numbers in the evalset; empty for its first.
+    pub numbers: Vec<u64>,
+    /// The cell that is explained, where it is one of a record.
+    pub of: Option<OfRecord>,
+    /// Folder of the record whose report will show it.
+    pub record: Option<PathBuf>,
     /// Folder for what is measured.
     pub out: PathBuf,
 }
 
 impl Subject {
+    /// The model, with an evalset of the samples that are run, where those are not its first.
+    pub fn model_on_samples(&self, folder: &RecordFolder) -> Result<Model> {
+        let mut model = self.manifest.model.clone();
+        if self.numbers.is_empty() {
+            return Ok(model);
+        }
+        let evalset = &mut model.evalset;
+        let bytes = std::fs::read(&evalset.file).with_context(|| format!("could not read evalset {}", evalset.file))?;
+        let part =
+            samples_part(&bytes, evalset.samples, &self.numbers).context("could not cut samples out of the evalset")?;
+        let kept = folder.keep("models/samples.safetensors", &part)?;
+        evalset.file = folder.path().join(&kept.path).display().to_string();
+        (evalset.digest, evalset.bytes, evalset.samples) = (kept.digest, kept.bytes, self.samples);
+        Ok(model)
+    }
+
     /// Is one of the places a microcontroller with our engine?
     pub fn is_micro(&self) -> Result<bool, PlanError> {
         let located = |place: &String| boardproof_plan::locate(place, &self.targets, &self.units);
@@ -119,6 +146,10 @@ fn subject(
         targets: world.targets.clone(),
         units: world.units.clone(),
         policy,
+        samples: measuring.samples,
+        numbers: Vec::new(),
+        of: None,
+        record: None,
         out,
     })
 }
@@ -126,13 +157,9 @@ fn subject(
 /// The cell that was named, or all that fail.
 fn of_record(record: &Path, args: &ExplainArgs) -> Result<Vec<Subject>> {
     let opened = open(record)?;
-    let plan = &opened.record.plan;
-    let policy = match &args.measuring.policy {
-        Some(asked) => read_policy(asked, Path::new(""))?,
-        None => plan.policy.clone(),
-    };
+    let policy = policy_of(&opened, args)?;
     let wanted: Vec<CellId> = match &args.cell {
-        Some(name) => vec![named(name, &plan.cells)?],
+        Some(name) => vec![named(name, &opened.record.plan.cells)?],
         None => {
             let judgement = gate::judge(Evidence { record: &opened.record, files: &opened.files }, &policy, None)?;
             let failed = judgement.cells.into_iter().filter(|cell| cell.verdict == Verdict::Fail);
@@ -140,17 +167,51 @@ fn of_record(record: &Path, args: &ExplainArgs) -> Result<Vec<Subject>> {
         }
     };
     anyhow::ensure!(!wanted.is_empty(), "no cell of {} fails: name the one to explain", record.display());
-    let check = super::check_args(args);
-    let base =
-        args.measuring.out.clone().map_or_else(|| World::read_lab(&args.places).map(|w| out_folder(&check, &w)), Ok)?;
-    let cells = plan.cells.iter().filter(|cell| wanted.contains(&cell.id));
-    let made = cells.map(|cell| Subject {
-        budget_db: args
-            .measuring
-            .budget
-            .unwrap_or_else(|| budget(&policy, &plan.models[&cell.model], Some(&cell.target))),
+    of_cells(record, &wanted, args)
+}
+
+/// These cells of a record.
+pub fn of_cells(record: &Path, wanted: &[CellId], args: &ExplainArgs) -> Result<Vec<Subject>> {
+    let opened = open(record)?;
+    let policy = policy_of(&opened, args)?;
+    let file = record.join(boardproof_record::record::FILE);
+    let content = Digest::of(&std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?);
+    let cells = opened.record.plan.cells.iter().filter(|cell| wanted.contains(&cell.id));
+    cells
+        .map(|cell| {
+            let flips = flips(Evidence { record: &opened.record, files: &opened.files }, cell)?;
+            let told = flips.iter().flat_map(|flips| &flips.told).map(|flip| flip.sample);
+            let of = OfRecord { record: content, cell: cell.id.clone(), flipped: told.take(FLIPS_MAX).collect() };
+            let out = match &args.measuring.out {
+                Some(out) if wanted.len() == 1 => out.clone(),
+                Some(out) => out.join(cell.id.folder()),
+                None => kept::next_folder(record, &cell.id)?,
+            };
+            let shown = args.measuring.out.is_none().then(|| record.to_path_buf());
+            of_cell(&opened, cell, &policy, args, Kept { of, out, record: shown })
+        })
+        .collect()
+}
+
+/// Flipped samples that are run before all others: as many as a report has room for.
+const FLIPS_MAX: usize = 24;
+
+/// What is explained of a record, and where that is kept.
+struct Kept {
+    of: OfRecord,
+    out: PathBuf,
+    record: Option<PathBuf>,
+}
+
+fn of_cell(opened: &Opened, cell: &Cell, policy: &Policy, args: &ExplainArgs, kept: Kept) -> Result<Subject> {
+    let plan = &opened.record.plan;
+    let model = &plan.models[&cell.model];
+    let (samples, numbers) = chosen(&kept.of.flipped, args.measuring.samples, model.evalset.samples);
+    let own = |(name, unit): &(&UnitName, &Unit)| name.as_str() != unit.target.as_str();
+    Ok(Subject {
+        budget_db: args.measuring.budget.unwrap_or_else(|| budget(policy, model, Some(&cell.target))),
         manifest: Manifest {
-            model: plan.models[&cell.model].clone(),
+            model: model.clone(),
             purposes: BTreeMap::new(),
             recipe: None,
             calibration: None,
@@ -161,16 +222,34 @@ fn of_record(record: &Path, args: &ExplainArgs) -> Result<Vec<Subject>> {
         places: vec![cell.unit.to_string()],
         engines: Some(cell.engine.clone()).filter(|e| RUNNER_ENGINES.contains(&e.as_str())).into_iter().collect(),
         targets: plan.targets.clone(),
-        units: plan
-            .units
-            .iter()
-            .filter(|(name, unit)| name.as_str() != unit.target.as_str())
-            .map(|(n, u)| (n.clone(), u.clone()))
-            .collect(),
+        units: plan.units.iter().filter(own).map(|(name, unit)| (name.clone(), unit.clone())).collect(),
         policy: policy.clone(),
-        out: if wanted.len() == 1 { base.clone() } else { base.join(cell.id.folder()) },
-    });
-    Ok(made.collect())
+        samples,
+        numbers,
+        of: Some(kept.of),
+        record: kept.record,
+        out: kept.out,
+    })
+}
+
+fn policy_of(opened: &Opened, args: &ExplainArgs) -> Result<Policy> {
+    match &args.measuring.policy {
+        Some(asked) => read_policy(asked, Path::new("")),
+        None => Ok(opened.record.plan.policy.clone()),
+    }
+}
+
+/// So many samples of an evalset, these before all and then its first: how many, and their numbers where they are not its first.
+fn chosen(before_all: &[u64], wanted: u64, there: u64) -> (u64, Vec<u64>) {
+    let count = wanted.min(there);
+    let before_all = before_all.iter().copied().take(count as usize);
+    let mut chosen: BTreeSet<u64> = before_all.filter(|number| *number < there).collect();
+    let mut others = 0..there;
+    while (chosen.len() as u64) < count {
+        chosen.extend(others.next());
+    }
+    let are_first = chosen.last().is_none_or(|last| *last < count);
+    (count, if are_first { Vec::new() } else { chosen.into_iter().collect() })
 }
 
 fn named(name: &str, cells: &[Cell]) -> Result<CellId> {
@@ -187,4 +266,18 @@ fn budget(policy: &Policy, model: &Model, target: Option<&TargetName>) -> f64 {
     let own = model.tolerances.iter().find(|t| t.metric == "sqnr_db" && fits(&t.target)).map(|t| t.limit);
     let rule = policy.rules.iter().find(|rule| rule.metric == "sqnr_db").map(|rule| rule.limit);
     own.or(rule).unwrap_or(BUDGET_DB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_that_flipped_are_run_before_all_others() {
+        assert_eq!(chosen(&[7, 2], 4, 100), (4, vec![0, 1, 2, 7]));
+        assert_eq!(chosen(&[3, 1], 4, 100), (4, vec![]), "they are among the first");
+        assert_eq!(chosen(&[9, 8, 7], 2, 10), (2, vec![8, 9]), "no more than are asked for, the surest of them");
+        assert_eq!(chosen(&[50], 200, 60), (60, vec![]), "no more than there are");
+        assert_eq!(chosen(&[60], 3, 60), (3, vec![]), "none that is not there");
+    }
 }

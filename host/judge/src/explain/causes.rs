@@ -1,7 +1,7 @@
 //! From numbers to causes. Every threshold stands here, with its reason.
 
 use super::sides::{Difference, Fit, Row, Seen};
-use super::{SAME_DB, SiteSummary};
+use super::{SAME_DB, SiteSummary, Sketched};
 use boardproof_record::layers::{Inquiry, Weights};
 use boardproof_record::observation::SelfCheck;
 use serde::Serialize;
@@ -95,7 +95,7 @@ struct Case<'a> {
 pub(super) fn causes(
     inquiry: &Inquiry,
     rows: &[Row],
-    sites: &[SiteSummary],
+    (sites, sketched): (&[SiteSummary], &[Sketched]),
     checks: &[(&str, Option<&SelfCheck>)],
 ) -> Vec<Cause> {
     let case = Case { inquiry, rows, sites };
@@ -107,7 +107,9 @@ pub(super) fn causes(
         found.extend(case.ranges());
     }
     found.extend(case.self_checks(checks));
-    found.extend(case.between_sites());
+    // Sketches name the layer where a site that shows nothing else parts; its answers name the last one.
+    let by_sketches: Vec<Cause> = sketched.iter().filter_map(|sketched| case.sketched(sketched)).collect();
+    found.extend(if by_sketches.is_empty() { case.between_sites() } else { by_sketches });
     if found.iter().all(|cause| cause.label == Label::KernelRounding) {
         found.extend(case.rest());
     }
@@ -317,6 +319,22 @@ impl Case<'_> {
             }
         }
         rounded.into_iter().collect()
+    }
+
+    /// The first layer of a device that is not this machine's. Both run the same integers, so that nothing is allowed.
+    fn sketched(&self, sketched: &Sketched) -> Option<Cause> {
+        let Sketched { site, against, samples, layers, .. } = sketched;
+        let at = sketched.first_apart?;
+        let first = &layers[at];
+        let named = |row: &&Row| !first.node.is_empty() && row.node == first.node;
+        let away = first.sqnr_db.map_or_else(String::new, |db| format!(", by about {db:.1} dB (from sketches)"));
+        let evidence = format!(
+            "layer {at} of the compiled model, {} ({}), on {site} is the first that is not {against}'s, bit for bit: in {} of {samples} \
+             samples{away}",
+            first.operator, first.node, first.samples_apart
+        );
+        let layer = self.rows.iter().find(named).map(|row| self.layer(row));
+        Some(Cause { label: Label::KernelError, layer, evidence, by_itself_db: first.sqnr_db, more: 0 })
     }
 
     /// What a layer's difference between the first two sites is.

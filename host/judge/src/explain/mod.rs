@@ -4,16 +4,21 @@
 //! speak for it, and where none do it says that nothing explains the drift. Right numbers under wrong names (labels exchanged in data or
 //! in what follows the model) are no drift of any layer and are not seen here.
 
+mod bisected;
 mod causes;
 mod samples;
 mod sides;
+mod sketches;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 
+pub use bisected::{Bisected, Tried, held_against, parts};
 pub use causes::{Cause, Label};
+use samples::Parted;
 pub use samples::SampleSeen;
 pub use sides::{Apart, Difference, Fit, Row, Seen, Side, Steps};
+pub use sketches::{Sketched, SketchedLayer};
 pub use text::render;
 
 use crate::evidence::{Evidence, EvidenceError, Tensor};
@@ -39,6 +44,13 @@ pub struct Explanation {
     pub rows: Vec<Row>,
     /// The samples whose answer is another or below the budget, at most ten of each site: those of which the reference was surest first.
     pub worst: Vec<SampleSeen>,
+    /// The samples whose answer flipped in the record that is explained, on every site whose layers were seen. Empty where a model is
+    /// explained, and no record.
+    pub flipped: Vec<SampleSeen>,
+    /// Sites that tell sketches of their layers, against the first that does: microcontrollers against this machine.
+    pub sketched: Vec<Sketched>,
+    /// The first layer of a site that parts from this machine's, by models cut behind a layer, where somebody had that looked for.
+    pub bisected: Option<Bisected>,
     /// What explains the drift, the first to break the answers first. Empty when there is no drift to speak of.
     pub causes: Vec<Cause>,
     /// What could not be seen, and why.
@@ -90,21 +102,51 @@ pub fn explain(evidence: Evidence<'_>, inquiry: &Inquiry) -> Result<Explanation,
         reference.as_ref().and_then(|reference| by_layer(reference).last_entry().map(|last| last.get().to_f64()));
     let sites = found.iter().enumerate().map(|(at, found)| site_summary(at, found, &rows, last.as_deref(), inquiry));
     let sites: Vec<SiteSummary> = sites.collect();
-    let worst = found.iter().flat_map(|found| worst(found, reference.as_deref(), inquiry)).collect();
+    let (mut worst, mut flipped) = (Vec::new(), Vec::new());
+    for found in &found {
+        let Some(parted) = samples_of(found, reference.as_deref(), inquiry) else { continue };
+        worst.extend(parted.worst());
+        if found.site.shown.is_some() && found.shown.is_some() && found.shown_is_whole != Some(false) {
+            flipped.extend(parted.of(inquiry.of.iter().flat_map(|of| &of.flipped).copied()));
+        }
+    }
     let checks: Vec<_> = found.iter().map(|found| (found.site.name.as_str(), found.self_check)).collect();
-    let causes = causes::causes(inquiry, &rows, &sites, &checks);
+    let sketched = sketches::sketched(evidence, &inquiry.sites, &mut notes)?;
+    let causes = causes::causes(inquiry, &rows, (&sites, &sketched), &checks);
     notes.extend(general_notes(inquiry, &sites));
     let samples = reference.iter().flatten().next().and_then(|t| t.shape.first()).copied().unwrap_or(0) as u64;
     let subject = format!("{}/{}", inquiry.model, inquiry.variant);
-    Ok(Explanation { subject, samples, budget_db: inquiry.budget_db, sites, rows, worst, causes, notes })
+    Ok(Explanation {
+        subject,
+        samples,
+        budget_db: inquiry.budget_db,
+        sites,
+        rows,
+        worst,
+        flipped,
+        sketched,
+        bisected: None,
+        causes,
+        notes,
+    })
 }
 
-/// The samples of a site that are to be told.
-fn worst(found: &Found<'_>, reference: Option<&[Tensor<'_>]>, inquiry: &Inquiry) -> Vec<SampleSeen> {
-    let (Some(reference), Some(whole)) = (reference, &found.whole) else { return Vec::new() };
+/// The samples of a site, one by one; `None` where its answers were not seen.
+fn samples_of<'s>(
+    found: &'s Found<'_>,
+    reference: Option<&'s [Tensor<'s>]>,
+    inquiry: &'s Inquiry,
+) -> Option<Parted<'s>> {
     // A model whose answers shown are others has its layers elsewhere.
     let shown = found.shown.as_deref().filter(|_| found.shown_is_whole != Some(false));
-    samples::samples(&found.site.name, reference, shown, whole, inquiry.budget_db)
+    Some(Parted {
+        site: &found.site.name,
+        reference: reference?,
+        shown,
+        whole: found.whole.as_deref()?,
+        numbers: &inquiry.samples,
+        budget_db: inquiry.budget_db,
+    })
 }
 
 /// The answers of a unit that shows nothing else, as the last of the layers.

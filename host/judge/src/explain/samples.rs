@@ -28,45 +28,79 @@ pub struct SampleSeen {
     pub layer: Option<Seen>,
 }
 
-/// The samples of a site. `whole` holds the variant's answers as it ships, all samples one after the other.
-pub(super) fn samples(
-    site: &str,
-    reference: &[Tensor<'_>],
-    shown: Option<&[Tensor<'_>]>,
-    whole: &[f64],
-    budget_db: f64,
-) -> Vec<SampleSeen> {
-    let layers = by_layer(reference);
-    let Some(last) = layers.last_key_value().map(|(_, last)| last) else { return Vec::new() };
-    let width = last.row_elements();
-    let answers = last.to_f64();
-    if answers.len() != whole.len() || width == 0 {
-        return Vec::new();
+/// The samples of a site, one by one.
+pub(super) struct Parted<'s> {
+    /// Unit and engine.
+    pub site: &'s str,
+    /// The reference's layers.
+    pub reference: &'s [Tensor<'s>],
+    /// The variant's, where they were seen.
+    pub shown: Option<&'s [Tensor<'s>]>,
+    /// The variant's answers as it ships, all samples one after the other.
+    pub whole: &'s [f64],
+    /// Number of each sample in the evalset; empty where they are its first.
+    pub numbers: &'s [u64],
+    /// Least ratio of a good sample, in dB.
+    pub budget_db: f64,
+}
+
+impl Parted<'_> {
+    /// Those that are to be told of their own accord.
+    pub fn worst(&self) -> Vec<SampleSeen> {
+        let mut seen = self.answered();
+        seen.retain(|(_, one)| one.answers.is_some() || one.answer.is_below(self.budget_db));
+        // Those whose answer is another before all; among them the ones of which the reference was surest, else the furthest away.
+        let far =
+            |one: &SampleSeen| one.answer.sqnr_db.filter(|_| one.answer.non_finite == 0).unwrap_or(f64::NEG_INFINITY);
+        seen.sort_by(|(_, a), (_, b)| {
+            let order = |one: &SampleSeen| one.answers.and(one.margin).unwrap_or(f64::NEG_INFINITY);
+            order(b).total_cmp(&order(a)).then(far(a).total_cmp(&far(b))).then(a.sample.cmp(&b.sample))
+        });
+        seen.truncate(TOLD_MAX);
+        self.followed(seen)
     }
-    let both = answers.chunks(width).zip(whole.chunks(width)).enumerate();
-    let mut seen: Vec<SampleSeen> = both.map(|(sample, (r, v))| answered(site, sample, r, v)).collect();
-    let is_told = |one: &SampleSeen| one.answers.is_some() || one.answer.is_below(budget_db);
-    seen.retain(is_told);
-    // Those whose answer is another before all; among them the ones of which the reference was surest, else the furthest away.
-    let far = |one: &SampleSeen| one.answer.sqnr_db.filter(|_| one.answer.non_finite == 0).unwrap_or(f64::NEG_INFINITY);
-    seen.sort_by(|a, b| {
-        let order = |one: &SampleSeen| one.answers.and(one.margin).unwrap_or(f64::NEG_INFINITY);
-        order(b).total_cmp(&order(a)).then(far(a).total_cmp(&far(b))).then(a.sample.cmp(&b.sample))
-    });
-    seen.truncate(TOLD_MAX);
-    let shown = shown.map(by_layer).unwrap_or_default();
-    for (row, reference) in &layers {
-        let Some(own) = shown.get(row) else { continue };
-        let (reference, own) = (Rows::of(reference), Rows::of(own));
-        for one in seen.iter_mut().filter(|one| one.first_broken.is_none()) {
-            let Some(here) = reference.at(one.sample).zip(own.at(one.sample)) else { continue };
-            let here = Seen::between(here.0, here.1);
-            if here.is_below(budget_db) {
-                (one.first_broken, one.layer) = (Some(*row), Some(here));
+
+    /// Those of these numbers in the evalset that were run, in this order.
+    pub fn of(&self, numbers: impl Iterator<Item = u64>) -> Vec<SampleSeen> {
+        let answered = self.answered();
+        let find = |number: u64| answered.iter().find(|(_, one)| one.sample as u64 == number).cloned();
+        self.followed(numbers.filter_map(find).collect())
+    }
+
+    /// Every sample with its place among those that were run.
+    fn answered(&self) -> Vec<(usize, SampleSeen)> {
+        let layers = by_layer(self.reference);
+        let Some(last) = layers.last_key_value().map(|(_, last)| last) else { return Vec::new() };
+        let (width, answers) = (last.row_elements(), last.to_f64());
+        if answers.len() != self.whole.len() || width == 0 {
+            return Vec::new();
+        }
+        let number = |place: usize| match self.numbers.get(place) {
+            Some(number) => usize::try_from(*number).unwrap_or(usize::MAX),
+            None => place,
+        };
+        let both = answers.chunks(width).zip(self.whole.chunks(width)).enumerate();
+        both.map(|(place, (r, v))| (place, answered(self.site, number(place), r, v))).collect()
+    }
+
+    /// Finds the first layer of each at which it is below the budget.
+    fn followed(&self, mut seen: Vec<(usize, SampleSeen)>) -> Vec<SampleSeen> {
+        let layers = by_layer(self.reference);
+        let shown = self.shown.map(by_layer).unwrap_or_default();
+        // A line is made of every layer that the reference shows, in this order.
+        for (row, (layer, reference)) in layers.iter().enumerate() {
+            let Some(own) = shown.get(layer) else { continue };
+            let (reference, own) = (Rows::of(reference), Rows::of(own));
+            for (place, one) in seen.iter_mut().filter(|(_, one)| one.first_broken.is_none()) {
+                let Some(here) = reference.at(*place).zip(own.at(*place)) else { continue };
+                let here = Seen::between(here.0, here.1);
+                if here.is_below(self.budget_db) {
+                    (one.first_broken, one.layer) = (Some(row), Some(here));
+                }
             }
         }
+        seen.into_iter().map(|(_, one)| one).collect()
     }
-    seen
 }
 
 fn answered(site: &str, sample: usize, reference: &[f64], variant: &[f64]) -> SampleSeen {
@@ -120,20 +154,35 @@ mod tests {
         answers[3] = [2.0, 1.0];
         let shown = [tensor(0, &[[1.0, 2.0]; 4]), tensor(1, &inner), tensor(2, &answers)];
         let whole: Vec<f64> = answers.iter().flatten().map(|v| f64::from(*v)).collect();
-        let seen = samples("host/tract", &reference, Some(&shown), &whole, 15.0);
+        let parted = |shown, whole| Parted {
+            site: "host/tract",
+            reference: &reference,
+            shown,
+            whole,
+            numbers: &[],
+            budget_db: 15.0,
+        };
+        let seen = parted(Some(&shown[..]), &whole[..]).worst();
         let told: Vec<_> = seen.iter().map(|one| (one.sample, one.answers, one.first_broken)).collect();
         assert_eq!(told, [(2, Some([0, 1]), Some(1)), (3, None, Some(2))], "sample 1 is within the budget");
         assert_eq!(seen[0].margin, Some(4.0));
-        let unseen = samples("host/tract", &reference, None, &whole, 15.0);
+        let unseen = parted(None, &whole[..]).worst();
         assert_eq!((unseen.len(), unseen[0].first_broken), (2, None), "answers alone name no layer");
-        assert!(samples("host/tract", &reference, None, &whole[..3], 15.0).is_empty());
+        assert!(parted(None, &whole[..3]).worst().is_empty());
+        let numbered = Parted { numbers: &[5, 70, 71, 900], ..parted(Some(&shown[..]), &whole[..]) };
+        let told: Vec<_> = numbered.worst().iter().map(|one| one.sample).collect();
+        assert_eq!(told, [71, 900], "told by their numbers in the evalset");
+        let asked: Vec<_> =
+            numbered.of([900, 2, 5].into_iter()).iter().map(|one| (one.sample, one.first_broken)).collect();
+        assert_eq!(asked, [(900, Some(2)), (5, None)], "sample 2 was not run");
     }
 
     #[test]
     fn an_answer_that_is_no_number_comes_before_one_that_is_far() {
         let reference = [tensor(0, &[[5.0, 1.0]; 3])];
         let whole = [5.0, 1.0, 5.0, f64::NAN, 9.0, 1.0];
-        let seen = samples("x", &reference, None, &whole, 15.0);
-        assert_eq!(seen.iter().map(|one| one.sample).collect::<Vec<_>>(), [1, 2]);
+        let parted =
+            Parted { site: "x", reference: &reference, shown: None, whole: &whole, numbers: &[], budget_db: 15.0 };
+        assert_eq!(parted.worst().iter().map(|one| one.sample).collect::<Vec<_>>(), [1, 2]);
     }
 }

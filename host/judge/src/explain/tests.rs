@@ -94,6 +94,8 @@ impl Case {
             budget_db: 15.0,
             reference_shown: cell("f32"),
             sites: Vec::new(),
+            samples: Vec::new(),
+            of: None,
         };
         Self { inquiry, float: numbers(4000), rows: Vec::new(), checks: Vec::new() }
     }
@@ -139,7 +141,7 @@ impl Case {
         });
         let sites: Vec<_> = sites.collect();
         let checks: Vec<_> = self.checks.iter().map(|check| ("site 0", Some(check))).collect();
-        causes(&self.inquiry, &self.rows, &sites, &checks).into_iter().map(|cause| cause.label).collect()
+        causes(&self.inquiry, &self.rows, (&sites, &[]), &checks).into_iter().map(|cause| cause.label).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! An explanation as text: what explains the drift, then a line per layer.
 
 use super::sides::{Row, Seen};
+use super::sketches::{Sketched, SketchedLayer};
 use super::{Explanation, SampleSeen, SiteSummary};
 use std::fmt::Write;
 
@@ -12,10 +13,17 @@ pub fn render(explanation: &Explanation) -> String {
     for (at, site) in explanation.sites.iter().enumerate() {
         let _ = writeln!(text, "  {}", verdict(explanation, at, site));
     }
+    if let Some(bisected) = &explanation.bisected {
+        let _ = writeln!(text, "  {}", bisected.sentence());
+    }
     causes(&mut text, explanation);
     if !explanation.rows.is_empty() {
         text.push('\n');
         table(&mut text, explanation);
+    }
+    for sketched in &explanation.sketched {
+        text.push('\n');
+        self::sketched(&mut text, sketched);
     }
     if !explanation.worst.is_empty() {
         text.push('\n');
@@ -27,7 +35,8 @@ pub fn render(explanation: &Explanation) -> String {
     text
 }
 
-fn verdict(explanation: &Explanation, at: usize, site: &SiteSummary) -> String {
+/// What a site answers, and the first of its layers that breaks the budget.
+pub fn verdict(explanation: &Explanation, at: usize, site: &SiteSummary) -> String {
     let Some(answers) = site.answers else { return format!("{}: not seen", site.name) };
     let broken = site.first_broken.map(|row| {
         let row = &explanation.rows[row];
@@ -82,6 +91,60 @@ fn table(text: &mut String, explanation: &Explanation) {
     aligned(text, std::iter::once(heading).chain(lines).collect());
 }
 
+/// What sketches tell of a site in a sentence.
+pub fn sketched_in_words(sketched: &Sketched) -> String {
+    let Sketched { site, against, samples, layers, .. } = sketched;
+    let all = layers.len();
+    match sketched.first_apart.and_then(|at| Some((at, layers.get(at)?))) {
+        None => format!("{site}: all {all} layers are {against}'s, bit for bit, in {samples} samples"),
+        Some((at, first)) => format!(
+            "{site}: the first of {all} layers that is not {against}'s is {at}, {} ({}), in {} of {samples} samples",
+            first.operator, first.node, first.samples_apart
+        ),
+    }
+}
+
+/// Headings of the lines of sketches.
+pub const SKETCHED: [&str; 8] =
+    ["LAYER", "OPERATOR", "NODE", "SAMPLES APART", "ABOUT dB", "ABOUT RELATIVE L2", "ABOUT COSINE", "RMS RATIO"];
+
+/// A layer's line under [`SKETCHED`].
+pub fn sketched_line(at: usize, layer: &SketchedLayer) -> [String; 8] {
+    let apart = layer.samples_apart > 0;
+    let known = |value: Option<f64>, digits: usize| value.map_or_else(dash, |value| format!("{value:.digits$}"));
+    [
+        at.to_string(),
+        layer.operator.clone(),
+        layer.node.clone(),
+        layer.samples_apart.to_string(),
+        if apart { known(layer.sqnr_db, 1) } else { "exact".into() },
+        known(layer.relative_l2, 4),
+        known(layer.cosine, 6),
+        known(layer.rms_ratio, 4),
+    ]
+}
+
+/// How far estimates may be off.
+pub fn sketched_error(sketched: &Sketched) -> String {
+    let up = 10.0 * (1.0 + sketched.standard_error).log10();
+    let down = -10.0 * (1.0 - sketched.standard_error).log10();
+    format!(
+        "estimates from sketches, seed {}: one standard error is {:.0} % of the squared distance at most, {up:.1} dB down or {down:.1} dB up",
+        sketched.seed,
+        sketched.standard_error * 100.0
+    )
+}
+
+/// A line per layer of a site that tells sketches.
+fn sketched(text: &mut String, sketched: &Sketched) {
+    let _ = writeln!(text, "{}", sketched_in_words(sketched));
+    let lines = sketched.layers.iter().enumerate().map(|(at, layer)| sketched_line(at, layer).to_vec());
+    aligned(text, std::iter::once(SKETCHED.map(String::from).to_vec()).chain(lines).collect());
+    if sketched.first_apart.is_some() {
+        let _ = writeln!(text, "{}", sketched_error(sketched));
+    }
+}
+
 /// A line per sample that parts.
 fn worst(text: &mut String, explanation: &Explanation) {
     let heading =
@@ -93,7 +156,7 @@ fn worst(text: &mut String, explanation: &Explanation) {
             one.answers.map_or_else(dash, |[was, is]| format!("{was} -> {is}")),
             one.margin.map_or_else(dash, |margin| format!("{margin:.3}")),
             decibel(Some(one.answer)),
-            one.first_broken.map_or_else(dash, |row| explanation.rows[row].tensor.clone()),
+            one.first_broken.and_then(|row| explanation.rows.get(row)).map_or_else(dash, |row| row.tensor.clone()),
             decibel(one.layer),
         ]
         .to_vec()
@@ -118,11 +181,13 @@ fn dash() -> String {
     "-".into()
 }
 
-fn number(db: Option<f64>) -> String {
+/// The same of a number.
+pub fn number(db: Option<f64>) -> String {
     db.map_or_else(|| "exact".into(), |db| format!("{db:.1}"))
 }
 
-fn decibel(seen: Option<Seen>) -> String {
+/// A ratio in dB, without its unit.
+pub fn decibel(seen: Option<Seen>) -> String {
     match seen {
         None => dash(),
         Some(seen) if seen.non_finite > 0 => format!("{} NaN", seen.non_finite),
@@ -130,6 +195,7 @@ fn decibel(seen: Option<Seen>) -> String {
     }
 }
 
-fn percent(share: Option<f64>) -> String {
+/// A share of all elements.
+pub fn percent(share: Option<f64>) -> String {
     share.map_or_else(dash, |share| format!("{:.1} %", share * 100.0))
 }

@@ -12,6 +12,7 @@ use crate::compare::roofline::Roofline;
 use crate::compare::statistics::Confidence;
 use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError, Tensor};
+use crate::explain::Explanation;
 use crate::flips::Flips;
 use crate::gate::{
     BASELINES, EARLY_STOP, JUDGEMENT_VERSION, LATENCY_RATIO, LOOSER, STALE, answers, fit, is_of_this_unit, of_cell,
@@ -23,7 +24,7 @@ use boardproof_record::plan::{Cell, Pass, Task};
 use boardproof_record::verdict::{Chance, Judgement, RuleResult, Verdict};
 use boardproof_record::{CellId, VariantName};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A whole run.
 #[derive(Debug, Clone, Serialize)]
@@ -72,6 +73,13 @@ impl Summary {
 }
 
 impl Summary {
+    /// Puts explanations to the cells that they are of.
+    pub fn explain(&mut self, mut explained: BTreeMap<CellId, Explanation>) {
+        for cell in &mut self.cells {
+            cell.explanation = explained.remove(&cell.cell);
+        }
+    }
+
     /// How often a run like this one is judged wrongly by chance, in a sentence.
     pub fn chance_in_words(&self) -> Option<String> {
         let Chance { decisions, alarms, wrong_fail, wrong_fail_max, wrong_pass_max } = self.chance?;
@@ -144,6 +152,9 @@ pub struct CellSummary {
     /// Inputs of some of them, by number; for pictures.
     #[serde(skip)]
     pub shown: Shown,
+    /// Where it parts from the reference, layer by layer, where somebody has had that measured; for the page.
+    #[serde(skip)]
+    pub explanation: Option<Explanation>,
     /// Unit of the task metric: `share`, or empty where it is the model's own.
     pub task_unit: String,
     /// Latency of the cell.
@@ -489,6 +500,7 @@ fn summarize_cell(
         task: task_rows(evidence, cell)?,
         calibration: Calibration::of(evidence, cell)?,
         flips: crate::flips::flips(evidence, cell)?,
+        explanation: None,
         shown: Shown::of(evidence, model)?,
         task_unit: if matches!(model.task, Task::Regression) { String::new() } else { "share".into() },
         latency: own.as_ref().map(|own| own.summary(Confidence::P95)),

@@ -239,6 +239,7 @@ fn plan(policy: Policy) -> Plan {
         stage: 0,
         deadline_ms: 60_000,
         memory_limit_bytes: None,
+        sketch: None,
     };
     let cell = |variant: &str, unit: &str, role, passes: &[Pass]| {
         let (variant, unit) = (VariantName::new(variant).unwrap(), UnitName::new(unit).unwrap());

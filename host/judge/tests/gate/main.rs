@@ -12,6 +12,7 @@ mod defects;
 mod draw;
 mod early;
 mod errors;
+mod explained;
 mod flips;
 mod foreign;
 mod gap;

@@ -26,6 +26,21 @@ impl From<&str> for JobOptions {
     }
 }
 
+impl JobOptions {
+    /// Those of a firmware, which knows one word: a crash on purpose, or the seed of sketches.
+    pub fn of_firmware(cell: &Cell, crash: &str) -> Self {
+        match sketch_of(cell) {
+            Some(seed) if crash.is_empty() => Self::from(format!("sketch={seed}").as_str()),
+            _ => Self::from(crash),
+        }
+    }
+}
+
+/// Seed of the sketches that a cell is asked for.
+fn sketch_of(cell: &Cell) -> Option<u32> {
+    cell.passes.iter().find_map(|plan| plan.sketch)
+}
+
 /// Options for a variant of a model in a cell on a target. `library` is that of the engine, when it is shipped.
 pub fn options(model: &Model, variant: &Variant, target: &Target, cell: &Cell, library: Option<Digest>) -> JobOptions {
     let Target { limits, onnxruntime, .. } = target;
@@ -47,6 +62,7 @@ pub fn options(model: &Model, variant: &Variant, target: &Target, cell: &Cell, l
     let enough = cell.passes.iter().find(|plan| plan.pass == Pass::Latency && plan.enough > 0);
     let after_ms = if target.emulated { ENOUGH_MS_EMULATED } else { ENOUGH_MS };
     let enough = enough.map(|plan| json!({ "iterations": plan.enough, "after_ms": after_ms }));
+    let sketch = sketch_of(cell);
     let text = |workers: u32| {
         let (threads, samples) = (1, SELF_CHECK_SAMPLES);
         let mut all = json!({
@@ -55,6 +71,9 @@ pub fn options(model: &Model, variant: &Variant, target: &Target, cell: &Cell, l
         });
         if let Some(library) = library {
             all["library"] = library.to_string().into();
+        }
+        if let Some(seed) = sketch {
+            all["sketch"] = seed.into();
         }
         if let Some(providers) = providers {
             all["providers"] = json!(providers);

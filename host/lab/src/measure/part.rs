@@ -79,6 +79,7 @@ mod tests {
                 again: false,
                 stage,
                 deadline_ms,
+                sketch: None,
                 memory_limit_bytes,
             })
         };

@@ -84,6 +84,7 @@ impl Bench {
             again: false,
             stage: 0,
             deadline_ms: DEADLINE_MS,
+            sketch: None,
             memory_limit_bytes: None,
         };
         let number = self.next_job();

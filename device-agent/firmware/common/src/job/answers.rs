@@ -4,7 +4,12 @@ use super::{At, Halt, PIECE, Step, Working};
 use crate::Hardware;
 use crate::engine::{EDGE_RANK_MAX, Engine, Loaded};
 use crate::events::{Events, Full};
-use boardproof_protocol::{Ended, Event, Key, Output, Phase, RANK_MAX, Stream};
+use boardproof_micro::SKETCH_BYTES;
+use boardproof_protocol::{Dtype, Ended, Event, Key, Output, Phase, RANK_MAX, Stage, Stream};
+
+/// Name of the output that sketches are.
+const SKETCH: &str = "sketch";
+const _: () = assert!(PIECE.is_multiple_of(SKETCH_BYTES));
 
 /// Bytes of a stream that wait for more of it: an event costs the line more than an answer of ten bytes.
 pub(super) struct Kept {
@@ -54,7 +59,10 @@ impl<H: Hardware, E: Engine> Working<'_, '_, '_, H, E> {
     /// Says what outputs will come.
     pub(super) fn announce(&mut self, index: usize) -> Step {
         let Some(loaded) = &self.job.loaded else { return Err(Halt::Over(Ended::NotStarted)) };
-        if index < loaded.outputs() {
+        if self.job.order.sketch.is_some() && index == 0 {
+            return self.announce_sketches();
+        }
+        if self.job.order.sketch.is_none() && index < loaded.outputs() {
             let edge = loaded.output(index);
             let rank = edge.rank.min(EDGE_RANK_MAX);
             let mut dims = [0; RANK_MAX];
@@ -71,7 +79,48 @@ impl<H: Hardware, E: Engine> Working<'_, '_, '_, H, E> {
         Ok(())
     }
 
+    /// In the place of all outputs one: of every sample a line of bytes per layer.
+    fn announce_sketches(&mut self) -> Step {
+        let layers = self.job.loaded.as_ref().map_or(0, Loaded::layers);
+        if layers == 0 {
+            return Err(self.cannot_run(Stage::Prepare, "this engine shows no layers"));
+        }
+        let dims = [self.job.order.count, layers as u64, SKETCH_BYTES as u64, 0, 0, 0, 0, 0];
+        self.events.push(&Event::Output(Output { index: 0, name: SKETCH, dtype: Dtype::U8, rank: 3, dims }))?;
+        self.job.at = At::Announce(1);
+        Ok(())
+    }
+
+    /// Runs one layer of a sample and takes its sketch.
+    pub(super) fn layer(&mut self, sample: u64, layer: usize) -> Step {
+        let (Some(loaded), Some(seed)) = (&mut self.job.loaded, self.job.order.sketch) else {
+            return Err(Halt::Over(Ended::NotStarted));
+        };
+        let layers = loaded.layers();
+        if layer == layers {
+            self.progress(sample + 1, self.job.order.count)?;
+            self.job.at = At::Sample(sample + 1);
+            return Ok(());
+        }
+        let needed = loaded.arena_bytes();
+        let Some(arena) = self.arena.get_mut(..needed) else { return Err(Halt::Over(Ended::NotStarted)) };
+        let sketch = match loaded.run_layer(arena, layer, seed) {
+            Ok(sketch) => sketch,
+            Err(failed) => return Err(self.cannot_run(Stage::Run, failed.reason.as_str())),
+        };
+        let offset = (sample * layers as u64 + layer as u64) * SKETCH_BYTES as u64;
+        // Pieces hold whole sketches: it is taken at once or not at all.
+        self.job.kept.take(Stream::Output(0), offset, &sketch, self.events)?;
+        self.job.at = At::Layer(sample, layer + 1);
+        Ok(())
+    }
+
     pub(super) fn sample(&mut self, done: u64) -> Step {
+        if done < self.job.order.count && self.job.order.sketch.is_some() {
+            self.put(done)?;
+            self.job.at = At::Layer(done, 0);
+            return Ok(());
+        }
         if done < self.job.order.count {
             let ticks = self.infer(done)?;
             if done == 0 {

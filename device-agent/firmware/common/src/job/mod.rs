@@ -41,6 +41,8 @@ pub struct Order {
     memory_limit_bytes: u64,
     /// A fault that was asked for by `crash=...`.
     fault: Option<Fault>,
+    /// Seed of the sketches that were asked for by `sketch=...`, in the place of answers.
+    sketch: Option<u32>,
 }
 
 /// Faults on purpose: what a crash looks like from outside can be proved on any board.
@@ -87,6 +89,8 @@ impl Order {
             deadline_ms: run.deadline_ms,
             memory_limit_bytes: run.memory_limit_bytes,
             fault: Fault::asked(run.options),
+            // Never of a pass that times or weighs: there the model works, and nothing else.
+            sketch: run.options.strip_prefix("sketch=").filter(|_| run.pass == Pass::Accuracy).and_then(|s| s.parse().ok()),
         }
     }
 }
@@ -100,6 +104,8 @@ enum At {
     Check(u64),
     Announce(usize),
     Sample(u64),
+    /// Sample and layer, where sketches are wanted.
+    Layer(u64, usize),
     /// Sample, output, and the first of its bytes that is not told yet.
     Answer(u64, usize, usize),
     Warm(u32),
@@ -118,7 +124,7 @@ impl At {
             Self::Start | Self::Load => 1,
             Self::Operator(_) => 2,
             Self::Check(_) => 3,
-            Self::Sample(_) | Self::Warm(_) | Self::Measure(_) | Self::Memory(_) => 4,
+            Self::Sample(_) | Self::Layer(..) | Self::Warm(_) | Self::Measure(_) | Self::Memory(_) => 4,
             Self::Announce(_) | Self::Answer(..) | Self::Bin(_) | Self::Sections | Self::Finish => 5,
             Self::Done => 0,
         }
@@ -230,6 +236,7 @@ impl<H: Hardware, E: Engine> Working<'_, '_, '_, H, E> {
             At::Check(done) => self.check(done),
             At::Announce(index) => self.announce(index),
             At::Sample(done) => self.sample(done),
+            At::Layer(sample, layer) => self.layer(sample, layer),
             At::Answer(sample, output, from) => self.answer(sample, output, from),
             At::Warm(done) => self.warm(done),
             At::Measure(done) => self.measure(done),
@@ -266,8 +273,8 @@ impl<H: Hardware, E: Engine> Working<'_, '_, '_, H, E> {
         }
     }
 
-    /// Puts a sample of the evalset into the arena and runs the model on it. Returns the ticks of the inference.
-    fn infer(&mut self, sample: u64) -> Result<u64, Halt> {
+    /// Puts a sample of the evalset into the arena.
+    fn put(&mut self, sample: u64) -> Step {
         let Some(loaded) = &mut self.job.loaded else { return Err(Halt::Over(Ended::NotStarted)) };
         let needed = loaded.arena_bytes();
         // Nothing beyond what the model says that it needs.
@@ -288,6 +295,15 @@ impl<H: Hardware, E: Engine> Working<'_, '_, '_, H, E> {
         if let Some(fault) = self.job.order.fault {
             self.hardware.crash_on_purpose(fault);
         }
+        Ok(())
+    }
+
+    /// Puts a sample into the arena and runs the model on it. Returns the ticks of the inference.
+    fn infer(&mut self, sample: u64) -> Result<u64, Halt> {
+        self.put(sample)?;
+        let Some(loaded) = &mut self.job.loaded else { return Err(Halt::Over(Ended::NotStarted)) };
+        let needed = loaded.arena_bytes();
+        let Some(arena) = self.arena.get_mut(..needed) else { return Err(Halt::Over(Ended::NotStarted)) };
         let (mut ended, mut ticks) = (Ok(()), 0);
         self.hardware.undisturbed(&mut |now| {
             let before = now();

@@ -5,6 +5,7 @@ use boardproof_firmware_common::{
     About, Agent, Budget, EVENTS_BYTES, Edge, Engine, Failed, Fault, Frames, Hardware, Heard, Line, Loaded, Memory,
     OperatorFacts, Sections, Text, Unfit,
 };
+use boardproof_micro::{SKETCH_BYTES, sketch};
 use boardproof_protocol::frame::{
     BYTE_FRAME_MAX, CobsDeframer, Deframed, Header, decode_reply, encode_cobs, encode_request,
 };
@@ -195,6 +196,21 @@ impl Loaded for Added<'_> {
             arena[input] = arena[last];
         }
         Ok(())
+    }
+    fn layers(&self) -> usize {
+        // One that has two outputs shows nothing of its inside.
+        if self.number(2) > 0 { 0 } else { 3 }
+    }
+    fn run_layer(&mut self, arena: &mut [u8], layer: usize, seed: u32) -> Result<[u8; SKETCH_BYTES], Failed> {
+        if self.state.borrow().spoiled == Spoiled::Fails {
+            return Err(Failed { reason: Text::of(format_args!("it does not add up")) });
+        }
+        let (input, last) = (self.number(0), arena.len() - 1);
+        // Each layer adds one to what the one before has made.
+        for at in input..last {
+            arena[at] = if layer == 0 { arena[(at - input) % input] } else { arena[at] }.wrapping_add(1);
+        }
+        Ok(sketch(seed, layer as u32, (boardproof_micro::Dtype::I8, 2), &arena[input..input + self.number(1)]))
     }
     fn is_unharmed(&self) -> bool {
         self.state.borrow().spoiled != Spoiled::Harmed

@@ -1,6 +1,7 @@
 //! The report as one HTML page: no script, no font, no picture from elsewhere. Opens anywhere, reads on a phone and in the dark.
 
 mod flips;
+mod layers;
 pub mod plot;
 mod png;
 mod sample;
@@ -110,6 +111,7 @@ fn section(number: usize, cell: &CellSummary) -> String {
     text += &fault(cell);
     text += &rules(&cell.rules);
     text += &plots(cell);
+    text += &layers::section(cell);
     text += &flips::section(cell);
     text += &groups(cell);
     text += &calibration(cell);

@@ -247,6 +247,133 @@ fn reliability_words(x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64, height: f64
     svg
 }
 
+/// The layers of a model, in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layers<'l> {
+    /// Their names.
+    pub names: Vec<&'l str>,
+    /// Ratio of each behind the variant's own layers, in dB: infinite where it is exact, and as deep where it is no number.
+    pub accumulated: Vec<Option<f64>>,
+    /// The same behind the reference's layers.
+    pub alone: Vec<Option<f64>>,
+    /// What the answers are to keep, in dB.
+    pub budget_db: f64,
+    /// The first layer below it.
+    pub first_below: Option<usize>,
+}
+
+/// The course of a ratio along the layers of a model: a line behind its own layers, rings for each alone, the budget, and the first below it.
+pub fn layers(title: &str, layers: &Layers<'_>) -> String {
+    const TALL: f64 = HEIGHT + 40.0;
+    let (low, high) = decibels_shown(layers);
+    let floor = TALL - BOTTOM - 16.0;
+    let count = layers.names.len().saturating_sub(1).max(1) as f64;
+    let x = |at: usize| LEFT + 6.0 + at as f64 / count * (WIDTH - LEFT - RIGHT - 12.0);
+    let y = |db: f64| floor - (db.clamp(low, high) - low) / (high - low) * (floor - TOP);
+    let mut svg = open(title, WIDTH, TALL);
+    svg += &layer_axes(layers, (low, high), floor, &y);
+    for (at, db) in layers.alone.iter().enumerate() {
+        let Some(db) = *db else { continue };
+        let tip = layer_tip(layers, at, db, "alone");
+        let _ = write!(
+            svg,
+            "<circle class=\"reference\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\"><title>{tip}</title></circle>",
+            x(at),
+            y(db)
+        );
+    }
+    let seen = || layers.accumulated.iter().enumerate().filter_map(|(at, db)| Some((at, (*db)?)));
+    let course: Vec<String> = seen().map(|(at, db)| format!("{:.1},{:.1}", x(at), y(db))).collect();
+    let _ = write!(svg, "<polyline class=\"course\" points=\"{}\"/>", course.join(" "));
+    for (at, db) in seen() {
+        let tip = layer_tip(layers, at, db, "accumulated");
+        let _ = write!(
+            svg,
+            "<circle class=\"bar\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\"><title>{tip}</title></circle>",
+            x(at),
+            y(db)
+        );
+    }
+    if let Some(first) = layers.first_below {
+        let name = layers.names.get(first).copied().unwrap_or_default();
+        let marker =
+            Marker { label: format!("first below: {}", shortened(&format!("{} {name}", first + 1))), at: first as f64 };
+        svg += &marker_lines(&[marker], (0.0, count), |at| x(at as usize));
+    }
+    svg + &layer_words(TALL, layers.budget_db) + "</svg>"
+}
+
+/// The ends of the axis, multiples of 10 dB that hold what is finite, and the budget.
+fn decibels_shown(layers: &Layers<'_>) -> (f64, f64) {
+    let all = layers.accumulated.iter().chain(&layers.alone).flatten().chain([&layers.budget_db]);
+    let finite = all.copied().filter(|db| db.is_finite());
+    let (least, most) = finite.fold((0.0_f64, 40.0_f64), |(least, most), db| (least.min(db), most.max(db)));
+    ((least / 10.0).floor().max(-3.0) * 10.0, (most / 10.0 + 0.5).ceil().min(12.0) * 10.0)
+}
+
+fn layer_axes(layers: &Layers<'_>, (low, high): (f64, f64), floor: f64, y: &impl Fn(f64) -> f64) -> String {
+    let mut svg = format!(
+        "<line class=\"axis\" x1=\"{LEFT}\" y1=\"{floor}\" x2=\"{}\" y2=\"{floor}\"/><line class=\"axis\" x1=\"{LEFT}\" y1=\"{floor}\" x2=\"{LEFT}\" y2=\"{TOP}\"/>",
+        WIDTH - RIGHT
+    );
+    for part in 0..=4 {
+        let db = low + (high - low) * f64::from(part) / 4.0;
+        let _ =
+            write!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{db:.0}</text>", LEFT - 6.0, y(db) + 4.0);
+    }
+    let _ = write!(
+        svg,
+        "<text x=\"{LEFT}\" y=\"{0}\" text-anchor=\"start\">1</text><text x=\"{1}\" y=\"{0}\" text-anchor=\"end\">{2}</text><text x=\"{3}\" y=\"{0}\" text-anchor=\"middle\" class=\"name\">SQNR in dB by number of the layer</text>",
+        floor + 15.0,
+        WIDTH - RIGHT,
+        layers.names.len(),
+        WIDTH / 2.0
+    );
+    let budget = y(layers.budget_db);
+    let _ = write!(
+        svg,
+        "<line class=\"limit\" x1=\"{LEFT}\" y1=\"{budget:.1}\" x2=\"{}\" y2=\"{budget:.1}\"/>",
+        WIDTH - RIGHT
+    );
+    svg
+}
+
+/// What the marks are.
+fn layer_words(height: f64, budget_db: f64) -> String {
+    let y = height - 8.0;
+    format!(
+        "<circle class=\"bar\" cx=\"{0}\" cy=\"{1}\" r=\"3\"/><text x=\"{2}\" y=\"{y}\">behind its own layers</text><circle class=\"reference\" cx=\"{3}\" cy=\"{1}\" r=\"3.5\"/><text x=\"{4}\" y=\"{y}\">alone, behind the reference's</text><line class=\"limit\" x1=\"{5}\" y1=\"{1}\" x2=\"{6}\" y2=\"{1}\"/><text x=\"{7}\" y=\"{y}\">budget {budget_db:.1} dB</text>",
+        LEFT + 4.0,
+        y - 4.0,
+        LEFT + 14.0,
+        LEFT + 140.0,
+        LEFT + 150.0,
+        LEFT + 314.0,
+        LEFT + 328.0,
+        LEFT + 334.0
+    )
+}
+
+fn layer_tip(layers: &Layers<'_>, at: usize, db: f64, how: &str) -> String {
+    let said = match db {
+        f64::INFINITY => "exact".to_owned(),
+        f64::NEG_INFINITY => "no number".to_owned(),
+        db => format!("{db:.1} dB"),
+    };
+    escape(&format!("{} {}, {how}: {said}", at + 1, layers.names.get(at).copied().unwrap_or_default()))
+}
+
+/// A name that fits a plot: its end, which says more than its beginning.
+fn shortened(name: &str) -> String {
+    const MOST: usize = 40;
+    let letters = name.chars().count();
+    if letters <= MOST {
+        name.to_owned()
+    } else {
+        format!("\u{2026}{}", name.chars().skip(letters - MOST).collect::<String>())
+    }
+}
+
 fn open(title: &str, width: f64, height: f64) -> String {
     let title = escape(title);
     format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>")
@@ -285,6 +412,25 @@ mod tests {
         assert_eq!((svg.matches("<title>stated").count(), svg.matches("<title>reference").count()), (1, 1), "{svg}");
         assert!(!svg.contains("<t>") && !svg.contains("NaN"), "{svg}");
         assert!(!reliability("t", &[], &[]).contains("<title>stated"));
+    }
+
+    #[test]
+    fn the_course_of_layers_stays_within_its_frame() {
+        let drawn = Layers {
+            names: vec!["<a>", "b", "c"],
+            accumulated: vec![Some(f64::INFINITY), Some(-400.0), Some(f64::NEG_INFINITY)],
+            alone: vec![None, Some(61.0), None],
+            budget_db: 15.0,
+            first_below: Some(1),
+        };
+        let svg = layers("t", &drawn);
+        assert!(!svg.contains("<a>") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        assert!(svg.contains("first below: 2 b") && svg.contains("1 &lt;a&gt;, accumulated: exact"), "{svg}");
+        assert_eq!(svg.matches(", alone:").count(), 1);
+        let heights = svg.split("cy=\"").skip(1).map(|rest| rest.split('"').next().unwrap().parse::<f64>().unwrap());
+        assert!(heights.into_iter().all(|y| (TOP..=HEIGHT + 40.0).contains(&y)), "{svg}");
+        let none = Layers { names: vec![], accumulated: vec![], alone: vec![], budget_db: 15.0, first_below: None };
+        assert!(!layers("t", &none).contains("NaN"));
     }
 
     #[test]
