@@ -18,7 +18,7 @@ use boardproof_plan::PlanError;
 use boardproof_record::CellId;
 use boardproof_record::ab::{AbRun, Side, Terms, VERSION};
 use boardproof_record::observation::{Fault, Outcome};
-use boardproof_record::plan::{Cell, FOREIGN, HOST, MICRO, Pass, Plan, Target};
+use boardproof_record::plan::{Cell, FOREIGN, HOST, MICRO, ONNXRUNTIME, Pass, Plan, Target};
 use boardproof_record::record::{Record, RunEnded};
 use std::path::Path;
 
@@ -112,7 +112,9 @@ pub fn two_cells(mut plan: Plan, args: &AbArgs) -> Result<(Plan, CellId, CellId)
             return Err(PlanError::value("command line", "unit", expected, place));
         }
         cell.judged = false;
-        cell.passes.retain(|pass| pass.pass == Pass::Latency);
+        // Whose target refuses that operators fall back is looked at in every block.
+        let has_providers = cell.engine.as_str() == ONNXRUNTIME && target.onnxruntime.is_some();
+        cell.passes.retain(|pass| pass.pass == Pass::Latency || (has_providers && pass.pass == Pass::Inspect));
         cell.passes.iter_mut().for_each(|pass| pass.again = false);
     }
     plan.check()?;

@@ -528,7 +528,8 @@ impl Site<'_> {
         let (tells_itself, tells_time) =
             self.target.dialect.as_ref().map_or((true, true), |dialect| (false, dialect.is_timed()));
         // A float model that fell back to the CPU would make every time beside it look good: it is looked at as well.
-        let is_placed = self.engine.as_str() == ONNXRUNTIME && self.target.onnxruntime.is_some();
+        let has_providers = self.engine.as_str() == ONNXRUNTIME && self.target.onnxruntime.is_some();
+        let is_placed = has_providers || self.engine.as_str() == CUDA;
         if (answers || is_placed) && tells_itself {
             passes.push(self.pass(Pass::Inspect, variant));
         }
@@ -897,7 +898,7 @@ mod tests {
                 "one/f32@host/candle Reference ia",
                 "one/f32@host/tract HostVariant ia",
                 "one/int8@host/tract HostVariant ia",
-                "one/f32@nvidia-x86_64/cuda DeviceReference lm",
+                "one/f32@nvidia-x86_64/cuda DeviceReference ilm",
                 "one/int8@nvidia-x86_64/cuda Device ialm judged",
             ]
         );

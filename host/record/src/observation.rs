@@ -185,6 +185,13 @@ pub struct Facts {
     pub missing: BTreeMap<String, String>,
 }
 
+impl Facts {
+    /// The number of this name and index.
+    pub fn number(&self, name: &str, index: u32) -> Option<u64> {
+        if index == 0 { self.numbers.get(name) } else { self.numbers.get(&format!("{name}[{index}]")) }.copied()
+    }
+}
+
 /// Raw facts of one pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -298,6 +305,21 @@ pub struct Operator {
     pub dtypes: String,
     /// Kernel; empty when the engine does not tell.
     pub kernel: String,
+}
+
+/// Words with which an engine names the datatype that a kernel sums in.
+const SUMS: &str = "accumulates in ";
+
+impl Operator {
+    /// Does it multiply and sum integers? By the accumulator where the engine tells it, else by the first input of an operator that is known to
+    /// multiply and sum: so often, `macs`. `None` for one that does neither.
+    pub fn multiplies_integers(&self, macs: Option<u64>) -> Option<bool> {
+        let is_integer = |dtype: &str| dtype.trim().starts_with(['i', 'u', 'q']);
+        match self.kernel.split_once(SUMS) {
+            Some((_, dtype)) => Some(is_integer(dtype)),
+            None => macs.and(self.dtypes.split([',', '-']).next()).map(is_integer),
+        }
+    }
 }
 
 /// Optimized against unoptimized graph on the unit.

@@ -82,6 +82,11 @@ impl Cell {
     pub fn has_float_engine(&self) -> bool {
         !matches!(self.engine.as_str(), MICRO | FOREIGN)
     }
+
+    /// Does its engine run on a GPU, with a processor beside it that takes what the GPU does not?
+    pub fn is_on_gpu(&self) -> bool {
+        self.engine.as_str() == CUDA
+    }
 }
 
 /// What a cell is for. The drift of a judged cell is split along these.

@@ -3,7 +3,7 @@
 use super::AbError;
 use crate::compare::latency::Latencies;
 use crate::evidence::Evidence;
-use crate::gate::fit;
+use crate::gate::{fit, refused};
 use boardproof_record::ab::{AbRun, Side};
 use boardproof_record::observation::{Facts, Observation};
 use boardproof_record::plan::{Cell, Pass};
@@ -64,6 +64,9 @@ pub(super) fn cell_of(evidence: Evidence<'_>) -> &Cell {
 /// Times of a block's inferences, or why they cannot be used.
 pub(super) fn times(evidence: Evidence<'_>, cell: &Cell) -> Result<Result<Latencies, String>, AbError> {
     if let Err(why) = fit(evidence, cell, Pass::Latency) {
+        return Ok(Err(why));
+    }
+    if let Some(why) = refused(evidence, cell) {
         return Ok(Err(why));
     }
     if !evidence.clock(&cell.id).is_time() {

@@ -28,10 +28,7 @@ pub struct OperatorLine {
 
 /// The operators of an inspection, with what they cost where the engine told.
 pub fn lines(inspected: &PassObservation) -> Vec<OperatorLine> {
-    let fact = |name: &str, index: u32| {
-        let key = if index == 0 { name.to_owned() } else { format!("{name}[{index}]") };
-        inspected.facts.numbers.get(&key).copied()
-    };
+    let fact = |name: &str, index: u32| inspected.facts.number(name, index);
     let total: u64 = inspected.operators.iter().filter_map(|op| fact("operator_ns", op.index)).sum();
     let line = |operator: &Operator| {
         let time_ns = fact("operator_ns", operator.index);
@@ -42,15 +39,12 @@ pub fn lines(inspected: &PassObservation) -> Vec<OperatorLine> {
             time_share: time_ns.filter(|_| total > 0).map(|ns| ns as f64 / total as f64),
             output_bytes: fact("operator_out_bytes", operator.index),
             macs,
-            integer: multiplies_integers(operator, macs),
+            integer: operator.multiplies_integers(macs),
             fell_back_from: fell_back_from(operator),
         }
     };
     inspected.operators.iter().map(line).collect()
 }
-
-/// Words with which an engine names the datatype that a kernel sums in.
-const SUMS: &str = "accumulates in ";
 
 /// Words with which a runner names where an operator was wanted that ran elsewhere.
 const FELL_BACK: &str = "(fell back from ";
@@ -59,15 +53,6 @@ fn fell_back_from(operator: &Operator) -> Option<String> {
     let (_, rest) = operator.kernel.split_once(FELL_BACK)?;
     let (wanted, _) = rest.split_once(')').unwrap_or((rest, ""));
     Some(wanted.to_owned())
-}
-
-/// By the accumulator where the engine tells it, else by the first input of an operator that is known to multiply and sum.
-fn multiplies_integers(operator: &Operator, macs: Option<u64>) -> Option<bool> {
-    let is_integer = |dtype: &str| dtype.trim().starts_with(['i', 'u', 'q']);
-    match operator.kernel.split_once(SUMS) {
-        Some((_, dtype)) => Some(is_integer(dtype)),
-        None => macs.and(operator.dtypes.split([',', '-']).next()).map(is_integer),
-    }
 }
 
 /// Share of the multiply-accumulates that were done on integers, 0 to 1: what "runs as int8" means. Where an operator's count is not

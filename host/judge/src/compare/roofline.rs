@@ -36,6 +36,8 @@ pub struct Roofline {
     pub bound: Bound,
     /// Instructions that gave the peaks.
     pub by: Option<String>,
+    /// What was read for the peak of main memory, and whether a cache may have held some of it.
+    pub read_of: Option<String>,
 }
 
 /// What bounds a model.
@@ -103,12 +105,27 @@ impl Roofline {
             memory_share,
             bound: bound(compute_share, memory_share),
             by: unit.texts.get("peak_by").cloned(),
+            read_of: unit.texts.get("peak_read_of").cloned(),
         })
+    }
+
+    /// Nothing is faster than its roof: a peak that a model beats is too low, and so is what follows from it.
+    pub fn is_beaten(&self) -> bool {
+        self.share_of_peak > 1.0
     }
 
     /// In one sentence.
     pub fn sentence(&self) -> String {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        if self.is_beaten() {
+            return format!(
+                "{}, more than the {} that the probe got out of a core ({}): the unit was busier or slower then, and nothing is said of what \
+                 bounds the model",
+                rate(self.reached_mac_per_s),
+                rate(self.peak_mac_per_s),
+                percent(self.share_of_peak)
+            );
+        }
         let why = match self.bound {
             Bound::Compute => "bounded by arithmetic".to_owned(),
             Bound::Memory => format!("bounded by main memory, which takes {} of the time", percent(self.memory_share)),
@@ -211,6 +228,16 @@ mod tests {
         let cached = of(1_000_000, 0.5e9);
         assert_eq!(cached.bound, Bound::Overhead);
         assert!(cached.sentence().contains("a cache holds its bytes"), "{}", cached.sentence());
+    }
+
+    #[test]
+    fn a_peak_that_a_model_beats_is_said_to_be_too_low() {
+        let of = |p50_ns| Roofline::of(&[line(Some(false), Some(100_000), 0)], 1000, p50_ns, &unit()).unwrap();
+        assert!(!of(0.1e9).is_beaten() && of(0.1e9).sentence().contains("bounded by arithmetic"));
+        let beaten = of(0.08e9);
+        let said = beaten.sentence();
+        assert!(beaten.is_beaten() && said.contains("125.0 %") && said.contains("busier or slower"), "{said}");
+        assert!(!said.contains("bounded by"), "{said}");
     }
 
     #[test]

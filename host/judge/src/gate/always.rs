@@ -4,7 +4,7 @@
 
 use super::answers::{Answers, answers};
 use super::clock;
-use super::placed::{NO_FALLBACK, elsewhere};
+use super::placed::NO_FALLBACK;
 use super::second::Opinion;
 use super::sense::sense;
 use super::stop::EARLY_STOP;
@@ -181,9 +181,6 @@ pub fn fit(evidence: Evidence<'_>, cell: &Cell, pass: Pass) -> Result<(), String
         return no(why);
     }
     if let (Pass::Latency, (Verdict::Incomplete, why)) = (pass, clock::check(seen, evidence.clock(&cell.id))) {
-        return no(why);
-    }
-    if let (Pass::Latency | Pass::Memory, Some(why)) = (pass, elsewhere(evidence, cell)) {
         return no(why);
     }
     let inspected = cell.passes.iter().any(|p| p.pass == Pass::Inspect);

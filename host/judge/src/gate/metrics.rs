@@ -18,7 +18,7 @@ use crate::compare::gpu::{Others, others};
 use crate::compare::numerics::{self, Metric, NonFiniteRule, Options, Summary, pair_outputs};
 use crate::compare::operators;
 use crate::evidence::{Evidence, Tensor, Truth};
-use boardproof_record::plan::{CUDA, Cell, Model, Pass, PassPlan, Variant};
+use boardproof_record::plan::{Cell, Model, Pass, PassPlan, Variant};
 use boardproof_record::policy::{Against, Decide, Direction, Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
@@ -132,7 +132,7 @@ pub struct Desk<'a> {
     /// The same with the second latency passes of float models, where some were planned.
     pub(super) again: Option<Evidence<'a>>,
     pub(super) baseline: Option<Evidence<'a>>,
-    policy: &'a Policy,
+    pub(super) policy: &'a Policy,
     pub(super) cell: &'a Cell,
     pub(super) model: &'a Model,
     pub(super) truth: Truth<'a>,
@@ -477,7 +477,7 @@ impl<'a> Desk<'a> {
 
     /// An engine on the CPU has no GPU to share.
     fn gpu_other_processes(&self) -> Known {
-        if self.cell.engine.as_str() != CUDA {
+        if !self.cell.is_on_gpu() {
             return Known::NotApplicable;
         }
         let Some(seen) = self.evidence.observation(&self.cell.id) else {

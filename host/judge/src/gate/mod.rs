@@ -28,7 +28,7 @@ pub use baseline::{STALE, is_of_this_unit, is_too_fine};
 pub use confirm::{confirmed, red_once};
 pub use decide::{Number, decide};
 pub use metrics::{Known, LATENCY_RATIO, LOOSER, known_metrics};
-pub use placed::NO_FALLBACK;
+pub use placed::{NO_FALLBACK, refused};
 pub use stop::{EARLY_STOP, Watch};
 pub use timed::BASELINES;
 

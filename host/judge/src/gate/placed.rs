@@ -6,8 +6,8 @@ use super::applies;
 use super::metrics::FALLBACK_NODES;
 use crate::compare::operators::{self, OperatorLine};
 use crate::evidence::Evidence;
-use boardproof_record::plan::{CPU_PROVIDER, CUDA, Cell, Fallback, ONNXRUNTIME, Pass};
-use boardproof_record::policy::Policy;
+use boardproof_record::plan::{CPU_PROVIDER, Cell, Fallback, ONNXRUNTIME, Pass};
+use boardproof_record::policy::{Policy, Rule};
 use boardproof_record::verdict::{RuleResult, Verdict};
 
 /// Rule that every operator must have run on the execution provider that was wanted, unless target or policy allow others.
@@ -18,7 +18,7 @@ const NAMED: usize = 3;
 /// The result, where somebody wants a provider or an operator fell back. A rule of the policy on the number of them, or a target that allows
 /// them, takes its place.
 pub fn no_fallback(evidence: Evidence<'_>, policy: &Policy, cell: &Cell) -> Option<RuleResult> {
-    let counted = |rule| rule_counts(rule) && applies(rule, &evidence.record.plan, cell);
+    let counted = |rule: &Rule| rule.metric == FALLBACK_NODES && applies(rule, &evidence.record.plan, cell);
     let wanted = wanted(evidence, cell);
     if policy.rules.iter().any(counted) || matches!(wanted, Some((_, Fallback::Allowed))) {
         return None;
@@ -27,7 +27,7 @@ pub fn no_fallback(evidence: Evidence<'_>, policy: &Policy, cell: &Cell) -> Opti
     Some(match (fallen(evidence, cell), wanted) {
         (Ok(fallen), None) if fallen.is_empty() => return None,
         // An engine of a GPU that does not say where its operators ran may have run all of them on the CPU.
-        (Err(why), None) if cell.engine.as_str() == CUDA => own(NO_FALLBACK, Verdict::Incomplete, why),
+        (Err(why), None) if cell.is_on_gpu() => own(NO_FALLBACK, Verdict::Incomplete, why),
         (Err(_), None) => return None,
         (Ok(fallen), Some(provider)) if fallen.is_empty() => {
             own(NO_FALLBACK, Verdict::Pass, format!("every operator ran on {provider}"))
@@ -37,18 +37,36 @@ pub fn no_fallback(evidence: Evidence<'_>, policy: &Policy, cell: &Cell) -> Opti
     })
 }
 
-fn rule_counts(rule: &boardproof_record::policy::Rule) -> bool {
-    rule.metric == FALLBACK_NODES
+/// Why a cell that others are compared with ran elsewhere than was wanted, if more than `allowed` of its operators did: its times would be
+/// another device's. A target that allows it allows all.
+pub fn elsewhere(evidence: Evidence<'_>, cell: &Cell, allowed: f64) -> Option<String> {
+    let wanted = wanted(evidence, cell);
+    if matches!(wanted, Some((_, Fallback::Allowed))) {
+        return None;
+    }
+    let is_asked = cell.is_on_gpu() || wanted.is_some_and(|(provider, _)| provider != CPU_PROVIDER);
+    match fallen(evidence, cell) {
+        Ok(fallen) => (fallen.len() as f64 > allowed).then(|| in_words(&fallen)),
+        Err(why) => is_asked.then_some(why),
+    }
 }
 
-/// Why a cell that others are compared with ran elsewhere than its target wants, if it did: its times would be another device's.
-pub fn elsewhere(evidence: Evidence<'_>, cell: &Cell) -> Option<String> {
-    let refused = |(provider, fallback): &(&str, Fallback)| *provider != CPU_PROVIDER && *fallback == Fallback::Refused;
-    wanted(evidence, cell).filter(refused)?;
-    match fallen(evidence, cell) {
-        Ok(fallen) => (!fallen.is_empty()).then(|| in_words(&fallen)),
-        Err(why) => Some(why),
-    }
+/// The same by the word of the target alone, where there is no policy: nothing where it names no provider.
+pub fn refused(evidence: Evidence<'_>, cell: &Cell) -> Option<String> {
+    wanted(evidence, cell)?;
+    elsewhere(evidence, cell, 0.0)
+}
+
+/// The least that a rule of the policy on this metric says of the cell, if any does. `limit` is what is in force of a rule.
+pub fn least(
+    evidence: Evidence<'_>,
+    policy: &Policy,
+    cell: &Cell,
+    metric: &str,
+    limit: impl Fn(&Rule) -> f64,
+) -> Option<f64> {
+    let rules = policy.rules.iter().filter(|rule| rule.metric == metric && applies(rule, &evidence.record.plan, cell));
+    rules.map(limit).reduce(f64::min)
 }
 
 /// The provider that the cell's target wants, and what it thinks of others.

@@ -4,7 +4,9 @@
 use super::GateError;
 use super::always::{fit, pass_name};
 use super::decide::Number;
-use super::metrics::{Desk, Known};
+use super::metrics::{Desk, FALLBACK_NODES, GPU_OTHER_PROCESSES, Known};
+use super::placed::{elsewhere, least};
+use crate::compare::gpu::{Others, others};
 use crate::compare::latency::course::MovementKind;
 use crate::compare::latency::{Latencies, MedianRatio};
 use crate::compare::statistics::Confidence;
@@ -47,6 +49,9 @@ impl<'a> Desk<'a> {
             }
         };
         fit(evidence, cell, pass)?;
+        if let Some(why) = self.another_device(evidence, cell) {
+            return Err(format!("{} cannot be compared with: {why}", cell.id));
+        }
         let batch = |cell: &Cell| cell.passes.iter().find(|p| p.pass == pass).map_or(0, |p| p.batch);
         match (batch(self.cell), batch(cell)) {
             (own, other) if own == other => Ok((evidence, cell)),
@@ -54,6 +59,20 @@ impl<'a> Desk<'a> {
                 Err(format!("batches differ: {own} samples per inference here, {other} in what it is compared with"))
             }
         }
+    }
+
+    /// Why times and memory of a cell that this one is compared with are another device's, if they are: operators that fell back, or a GPU that
+    /// others used, more of them than the policy lets the cell itself have. It would look slow, and this one fast beside it.
+    fn another_device(&self, evidence: Evidence<'_>, cell: &Cell) -> Option<String> {
+        let least = |metric| least(evidence, self.policy, cell, metric, |rule| self.limit(rule).0);
+        elsewhere(evidence, cell, least(FALLBACK_NODES).unwrap_or(0.0)).or_else(|| {
+            let most = least(GPU_OTHER_PROCESSES).filter(|_| cell.is_on_gpu())?;
+            match others(cell, evidence.observation(&cell.id)?) {
+                Others::Seen(seen) if seen as f64 <= most => None,
+                Others::Seen(seen) => Some(format!("{seen} other processes were on the GPU, at most {most} wanted")),
+                Others::Unknown(why) => Some(format!("who else was on the GPU is not known: {why}")),
+            }
+        })
     }
 
     /// What loading and running the model added to the process, as a ratio.

@@ -56,6 +56,83 @@ fn a_gpu_that_does_not_say_where_its_operators_ran_and_one_that_ran_them_elsewhe
     assert_eq!(verdict(&case), (Verdict::Incomplete, Some(Verdict::Incomplete)));
 }
 
+/// Compared with the float model, which ran with these kernels there.
+fn beside(float_kernels: &[&str]) -> Case {
+    let mut case = on_gpu(0, 0);
+    case.policy = good().policy;
+    let inspection = case.pass(ON_GPU, Pass::Inspect).clone();
+    let plan = case.planned(ON_GPU).passes.iter().find(|plan| plan.pass == Pass::Inspect).cloned().expect("planned");
+    case.planned(FLOAT_ON_GPU).passes.insert(0, plan);
+    case.seen(FLOAT_ON_GPU).passes.insert(0, inspection);
+    case.pass(FLOAT_ON_GPU, Pass::Inspect).operators = (0..).zip(float_kernels.iter().copied()).map(operator).collect();
+    case
+}
+
+#[track_caller]
+fn expect_latency(case: &Case, verdict: Verdict, said: &str) {
+    let (whole, rule) = judged(case);
+    let rule = rule.expect("the policy has it");
+    assert!(rule.verdict == verdict && rule.detail.contains(said), "{rule:?}");
+    assert_eq!(whole, verdict, "{rule:?}");
+}
+
+fn allow(case: &mut Case, metric: &str, limit: f64) {
+    let mut rule = case.rule("latency").clone();
+    rule.id = boardproof_record::RuleId::new(metric.replace('_', "-")).unwrap();
+    rule.metric = metric.into();
+    (rule.direction, rule.limit, rule.unit, rule.against) =
+        (Direction::AtMost, limit, "count".into(), Against::Absolute);
+    case.policy.rules.push(rule);
+}
+
+/// A float model whose operators ran on the CPU, between copies there and back, is slow, and any variant beside it fast.
+#[test]
+fn a_float_model_that_fell_back_from_the_gpu_is_nothing_to_compare_times_with() {
+    const FALLEN: &str = "CPU (fell back from CUDA) generic";
+    expect_latency(&beside(&["CUDA", "CUDA"]), Verdict::Pass, "times the reference's");
+    let mut case = beside(&["CUDA", FALLEN, FALLEN]);
+    expect_latency(&case, Verdict::Incomplete, "2 operators fell back from CUDA");
+    // What the policy lets the variant have, the float model may have, too, and no more.
+    allow(&mut case, "fallback_nodes", 1.0);
+    expect_latency(&case, Verdict::Incomplete, "2 operators fell back from CUDA");
+    case.rule("fallback-nodes").limit = 2.0;
+    expect_latency(&case, Verdict::Pass, "times the reference's");
+    allow(&mut case, "memory_ratio", 9.0);
+    let rule = case.rule("memory-ratio");
+    (rule.unit, rule.against) = ("ratio".into(), Against::Reference);
+    case.rule("fallback-nodes").limit = 1.0;
+    let judgement = case.judge().unwrap();
+    let memory = judgement.cells[0].rules.iter().find(|rule| rule.metric == "memory_ratio").expect("asked");
+    assert!(memory.verdict == Verdict::Incomplete && memory.detail.contains("fell back"), "{memory:?}");
+}
+
+#[test]
+fn a_float_model_that_does_not_say_where_it_ran_is_nothing_to_compare_times_with() {
+    expect_latency(&beside(&[]), Verdict::Incomplete, "the engine names none");
+    let mut never = beside(&["CUDA"]);
+    never.planned(FLOAT_ON_GPU).passes.retain(|plan| plan.pass != Pass::Inspect);
+    never.seen(FLOAT_ON_GPU).passes.retain(|pass| pass.pass != Pass::Inspect);
+    expect_latency(&never, Verdict::Incomplete, "no whole inspection");
+}
+
+#[test]
+fn a_float_model_on_a_gpu_that_others_used_is_nothing_to_compare_times_with_where_the_policy_asks() {
+    let mut case = beside(&["CUDA"]);
+    for pass in &mut case.seen(FLOAT_ON_GPU).passes {
+        pass.facts.numbers.insert("gpu_other_processes".into(), 0);
+        pass.facts.numbers.insert("gpu_other_processes[1]".into(), 1);
+    }
+    expect_latency(&case, Verdict::Pass, "times the reference's");
+    allow(&mut case, "gpu_other_processes", 0.0);
+    expect_latency(&case, Verdict::Incomplete, "1 other processes were on the GPU");
+    for pass in &mut case.seen(FLOAT_ON_GPU).passes {
+        pass.facts.numbers.insert("gpu_other_processes[1]".into(), 0);
+    }
+    expect_latency(&case, Verdict::Pass, "times the reference's");
+    case.pass(FLOAT_ON_GPU, Pass::Latency).facts.numbers.remove("gpu_other_processes");
+    expect_latency(&case, Verdict::Incomplete, "who else was on the GPU is not known");
+}
+
 fn judged(case: &Case) -> (Verdict, Option<RuleResult>) {
     let judgement = case.judge().unwrap();
     let rule = judgement.cells[0].rules.iter().find(|rule| rule.rule.as_str() == "latency");

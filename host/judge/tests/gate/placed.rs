@@ -142,6 +142,11 @@ fn a_float_model_that_fell_back_is_nothing_to_compare_times_with() {
     let mut case = by_onnxruntime(&["CUDA"], &[FALLEN]);
     want(&mut case, &[WANTED, CPU], Fallback::Refused);
     expect(&case, "latency", Verdict::Incomplete, "1 operator fell back from CUDA");
+    case.policy.rules.push(at_most(1.0));
+    expect(&case, "latency", Verdict::Pass, "");
+    case.rule("on-the-gpu").limit = 0.0;
+    expect(&case, "latency", Verdict::Incomplete, "1 operator fell back from CUDA");
+    case.policy.rules.pop();
     want(&mut case, &[WANTED, CPU], Fallback::Allowed);
     expect(&case, "latency", Verdict::Pass, "");
     let mut never_inspected = by_onnxruntime(&["CUDA"], &["CUDA"]);
@@ -176,6 +181,35 @@ fn reports_say_what_fell_back_and_what_is_reached_of_the_peak() {
     let json = serde_json::to_value(&summary).unwrap();
     assert!(json["cells"][0]["roofline"]["bound"].is_string(), "{json}");
     assert_eq!(json["cells"][0]["operators"][1]["fell_back_from"], "CUDA");
+}
+
+/// The roofline says why and never whether: whatever a probe found, of a unit that was busy or idle or not at all, the verdict is the same.
+#[test]
+fn no_peak_moves_a_verdict() {
+    let judged = |peak: Option<u64>| {
+        let mut case = good();
+        ran(case.pass(JUDGED, Pass::Inspect), &["x accumulates in f32"]);
+        case.pass(JUDGED, Pass::Inspect).facts.numbers.insert("operator_macs".into(), 60_000);
+        for cell in [JUDGED, DEVICE_REFERENCE] {
+            let facts = &mut case.seen(cell).environment_before;
+            for name in ["peak_f32_mac_per_s", "peak_i8_mac_per_s", "peak_read_bytes_per_s"] {
+                match peak {
+                    Some(peak) => facts.numbers.insert(name.into(), peak).map(drop),
+                    None => facts.missing.insert(name.into(), "no room".into()).map(drop),
+                };
+            }
+        }
+        let judgement = case.judge().unwrap();
+        let roof = summarize(case.evidence(), &judgement).unwrap().cells[0].roof();
+        (judgement, roof.expect("it is told"))
+    };
+    let (expected, unknown) = judged(None);
+    assert!(expected.verdict == Verdict::Pass && unknown.contains("no room"), "{unknown}");
+    for (peak, said) in [(1, "more than the"), (10_000_000_000, "bounded by"), (u64::MAX, "overhead")] {
+        let (judgement, roof) = judged(Some(peak));
+        assert_eq!(judgement, expected, "{peak}");
+        assert!(roof.contains(said), "{peak}: {roof}");
+    }
 }
 
 #[test]

@@ -96,6 +96,8 @@ pub struct Bench {
     session: Option<(Client<UnitLink>, Greeting)>,
     jobs: u32,
     renewed: Option<Instant>,
+    /// Times that the peaks of a core were measured.
+    peaks_measured: u32,
     /// Boot in which the current cell was prepared: another one means that what was there is gone.
     boot: Option<u64>,
     presence: Presence,
@@ -153,6 +155,7 @@ impl Bench {
             session: None,
             jobs: 0,
             renewed: None,
+            peaks_measured: 0,
             boot: None,
             presence: Presence::Unknown,
             patience: COME_BACK,
@@ -257,6 +260,7 @@ impl Bench {
                 break;
             }
         }
+        self.correct_peaks(job, &parts[0], &work.passes, &mut before, events);
         let after = self.attempts("read the environment", work, |bench, _| bench.environment())?;
         let greeting = self.session()?.1.clone();
         Ok(Observation {

@@ -441,7 +441,9 @@ fn roof(cell: &CellSummary) -> String {
     let mut text = format!("<h3>Against the peak of one core</h3><p>{}</p>\n", escape(&told));
     let Some(roofline) = &cell.roofs.roofline else { return text };
     let share = |value: f64| amount(value, "share");
-    let by = roofline.by.as_deref().map_or_else(String::new, |by| format!(" ({by})"));
+    let told = |text: &Option<String>| text.as_deref().map_or_else(String::new, |text| format!(" ({text})"));
+    let (by, read_of) = (told(&roofline.by), told(&roofline.read_of));
+    let bound = if roofline.is_beaten() { "not known: the peak is too low" } else { roofline.bound.word() };
     let rows = [
         ("multiply-accumulates of one inference", roofline.macs.to_string()),
         ("reached, at the median latency", rate(roofline.reached_mac_per_s)),
@@ -449,10 +451,13 @@ fn roof(cell: &CellSummary) -> String {
         ("share of the peak", share(roofline.share_of_peak)),
         ("bytes of weights and activations", bytes(roofline.bytes as f64)),
         ("multiply-accumulates per byte", plain(roofline.mac_per_byte)),
-        ("measured peak of main memory, read by one core", format!("{}/s", bytes(roofline.peak_read_bytes_per_s))),
+        (
+            "measured peak of main memory, read by one core",
+            format!("{}/s{read_of}", bytes(roofline.peak_read_bytes_per_s)),
+        ),
         ("share of the latency that arithmetic takes at its peak", share(roofline.compute_share)),
         ("share of the latency that main memory takes at its peak", share(roofline.memory_share)),
-        ("bound", roofline.bound.word().to_owned()),
+        ("bound", bound.to_owned()),
     ];
     text += "<div class=\"scroll\"><table>\n";
     for (name, value) in rows {
