@@ -142,8 +142,12 @@ impl<'a> Desk<'a> {
         let again = self.again.filter(|_| rule.against == Against::Reference)?;
         let cell = again.reference_on_unit(self.cell)?;
         let planned = cell.passes.iter().any(|pass| pass.pass == Pass::Latency && pass.again);
-        let fit = || fit(again, cell, Pass::Latency).map_err(|why| format!("timed again after all others, {why}"));
-        planned.then(|| fit().map(|()| (again, cell)))
+        let fits = || {
+            let alike =
+                fit(again, cell, Pass::Latency).and_then(|()| self.another_device(again, cell).map_or(Ok(()), Err));
+            alike.map(|()| (again, cell)).map_err(|why| format!("timed again after all others, {why}"))
+        };
+        planned.then(fits)
     }
 
     fn ratio_against(

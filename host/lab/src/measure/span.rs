@@ -73,7 +73,20 @@ mod tests {
     fn plan(samples: u64, stage: u64) -> PassPlan {
         let (warmup, iterations, enough, deadline_ms) = (0, 0, 0, 1000);
         let (pass, batch, memory_limit_bytes) = (Pass::Accuracy, 1, None);
-        PassPlan { pass, batch, samples, warmup, iterations, enough, stage, deadline_ms, memory_limit_bytes }
+        let (again, sketch) = (false, None);
+        PassPlan {
+            pass,
+            batch,
+            samples,
+            warmup,
+            iterations,
+            enough,
+            again,
+            stage,
+            deadline_ms,
+            memory_limit_bytes,
+            sketch,
+        }
     }
 
     #[test]
