@@ -95,10 +95,8 @@ fn sketches_of_a_good_board_are_the_hosts_in_every_layer() {
     assert!(again.stdout.contains("layers are host/micro's, bit for bit, in 8 samples"), "{}", again.stdout);
 }
 
-/// The board of `mps2-an386`, with a kernel that is wrong in one layer.
-#[test]
-#[ignore = "boots a board; `cargo xtask test` runs it"]
-fn a_wrong_kernel_on_a_board_is_found_in_its_layer() {
+/// A home whose board is `mps2-an386` with a kernel that is wrong in one layer.
+fn with_a_broken_board() -> Home {
     let home = Home::new();
     let known = std::fs::read_to_string(root().join("targets/mps2-an386.toml")).unwrap();
     let broken = known
@@ -109,8 +107,15 @@ fn a_wrong_kernel_on_a_board_is_found_in_its_layer() {
     let project =
         format!("schema = 1\nmodels = [{:?}]\ntargets = [\"broken\"]\ntarget_folder = \"targets\"\n", models());
     std::fs::write(home.path("boardproof.toml"), project).unwrap();
+    home
+}
+
+#[test]
+#[ignore = "boots a board; `cargo xtask test` runs it"]
+fn a_wrong_kernel_on_a_board_is_found_in_its_layer() {
+    let home = with_a_broken_board();
     let explain = ["explain", "mnist_dscnn", "-v", "int8_qdq_pc", "--target", "broken", "--samples", "8", "--json"];
-    let ended = home.run(explain);
+    let ended = home.run([&explain[..], &["--bisect", "--out", "out"]].concat());
     ended.expect_code(0);
     let told: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     let sketched = &told[0]["sketched"][0];
@@ -119,4 +124,12 @@ fn a_wrong_kernel_on_a_board_is_found_in_its_layer() {
     let cause = &told[0]["causes"][0];
     assert_eq!(cause["label"], "kernel_error", "{told}");
     assert!(cause["evidence"].as_str().unwrap().contains("layer 3 of the compiled model"), "{cause}");
+    // Models cut behind a layer find the same one, in as few runs as halving takes.
+    let bisected = &told[0]["bisected"];
+    let runs = bisected["tried"].as_array().expect("runs");
+    let first = runs.iter().find(|run| run["layer"] == bisected["first"]).expect("a layer that parts");
+    assert_eq!(first["tensor"], "/body/body.2/body.2.0/body.2.0.2/Relu_output_0", "{bisected}");
+    assert!((3..=4).contains(&runs.len()), "{bisected}");
+    let again = home.run(["explain", "out"]);
+    assert!(again.stdout.contains("by bisection the first layer that parts from host/micro is"), "{}", again.stdout);
 }

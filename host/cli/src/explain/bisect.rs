@@ -149,7 +149,10 @@ impl Cutting<'_> {
             counts: Counts { samples: self.subject.samples, ..Counts::default() },
         };
         let manifests = BTreeMap::from([(model.name.clone(), Manifest { model, ..self.subject.manifest.clone() })]);
-        let reference = Some(Reference { engine: unit.engine.clone() });
+        // What is cut is its own reference, which nobody looks at. The engine of microcontrollers is nobody's reference: the host's own is.
+        let host = || targets.values().find(|target| target.name.as_str() == HOST).map(|target| target.engine.clone());
+        let engine = host().filter(|_| unit.engine.as_str() == MICRO).unwrap_or_else(|| unit.engine.clone());
+        let reference = Some(Reference { engine });
         let policy = Policy { reference, ..self.subject.policy.clone() };
         let mut plan = boardproof_plan::plan(&wanted, &manifests, targets, units, policy)?;
         for cell in &mut plan.cells {

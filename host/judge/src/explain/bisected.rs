@@ -68,18 +68,23 @@ impl Bisected {
     /// In a sentence.
     pub fn sentence(&self) -> String {
         let Self { site, against, tried, .. } = self;
-        let runs = tried.len();
-        let found = self.first.and_then(|first| tried.iter().find(|one| one.layer == first));
-        let stopped = self.stopped.as_ref().map_or_else(String::new, |why| format!("; it came to no end: {why}"));
-        match found {
+        let runs = match tried.len() {
+            1 => "1 run".to_owned(),
+            runs => format!("{runs} runs"),
+        };
+        if let Some(why) = &self.stopped {
+            return format!("{site}: bisection came to no end after {runs}: {why}");
+        }
+        match self.first.and_then(|first| tried.iter().find(|one| one.layer == first)) {
             Some(one) => {
                 let db = super::text::decibel(Some(one.seen));
                 let tensor = &one.tensor;
                 format!(
-                    "{site}: by bisection the first layer that parts from {against} is '{tensor}' ({db} dB), in {runs} runs{stopped}"
+                    "{site}: by bisection the first layer that parts from {against} is '{tensor}' ({db} dB), in {runs}"
                 )
             }
-            None => format!("{site}: by bisection no layer parts from {against}, in {runs} runs{stopped}"),
+            None if tried.is_empty() => format!("{site}: its answers are those of {against}: nothing to bisect"),
+            None => format!("{site}: its answers part from {against}, and in {runs} no layer by itself does"),
         }
     }
 }
