@@ -89,7 +89,7 @@ impl<'a> Tensor<'a> {
         let width = other.bytes.len() / all.max(1);
         let bytes = [&*self.bytes, other.bytes.get(own * width..)?].concat();
         let (name, dtype, shape) = (self.name.clone(), self.dtype, other.shape.clone());
-        alike.then(|| Tensor { name, dtype, shape, bytes: Cow::Owned(bytes) })
+        alike.then_some(Tensor { name, dtype, shape, bytes: Cow::Owned(bytes) })
     }
 
     /// The same name, element type, shape and bits.

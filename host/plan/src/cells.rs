@@ -591,7 +591,7 @@ impl Site<'_> {
         let all = self.model.evalset.samples;
         let samples = if counts.samples == 0 { all } else { counts.samples.min(all) };
         let (iterations, enough) =
-            counts.latency_iterations.map_or_else(|| usual_iterations(self.target, &self.engine), |asked| (asked, 0));
+            counts.latency_iterations.map_or_else(|| usual_iterations(self.target, self.engine), |asked| (asked, 0));
         let enough = if pass == Pass::Latency { enough } else { 0 };
         // A file that fixes its batch runs with that one and no other.
         let single = variant.batch.unwrap_or(1);

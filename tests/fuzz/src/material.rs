@@ -306,6 +306,7 @@ fn pass(cell: &Cell, pass: Pass) -> PassObservation {
         outputs: (pass == Pass::Accuracy).then(|| file("outputs.safetensors")),
         ticks: (pass == Pass::Latency).then(|| file("ticks.safetensors")),
         inferences: if pass == Pass::Latency { INFERENCES as u64 } else { SAMPLES as u64 },
+        stopped: None,
     }
 }
 

@@ -51,8 +51,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("device-agent/firmware/own-engine/", &["boardproof-protocol", "boardproof-firmware-common"]),
     (
+        // The engine for the board that has a wrong kernel, on which tests look for it.
         "device-agent/firmware/mps2/",
-        &["boardproof-protocol", "boardproof-core", "boardproof-firmware-common", "boardproof-firmware-own-engine"],
+        &[
+            "boardproof-protocol",
+            "boardproof-core",
+            "boardproof-micro",
+            "boardproof-firmware-common",
+            "boardproof-firmware-own-engine",
+        ],
     ),
     ("device-agent/firmware/smoke/", &["boardproof-protocol", "boardproof-micro"]),
     // The board families: a family knows its chips and nothing of the protocol.

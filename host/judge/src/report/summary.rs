@@ -470,8 +470,7 @@ fn summarize_cell(
 ) -> Result<CellSummary, EvidenceError> {
     let model = evidence.model(cell);
     let (variant, target) = (&model.variants[&cell.variant], &evidence.record.plan.targets[&cell.target]);
-    let judged = of_cell(judgement, &cell.id);
-    let seen = evidence.observation(&cell.id);
+    let (judged, seen) = (of_cell(judgement, &cell.id), evidence.observation(&cell.id));
     let (own, reference) = latencies_of_both(evidence, cell)?;
     let rules = judged.map(|j| j.rules.clone()).unwrap_or_default();
     let outcome = &evidence.record.outcomes[&cell.id];

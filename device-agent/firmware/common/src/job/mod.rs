@@ -90,7 +90,11 @@ impl Order {
             memory_limit_bytes: run.memory_limit_bytes,
             fault: Fault::asked(run.options),
             // Never of a pass that times or weighs: there the model works, and nothing else.
-            sketch: run.options.strip_prefix("sketch=").filter(|_| run.pass == Pass::Accuracy).and_then(|s| s.parse().ok()),
+            sketch: run
+                .options
+                .strip_prefix("sketch=")
+                .filter(|_| run.pass == Pass::Accuracy)
+                .and_then(|s| s.parse().ok()),
         }
     }
 }

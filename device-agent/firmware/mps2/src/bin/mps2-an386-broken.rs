@@ -2,7 +2,9 @@
 #![no_std]
 #![no_main]
 
-use boardproof_firmware_common::{Edge, Engine, Failed, Loaded, Micro, MicroModel, OperatorFacts, Text, Unfit, firmware};
+use boardproof_firmware_common::{
+    Edge, Engine, Failed, Loaded, Micro, MicroModel, OperatorFacts, Text, Unfit, firmware,
+};
 use boardproof_micro::{Model, SKETCH_BYTES};
 
 firmware!(boardproof_firmware_mps2::Mps2<386>, Broken, Broken);
@@ -37,7 +39,10 @@ impl BrokenModel<'_> {
         self.model.run_operator(layer, arena).map_err(|error| Failed { reason: Text::of(format_args!("{error}")) })?;
         let made = self.model.operator(layer).filter(|_| layer == LAYER);
         let made = made.and_then(|operator| arena.get_mut(self.model.tensor(operator.output.into()).range()));
-        made.unwrap_or_default().iter_mut().step_by(5).for_each(|value| *value = (*value as i8).saturating_add(1) as u8);
+        made.unwrap_or_default()
+            .iter_mut()
+            .step_by(5)
+            .for_each(|value| *value = (*value as i8).saturating_add(1) as u8);
         Ok(())
     }
 }
