@@ -71,7 +71,7 @@ fn the_report_shows_it(home: &Home, explained: &Value) {
     let flipped = explained["flipped"].as_array().expect("a list");
     assert!(!flipped.is_empty() && flipped.len() <= 24, "{explained}");
     let told = first.split("Which samples:").nth(1).expect("flips");
-    let row = told.split("<tr>").find(|row| row.contains("class=\"n\"")).expect("a sample");
+    let row = told.split("<tr>").find(|row| row.contains("<td class=\"n\"")).expect("a sample");
     assert!(row.contains("<code>"), "the surest sample has a layer: {row}");
     assert!(
         !told

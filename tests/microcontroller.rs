@@ -128,7 +128,7 @@ fn a_wrong_kernel_on_a_board_is_found_in_its_layer() {
     let bisected = &told[0]["bisected"];
     let runs = bisected["tried"].as_array().expect("runs");
     let first = runs.iter().find(|run| run["layer"] == bisected["first"]).expect("a layer that parts");
-    assert_eq!(first["tensor"], "/body/body.2/body.2.0/body.2.0.2/Relu_output_0", "{bisected}");
+    assert_eq!(first["tensor"], "/body/body.1/body.1.1/body.1.1.2/Relu_output_0", "{bisected}");
     assert!((3..=4).contains(&runs.len()), "{bisected}");
     let again = home.run(["explain", "out"]);
     assert!(again.stdout.contains("by bisection the first layer that parts from host/micro is"), "{}", again.stdout);
