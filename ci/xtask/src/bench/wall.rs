@@ -70,7 +70,8 @@ fn enlarged(from: &Path, to: &Path) -> Result<()> {
 /// Time between the runner's own clock readings in the passes that run samples; loading and starting are not in it.
 fn inference_ns(record: &Path) -> Result<u64> {
     let run = Run::read(record)?;
-    let measured = run.record.outcomes.values().filter_map(|outcome| match outcome {
+    let outcomes = run.record.outcomes.values().chain(run.record.again.values());
+    let measured = outcomes.filter_map(|outcome| match outcome {
         Outcome::Measured(seen) => Some(&seen.passes),
         _ => None,
     });
