@@ -102,7 +102,10 @@ fn answers_that_are_surer_than_they_are_right_fail_by_their_calibration_alone() 
     let error = result(&case);
     assert!(error.observed.unwrap() < 0.05, "{error:?}");
     only(&mut case, "calibration.ece_change", 0.02, Against::Reference, None);
+    assert_eq!(result(&case).verdict, Verdict::Inconclusive, "400 samples could hide a rise of two points");
+    case.policy.rules[0].limit = 0.10;
     assert_eq!(result(&case).verdict, Verdict::Pass);
+    case.policy.rules[0].limit = 0.02;
     // The same classes, hardly sure of any.
     let blunt: Vec<f32> = answers(0.02).iter().map(|v| v * 0.2).collect();
     case.answers(JUDGED, &blunt);

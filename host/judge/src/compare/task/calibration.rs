@@ -159,9 +159,11 @@ impl Claims {
         Some((value, Interval { lower: lower.max(0.0), upper: upper.min(1.0) }))
     }
 
-    /// How much larger the error of `self` is than that of `reference` on the same samples, with the wider of the BCa and the basic
-    /// bootstrap's bounds, both drawn in pairs, and no narrower than what so many samples could hide. `None` below two samples or where
-    /// these are not the same samples.
+    /// How much larger the error of `self` is than that of `reference` on the same samples, with the widest of the BCa and the basic
+    /// bootstrap's bounds, both drawn in pairs, and of what so many samples could hide. The upper one is no lower than the upper bound of the
+    /// one error less the lower bound of the other, at half the error each (Bonferroni): chance makes the smaller of two errors look larger by
+    /// more, so draws in pairs alone lay below the true rise in up to 33 of 100 simulated runs, and never above it. `None` below two samples
+    /// or where these are not the same samples.
     pub fn rise_with_bounds(&self, reference: &Self, confidence: Confidence) -> Option<(f64, Interval)> {
         if self.len() != reference.len() {
             return None;
@@ -170,8 +172,10 @@ impl Claims {
         let found = Bootstrap::of(&sums_of_gaps(&[reference, self], rise))?;
         let (value, bca, basic) = (found.estimate(), found.bca(confidence), found.basic(confidence));
         let hidden = confidence.hidden_in(self.len() as f64);
+        let each = confidence.of_each_of_two();
+        let (own, other) = (self.error_with_bounds(each)?.1, reference.error_with_bounds(each)?.1);
         let lower = bca.lower.min(basic.lower).min(value - hidden);
-        let upper = bca.upper.max(basic.upper).max(value + hidden);
+        let upper = bca.upper.max(basic.upper).max(value + hidden).max(own.upper - other.lower);
         Some((value, Interval { lower: lower.max(-1.0), upper: upper.min(1.0) }))
     }
 
