@@ -21,13 +21,17 @@ reason = "a test"
 
 /// A model whose metric is computed by this script for a shell, and one rule on it.
 fn checked(home: &Home, script: &str) -> Ended {
+    checked_by(home, script, POLICY)
+}
+
+fn checked_by(home: &Home, script: &str, policy: &str) -> Ended {
     let copy = Copy::of("mnist_dscnn", &home.path("models"));
     let manifest = copy.folder.join("model.toml");
     let text = std::fs::read_to_string(&manifest).expect("could not read model.toml");
     let metric = "[[metric]]\nname = 'own'\ncommand = ['sh', 'own.sh']\nbetter = 'higher'\nrange = [0, 1]\n";
     std::fs::write(&manifest, format!("{text}\n{metric}")).expect("could not write model.toml");
     std::fs::write(copy.folder.join("own.sh"), script).expect("could not write the script");
-    std::fs::write(home.path("policy.toml"), POLICY).expect("could not write the policy");
+    std::fs::write(home.path("policy.toml"), policy).expect("could not write the policy");
     let samples = SAMPLES.to_string();
     let asked = ["check", "mnist_dscnn", "-v", "int8_qdq_pc", "--policy", "policy.toml", "--out", "record", "--quiet"];
     home.run(asked.iter().copied().chain(["--samples", samples.as_str(), "--iterations", "20"]))
@@ -78,4 +82,18 @@ fn a_rule_on_a_metric_that_no_model_has_is_refused_before_anything_is_measured()
     let ended = home.run(["check", "mnist_dscnn", "--policy", "policy.toml", "--out", "record"]);
     ended.expect_code(2);
     assert!(ended.stderr.contains("expected a program and its arguments, got none"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_command_that_no_rule_asks_for_is_not_run() {
+    let home = Home::new();
+    let ran = home.path("ran");
+    let policy = POLICY
+        .replace("custom.drop", "task.drop")
+        .replace("custom = \"own\"\n", "")
+        .replace("\"own\"\nagainst", "\"share\"\nagainst");
+    let ended = checked_by(&home, &format!("touch '{}'\n", ran.display()), &policy);
+    ended.expect_code(0);
+    assert!(!ran.exists(), "the model's program was run");
+    assert!(home.record("record").custom.is_empty());
 }

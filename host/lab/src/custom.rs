@@ -32,8 +32,8 @@ const DEADLINE: Duration = Duration::from_secs(600);
 const TOLD: usize = 400;
 
 /// Runs `metric` on a file of outputs and one of labels: `COMMAND OUTPUTS LABELS NUMBERS`, in the model's folder. Both are safetensors files as the
-/// record holds them, in the same order of samples; the command writes one number per sample and line into NUMBERS, which is in no folder
-/// that the model may write to otherwise.
+/// record holds them, in the same order of samples; the command writes one number per sample and line into NUMBERS, a file of a
+/// temporary folder.
 pub fn numbers(metric: &CustomMetric, outputs: &Path, labels: &Path, samples: u64) -> Result<Vec<f64>, CustomError> {
     let shown = metric.command.join(" ");
     let room = tempfile::tempdir().map_err(|source| CustomError::Room { command: shown.clone(), source })?;

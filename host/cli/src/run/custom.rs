@@ -9,11 +9,15 @@ use boardproof_record::plan::{Cell, CustomMetric, Pass};
 use boardproof_record::record::{NUMBERS, Numbers};
 
 impl Run<'_> {
-    /// Runs the command of every custom metric on the answers of every cell that has some. One that fails leaves its reason, and the rules on it
+    /// Runs the commands of the custom metrics that a rule names on the answers of every cell that has some. A model's folder may come from
+    /// anywhere: what no rule of the user's policy asks for is not run. One that fails leaves its reason, and the rules on it
     /// without a number; nothing measured is lost.
     pub(super) fn compute_custom(&mut self) -> Result<()> {
         for cell in self.record.plan.cells.clone() {
-            let metrics = self.record.plan.models[&cell.model].custom.clone();
+            let rules = &self.record.plan.policy.rules;
+            let is_named = |metric: &&CustomMetric| rules.iter().any(|rule| rule.custom.as_ref() == Some(&metric.name));
+            let custom = &self.record.plan.models[&cell.model].custom;
+            let metrics: Vec<CustomMetric> = custom.iter().filter(is_named).cloned().collect();
             let Some((outputs, samples)) = self.answered(&cell).filter(|_| !metrics.is_empty()) else { continue };
             for metric in metrics {
                 if interrupted() {

@@ -122,10 +122,12 @@ impl<'a> Desk<'a> {
         };
         let there = baseline.model(cell).custom.iter().find(|there| there.name == metric.name);
         match there {
-            Some(there) if (there.better, there.range) == (metric.better, metric.range) => {
+            Some(there)
+                if (&there.command, there.better, there.range) == (&metric.command, metric.better, metric.range) =>
+            {
                 numbers(baseline, cell, there)
             }
-            Some(_) => Ok(Err(format!("the baseline's '{}' has another range or direction", metric.name))),
+            Some(_) => Ok(Err(format!("the baseline's '{}' has another command, range or direction", metric.name))),
             None => Ok(Err(format!("the baseline has no metric '{}'", metric.name))),
         }
     }
