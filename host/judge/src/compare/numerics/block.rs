@@ -261,7 +261,11 @@ fn relative(r: &[f64], d: &[f64], options: &Options) -> Relative {
 #[inline(always)]
 fn relative_around_zeros(r: &[f64], d: &[f64]) -> (f64, u64) {
     let mut max = Lanes::ZERO;
-    each2(r, d, [1.0, 0.0], |r, d| max = max.max(r.zip(d, |r, d| if r == 0.0 { 0.0 } else { d.abs() / r.abs() })));
+    // Nothing over nothing is NaN, and where the reference is zero the quotient is not wanted anyway.
+    each2(r, d, [1.0, 0.0], |r, d| {
+        let quotient = r.abs().choose_if_above(Lanes::ZERO, d.abs().divide(r.abs()), Lanes::ZERO);
+        max = max.max(quotient);
+    });
     let differs = r.iter().zip(d).map(|(r, d)| u64::from((*r == 0.0) & (*d != 0.0))).sum();
     (max.largest(), differs)
 }
@@ -271,8 +275,9 @@ fn relative_around_zeros(r: &[f64], d: &[f64]) -> (f64, u64) {
 fn peaks(r: &[f64], c: &[f64]) -> Peaks {
     let [mut r_abs, mut c_abs] = [Lanes::ZERO; 2];
     let mut c_signed = Lanes::splat(f64::NEG_INFINITY);
-    // NaN in the filling is passed over.
-    each2(r, c, [f64::NAN; 2], |r, c| {
+    // Filled with elements that are there.
+    let fill = [r, c].map(|x| x.first().copied().unwrap_or(0.0));
+    each2(r, c, fill, |r, c| {
         r_abs = r_abs.max(r.abs());
         c_abs = c_abs.max(c.abs());
         c_signed = c_signed.max(c);
@@ -286,9 +291,9 @@ fn moments(x: &[f64], sum: f64) -> Moments {
         return Moments::default();
     }
     let mean = sum / x.len() as f64;
-    let mut squares = Lanes::ZERO;
+    let (mut squares, mean_lanes) = (Lanes::ZERO, Lanes::splat(mean));
     each(x, mean, |x| {
-        let deviation = x.map(|x| x - mean);
+        let deviation = x.subtract(mean_lanes);
         squares = squares.add(deviation.mul(deviation));
     });
     Moments { count: x.len() as u64, mean, squared_deviations: squares.sum() }

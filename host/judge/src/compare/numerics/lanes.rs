@@ -1,74 +1,98 @@
 //! Four f64 side by side: the one place that knows how sums are interleaved.
 //!
 //! The width is part of the result (it fixes the order of additions), so it is the same on every machine and a record judged twice gives the
-//! same bytes. Operations are written per lane and compile to vector instructions where the machine has them.
+//! same bytes. The vectors are `wide`'s: of arrays, the compiler makes single operations again as soon as a loop keeps several.
+
+use wide::f64x4;
 
 /// Accumulators that run side by side.
 pub(super) const WIDTH: usize = 4;
 
-/// Four values.
+/// Four values. No operation promises anything about a NaN but those of arithmetic.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lanes([f64; WIDTH]);
+pub(super) struct Lanes(f64x4);
 
 impl Lanes {
-    pub(super) const ZERO: Self = Self::splat(0.0);
+    pub(super) const ZERO: Self = Self(f64x4::ZERO);
 
-    pub(super) const fn splat(value: f64) -> Self {
-        Self([value; WIDTH])
+    #[inline(always)]
+    pub(super) fn splat(value: f64) -> Self {
+        Self(f64x4::splat(value))
     }
 
     #[inline(always)]
-    pub(super) fn map(self, f: impl Fn(f64) -> f64) -> Self {
-        Self(self.0.map(f))
+    pub(super) fn new(values: [f64; WIDTH]) -> Self {
+        Self(f64x4::new(values))
     }
 
     #[inline(always)]
-    pub(super) fn zip(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
-        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+    pub(super) fn values(self) -> [f64; WIDTH] {
+        self.0.to_array()
     }
 
     #[inline(always)]
     pub(super) fn add(self, other: Self) -> Self {
-        self.zip(other, |a, b| a + b)
+        Self(self.0 + other.0)
+    }
+
+    #[inline(always)]
+    pub(super) fn subtract(self, other: Self) -> Self {
+        Self(self.0 - other.0)
     }
 
     #[inline(always)]
     pub(super) fn mul(self, other: Self) -> Self {
-        self.zip(other, |a, b| a * b)
+        Self(self.0 * other.0)
+    }
+
+    #[inline(always)]
+    pub(super) fn divide(self, other: Self) -> Self {
+        Self(self.0 / other.0)
     }
 
     #[inline(always)]
     pub(super) fn max(self, other: Self) -> Self {
-        self.zip(other, larger)
+        Self(self.0.fast_max(other.0))
     }
 
     #[inline(always)]
     pub(super) fn min(self, other: Self) -> Self {
-        self.zip(other, |a, b| if b < a { b } else { a })
+        Self(self.0.fast_min(other.0))
     }
 
     #[inline(always)]
     pub(super) fn abs(self) -> Self {
-        self.map(f64::abs)
+        Self(self.0.abs())
     }
 
+    /// Per lane: `yes` where `self > other`, else `no`; where one is NaN, `no`.
+    #[inline(always)]
+    pub(super) fn choose_if_above(self, other: Self, yes: Self, no: Self) -> Self {
+        Self(self.0.simd_gt(other.0).bitselect(yes.0, no.0))
+    }
+
+    #[inline(always)]
     pub(super) fn sum(self) -> f64 {
-        let [a, b, c, d] = self.0;
+        let [a, b, c, d] = self.values();
         (a + b) + (c + d)
     }
 
+    #[inline(always)]
     pub(super) fn largest(self) -> f64 {
-        let [a, b, c, d] = self.0;
+        let [a, b, c, d] = self.values();
         larger(larger(a, b), larger(c, d))
     }
 
+    #[inline(always)]
     pub(super) fn smallest(self) -> f64 {
-        -self.map(|x| -x).largest()
+        let [a, b, c, d] = self.values();
+        -larger(larger(-a, -b), larger(-c, -d))
     }
 
     /// Up to three values, the other lanes filled.
+    #[inline(always)]
     fn partial(values: &[f64], fill: f64) -> Self {
-        Self(match *values {
+        Self::new(match *values {
             [a] => [a, fill, fill, fill],
             [a, b] => [a, b, fill, fill],
             [a, b, c] => [a, b, c, fill],
@@ -77,7 +101,7 @@ impl Lanes {
     }
 }
 
-/// A plain comparison compiles to one instruction where `f64::max`, which must treat NaN, does not. A NaN in `b` is passed over.
+/// A plain comparison compiles to one instruction where `f64::max`, which must treat NaN, does not.
 fn larger(a: f64, b: f64) -> f64 {
     if b > a { b } else { a }
 }
@@ -89,7 +113,7 @@ fn larger(a: f64, b: f64) -> f64 {
 pub(super) fn each(x: &[f64], fill: f64, mut step: impl FnMut(Lanes)) {
     let (chunks, rest) = x.as_chunks();
     for i in 0..x.len().div_ceil(WIDTH) {
-        step(chunks.get(i).map_or_else(|| Lanes::partial(rest, fill), |chunk| Lanes(*chunk)));
+        step(chunks.get(i).map_or_else(|| Lanes::partial(rest, fill), |chunk| Lanes::new(*chunk)));
     }
 }
 
@@ -99,7 +123,7 @@ pub(super) fn each2(x: &[f64], y: &[f64], fill: [f64; 2], mut step: impl FnMut(L
     let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks(), y.as_chunks());
     for i in 0..x.len().div_ceil(WIDTH) {
         let (x, y) = match (xs.get(i), ys.get(i)) {
-            (Some(x), Some(y)) => (Lanes(*x), Lanes(*y)),
+            (Some(x), Some(y)) => (Lanes::new(*x), Lanes::new(*y)),
             _ => (Lanes::partial(x_rest, fill[0]), Lanes::partial(y_rest, fill[1])),
         };
         step(x, y);
@@ -129,9 +153,9 @@ mod tests {
         for i in 0..WIDTH {
             let mut values = [1.0; WIDTH];
             values[i] = -3.0;
-            assert_eq!(Lanes(values).smallest(), -3.0);
+            assert_eq!(Lanes::new(values).smallest(), -3.0);
             values[i] = 3.0;
-            assert_eq!(Lanes(values).largest(), 3.0);
+            assert_eq!(Lanes::new(values).largest(), 3.0);
         }
     }
 }

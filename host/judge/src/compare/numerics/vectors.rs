@@ -265,9 +265,10 @@ impl Mass {
     #[inline(always)]
     fn of(values: &[f64]) -> Self {
         let [mut sum, mut sum_floored, mut low, mut high] = [Lanes::ZERO; 4];
+        let floor = Lanes::splat(PROBABILITY_FLOOR);
         each(values, 0.0, |p| {
             sum = sum.add(p);
-            sum_floored = sum_floored.add(p.map(floored));
+            sum_floored = sum_floored.add(p.max(floor));
             low = low.min(p);
             high = high.max(p);
         });
