@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Rate of the line after a start.
 pub const START_RATE: u32 = 115_200;
+/// What it says of its watchdog. That never comes: it is this side's to give up before.
+pub const WATCHDOG_MS: u32 = 60_000;
 /// Bytes of the receiver, as every board of the firmware has them.
 const RING: usize = 4096;
 /// Time of one inference at least, and what varies of it from one to the next.
@@ -28,6 +30,8 @@ struct Pins {
     /// Inferences of the job so far.
     inferences: AtomicU64,
     lost: AtomicU32,
+    /// Time that an inference takes besides.
+    slow: AtomicU64,
 }
 
 struct Chip(Arc<Pins>);
@@ -44,7 +48,7 @@ impl Hardware for Chip {
             crash: "",
             identity: "",
             core_hz: 1_000_000_000,
-            watchdog_ms: None,
+            watchdog_ms: Some(WATCHDOG_MS),
         }
     }
 
@@ -63,7 +67,7 @@ impl Hardware for Chip {
     /// Whatever is between two readings of the clock takes as long as the number of the inference in its job says: the same in every run.
     fn undisturbed(&mut self, act: &mut dyn FnMut(&mut dyn FnMut() -> u64)) {
         let number = self.0.inferences.fetch_add(1, Relaxed);
-        let step = INFERENCE_NS.0 + number * 7919 % INFERENCE_NS.1;
+        let step = INFERENCE_NS.0 + number * 7919 % INFERENCE_NS.1 + self.0.slow.load(Relaxed);
         let mut now = self.now();
         act(&mut || {
             now += step;
@@ -156,6 +160,13 @@ impl Firmware {
         };
         let mut board = Self { running: None, rooms: Box::into_raw(Box::new(rooms)), pins: Arc::default() };
         board.start();
+        board
+    }
+
+    /// The same with inferences that take so much longer.
+    pub fn slow(by: Duration) -> Self {
+        let board = Self::new();
+        board.pins.slow.store(by.as_nanos() as u64, Relaxed);
         board
     }
 

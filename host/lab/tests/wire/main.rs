@@ -8,7 +8,7 @@ mod firmware;
 
 use boardproof_lab::events::Event as Said;
 use boardproof_lab::held::Held;
-use boardproof_lab::link::client::{Client, ClientError, Patience};
+use boardproof_lab::link::client::{Client, ClientError, Patience, Quiet, Slow};
 use boardproof_lab::link::{Board, ByteLink, Bytes, Cut, Link, LinkError, Waits, WireEnd, WireFaults, WireUnit};
 use boardproof_lab::ship::{Blob, ShipError, ship};
 use boardproof_micro::write::{OperatorSpec, TensorSpec, Writer};
@@ -19,7 +19,7 @@ use boardproof_protocol::{Acquire, Ended, Event, Pass, Reply, Request, Run, Stre
 use boardproof_record::Digest;
 use boardproof_record::observation::Shipped;
 use boardproof_sim::{Affine, AffineEngine, Dice, Hardware, SimDevice};
-use firmware::Firmware;
+use firmware::{Firmware, WATCHDOG_MS};
 use std::path::Path;
 use std::time::Duration;
 
@@ -150,6 +150,18 @@ fn run(
     job: u32,
     asked: (Pass, Stream, u32),
 ) -> Result<Vec<u8>, Failed> {
+    run_slowly(client, material, epoch, job, asked, Slow { at_work: &|| false, quiet: None })
+}
+
+/// The same under a host that waits for one that is at work.
+fn run_slowly(
+    client: &mut Client<ByteLink<WireEnd>>,
+    material: &Material,
+    epoch: u64,
+    job: u32,
+    asked: (Pass, Stream, u32),
+    slow: Slow<'_>,
+) -> Result<Vec<u8>, Failed> {
     let (pass, stream, iterations) = asked;
     let run = Run {
         epoch,
@@ -182,7 +194,7 @@ fn run(
         }
         Ok(())
     };
-    client.pull(job, far, take, |_| Ok(()))?;
+    client.pull_from_a_slow_unit(job, far, slow, take, |_| Ok(()))?;
     assert_eq!(ended, Some(Ended::Completed));
     Ok(bytes)
 }
@@ -306,6 +318,31 @@ fn a_bad_wire_to_the_firmware_never_gives_a_wrong_result() {
     let far =
         |board: Board, faults, seed| WireUnit::with(Box::new(Firmware::new()), board.boot_time, RATE, faults, seed);
     println!("firmware: {}", over_bad_wires("BOARDPROOF_WIRE_SEED", &micro_material(folder.path(), 60), far));
+}
+
+#[test]
+fn a_slow_inference_is_waited_for_and_one_that_its_watchdog_would_end_is_given_up_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let material = micro_material(folder.path(), 3);
+    let watchdog = Duration::from_millis(WATCHDOG_MS.into());
+    let quiet = Some(Quiet { limit: watchdog - Duration::from_secs(6), watchdog });
+    // One inference of so many seconds after the other, under a host that sees the board at work.
+    let answers = |inference_s| {
+        let far = Box::new(Firmware::slow(Duration::from_secs(inference_s)));
+        let unit = WireUnit::with(far, Duration::ZERO, RATE, WireFaults::default(), 1);
+        let mut client = begun(&unit, 1).unwrap();
+        brought(&mut client, 1, &material.model).unwrap();
+        brought(&mut client, 1, &material.evalset).unwrap();
+        let (before, slow) = (unit.elapsed(), Slow { at_work: &|| true, quiet });
+        let got = run_slowly(&mut client, &material, 1, 1, (Pass::Accuracy, Stream::Output(0), 0), slow);
+        (got, unit.elapsed() - before)
+    };
+    let (got, took) = answers(50);
+    assert!(got.unwrap() == material.right && took > Duration::from_secs(150), "{took:?}");
+    let (got, took) = answers(70);
+    let error = got.unwrap_err().to_string();
+    assert!(error.contains("no progress for 54 s") && error.contains("starts it anew after 60 s"), "{error}");
+    assert!(took < watchdog, "{took:?}");
 }
 
 #[test]
