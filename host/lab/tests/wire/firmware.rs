@@ -196,7 +196,7 @@ impl Drop for Firmware {
 }
 
 impl Running {
-    /// One turn of the firmware's main loop, begun where it looks after the rate. Bytes behind the end of a frame wait for the next.
+    /// One turn of the firmware's main loop, begun where it looks after the rate. Returns how many requests it understood.
     fn turn(&mut self, send: &mut dyn FnMut(&[u8])) -> u64 {
         if let Some(heard) = self.heard.take()
             && self.agent.watch_rate(heard)
@@ -204,15 +204,27 @@ impl Running {
             self.line.forget();
         }
         self.goes_on = self.agent.work();
+        let mut all = Heard { bytes: false, request: false };
+        let mut requests = 0;
+        // All that waits, as the firmware does; frame by frame, to count them.
+        while !self.ring.is_empty() && !(all.request && self.agent.wants_rate()) {
+            let heard = self.serve_frame(send);
+            requests += u64::from(heard.request);
+            all = Heard { bytes: true, request: all.request || heard.request };
+        }
+        self.heard = all.bytes.then_some(all);
+        requests
+    }
+
+    /// Serves the bytes up to the end of a frame.
+    fn serve_frame(&mut self, send: &mut dyn FnMut(&[u8])) -> Heard {
         let (ring, mut at_end) = (self.ring, false);
         let mut take = || {
             let byte = if at_end { None } else { ring.pop() };
             at_end = byte == Some(0);
             byte
         };
-        let heard = self.line.serve(&mut take, &mut self.agent, send);
-        self.heard = heard.bytes.then_some(heard);
-        u64::from(heard.request)
+        self.line.serve(&mut take, &mut self.agent, send)
     }
 }
 
