@@ -72,6 +72,7 @@ fn a_crash_is_told_with_its_place_and_the_next_cell_is_measured() {
         let cause = &fault.causes[1];
         assert!(cause.starts_with(words) && cause.contains(" in job ") && cause.contains("cfsr 0x"), "{cause}");
         assert!(how == "panic" || cause.contains(" in boardproof_firmware_common::"), "{cause}");
+        assert_eq!(cause.contains("it came before the 334 s that a silence is waited for"), how == "hang", "{cause}");
         assert_eq!(fault.attempts.iter().filter(|a| a.action == "inspect pass" && a.error.is_some()).count(), 2);
         next(after);
     }
@@ -112,6 +113,22 @@ fn without_the_grant_it_is_switched_off_and_on() {
     let ended = check(&home, "stuck", &changes);
     hung(&home, &ended, &mut attempts);
     assert_eq!(attempts[0].action, "switch the unit off and on");
+}
+
+#[test]
+#[ignore = "boots a board; `cargo xtask test` runs it"]
+fn a_board_that_hangs_is_called_so_before_its_watchdog_comes() {
+    let (home, mut attempts) = (Home::new(), Vec::new());
+    // Its clock goes eight times as fast: its watchdog is that much shorter for this machine.
+    let changes = [("ns_each = 32", "ns_each = 256"), ("instruction_shift = 5", "instruction_shift = 8")];
+    let ended = check(&home, "stuck", &changes);
+    let fault = hung(&home, &ended, &mut attempts);
+    let cause = &fault.causes[0];
+    assert!(cause.contains("no progress for ") && cause.contains("where 41 s is the most"), "{cause}");
+    assert!(cause.contains("watchdog, which had not come, starts it anew after 46 s"), "{cause}");
+    let waited = fault.attempts.iter().find(|a| a.error.is_some()).expect("the pass failed");
+    assert!((41_000..60_000).contains(&waited.elapsed_ms), "{waited:?}");
+    assert_eq!(attempts[0].action, Attempt::RESET);
 }
 
 /// Hands that note what they are told, and whose reset does not work.

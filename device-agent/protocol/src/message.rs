@@ -517,7 +517,7 @@ pub enum Key {
     ModelBytes,
     /// Bytes that the receiver of the link lost because nobody took them in time, since boot. Since version 3.
     LinkOverruns,
-    /// Inferences by their ticks: `index` is a bin of a logarithmic histogram, eight to the octave. Since version 3.
+    /// Inferences by their ticks: `index` is a bin of a logarithmic histogram, see [`ticks_bin`]; a count stops at 65,535. Since version 3.
     TicksHistogram,
     /// Mean time of one run of an operator, when each is timed by itself; `index` is the operator's. Since version 4.
     OperatorNs,
@@ -571,6 +571,23 @@ pub enum Key {
     GpuUtilizationMilli,
     /// Processes that have the GPU open, without the runner. Since version 5.
     GpuOtherProcesses,
+    /// Time after which the unit's watchdog starts it anew unless it comes to look at its link, by the unit's own clock: at least so long,
+    /// whatever that clock's tolerance. Since version 6.
+    WatchdogMs,
+}
+
+/// Bins of [`Key::TicksHistogram`]: 32 octaves of eight, and those below eight one by one.
+pub const TICKS_BINS: usize = 8 + 32 * 8;
+
+/// Bin of [`Key::TicksHistogram`] that an inference of so many ticks is counted in. Below eight each number has its own; above, bin
+/// `8 * (octave + 1) + eighth` begins at `(8 + eighth) << octave`, so that a bin is at most an eighth wide. The last one has no end.
+pub fn ticks_bin(ticks: u64) -> usize {
+    if ticks < 8 {
+        return ticks as usize;
+    }
+    let octave = 60 - ticks.leading_zeros() as usize;
+    let eighth = (ticks >> octave) as usize & 7;
+    (8 * (octave + 1) + eighth).min(TICKS_BINS - 1)
 }
 
 /// Names of the texts a device reports.

@@ -257,7 +257,8 @@ names! {
         LinkOverruns, TicksHistogram, OperatorNs, OperatorOutBytes, OperatorMacs, PeakF32MacPerS, PeakI8MacPerS, PeakReadBytesPerS,
         WarmupWallNs, GpuToDeviceNs, GpuComputeNs, GpuToHostNs, GpuOnCpuNs, GpuEnqueueNs,
         GpuTotalBytes, GpuUsedStartBytes, GpuUsedAfterLoadBytes, GpuUsedAfterFirstBytes, GpuUsedEndBytes, GpuPoolPeakBytes,
-        GpuClockHz, GpuClockMaxHz, GpuMemoryClockHz, GpuPowerMilliW, GpuPowerLimitMilliW, GpuTemperatureMilliC, GpuUtilizationMilli, GpuOtherProcesses
+        GpuClockHz, GpuClockMaxHz, GpuMemoryClockHz, GpuPowerMilliW, GpuPowerLimitMilliW, GpuTemperatureMilliC, GpuUtilizationMilli, GpuOtherProcesses,
+        WatchdogMs
     }
     TextKey {
         Engine, CpuModel, CpuFeatures, Governor, ThermalZone, Kernel, Libc, Board, Os, Stderr, RunnerBuild, ClockSource, ResetReason, CrashRecord,

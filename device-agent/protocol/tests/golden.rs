@@ -2,7 +2,7 @@
 //!
 //! When a test here breaks, a device in the field and this host no longer understand each other. Do one of two things:
 //! - you did not mean to change the wire: undo it (enums grow at the end only, fields never move);
-//! - you did: it is a new version. Raise `VERSION_CURRENT`, keep the old version's bytes, add a file of its own (`v6.txt`), and write the
+//! - you did: it is a new version. Raise `VERSION_CURRENT`, keep the old version's bytes, add a file of its own (`v7.txt`), and write the
 //!   reason into docs/decisions. `BOARDPROOF_GOLDEN=write cargo test -p boardproof-protocol` writes the newest file.
 
 use boardproof_protocol::*;
@@ -192,6 +192,11 @@ fn events_of_gpus() -> Vec<(&'static str, Event<'static>)> {
     numbers.chain(texts.into_iter().map(|key| ("GpuText", Event::Text { key, index: 1, value: "v" }))).collect()
 }
 
+/// What version 6 added: how long a unit may be at one thing.
+fn events_of_watchdogs() -> Vec<(&'static str, Event<'static>)> {
+    vec![("WatchdogMs", Event::Number { key: Key::WatchdogMs, index: 0, value: 600_000 })]
+}
+
 fn version_1() -> String {
     let mut text = String::new();
     requests().iter().for_each(|(name, m)| line(&mut text, &format!("request.{name}"), m));
@@ -221,9 +226,15 @@ fn version_4() -> String {
     text
 }
 
-fn current() -> String {
+fn version_5() -> String {
     let mut text = version_4();
     events_of_gpus().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
+    text
+}
+
+fn current() -> String {
+    let mut text = version_5();
+    events_of_watchdogs().iter().for_each(|(name, m)| line(&mut text, &format!("event.{name}"), m));
     text
 }
 
@@ -237,7 +248,7 @@ fn check(golden: &str, now: &str) {
 
 #[test]
 fn the_wire_is_what_its_newest_version_says() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v5.txt");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v6.txt");
     if std::env::var("BOARDPROOF_GOLDEN").as_deref() == Ok("write") {
         std::fs::write(file, current()).unwrap();
     }
@@ -250,6 +261,7 @@ fn what_earlier_versions_say_is_said_in_the_same_bytes() {
     check(include_str!("golden/v2.txt"), &version_2());
     check(include_str!("golden/v3.txt"), &version_3());
     check(include_str!("golden/v4.txt"), &version_4());
+    check(include_str!("golden/v5.txt"), &version_5());
 }
 
 #[test]
@@ -268,6 +280,7 @@ fn every_message_comes_back_as_it_went() {
         .chain(&events_for_microcontrollers())
         .chain(&events_of_operators())
         .chain(&events_of_gpus())
+        .chain(&events_of_watchdogs())
         .for_each(|(_, m)| check(m, &mut [0; 512]));
 }
 
@@ -336,7 +349,8 @@ fn messages_are_coded_as_postcard_codes_them() {
             |body| whole(postcard::take_from_bytes::<Reply<'_>>(body)),
         );
     }
-    let later = [events_for_microcontrollers(), events_of_operators(), events_of_gpus()].concat();
+    let later =
+        [events_for_microcontrollers(), events_of_operators(), events_of_gpus(), events_of_watchdogs()].concat();
     for (_, message) in events().iter().chain(&added()).chain(&later) {
         let decode = |bytes: &[u8]| frame::decode_event(bytes).map(|message| format!("{message:?}"));
         check_coding(
@@ -350,9 +364,19 @@ fn messages_are_coded_as_postcard_codes_them() {
 
 #[test]
 fn the_schema_is_that_of_the_golden_bytes() {
-    let bytes = include_bytes!("golden/v5.txt");
+    let bytes = include_bytes!("golden/v6.txt");
     let fnv = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     assert_eq!(SCHEMA, fnv, "set SCHEMA to {fnv:#x}");
+}
+
+#[test]
+fn bins_of_ticks_begin_where_they_say_and_none_is_left_out() {
+    let start = |bin: usize| if bin < 8 { bin as u64 } else { (8 + bin as u64 % 8) << (bin / 8 - 1) };
+    for number in 0..TICKS_BINS - 1 {
+        assert_eq!(ticks_bin(start(number)), number);
+        assert_eq!(ticks_bin(start(number + 1) - 1), number);
+    }
+    assert_eq!(ticks_bin(u64::MAX), TICKS_BINS - 1);
 }
 
 /// A few million made-up payloads: none may panic, and none may be taken for a message unless its CRC fits.

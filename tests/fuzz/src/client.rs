@@ -6,7 +6,7 @@ use crate::bytes::{Bytes, put_piece};
 use crate::messages::{golden, payload};
 use boardproof_lab::events::Event as Said;
 use boardproof_lab::held::Held;
-use boardproof_lab::link::client::{Client, Patience};
+use boardproof_lab::link::client::{Client, Patience, Slow};
 use boardproof_lab::link::{Link, LinkError};
 use boardproof_lab::measure::{Asked, Job, Part, environment, run_pass};
 use boardproof_lab::ship::{Blob, ship};
@@ -187,9 +187,10 @@ fn pass(client: &mut Client<Scripted<'_>>, pass: Pass) -> bool {
     };
     let part = Part { blob: blob(), first: 0, samples: SAMPLES };
     let (number, epoch, holder) = (JOB, 1, "fuzz");
-    let (job, plan, part, options, at_work) = (&job, &plan, &part, "{}", &|| false);
+    let (job, plan, part, options) = (&job, &plan, &part, "{}");
+    let slow = Slow { at_work: &|| false, quiet: None };
     let (first, count, deadline_ms) = (0, SAMPLES, plan.deadline_ms);
-    let asked = Asked { job, plan, part, first, count, deadline_ms, options, number, epoch, holder, at_work };
+    let asked = Asked { job, plan, part, first, count, deadline_ms, options, number, epoch, holder, slow };
     FOLDER.with(|(root, folder)| match run_pass(client, &asked, folder, &mut |_: Said| {}) {
         Ok(seen) => {
             check_pass(&seen, root.path());

@@ -32,6 +32,10 @@ pub fn tell<H: Hardware>(hardware: &mut H, events: &mut Events<'_>) -> Result<()
     ] {
         events.push(&Event::Number { key, index: 0, value })?;
     }
+    match about.watchdog_ms {
+        Some(ms) => events.push(&Event::Number { key: Key::WatchdogMs, index: 0, value: u64::from(ms) })?,
+        None => events.push(&Event::Missing { key: Key::WatchdogMs, reason: "this unit has no watchdog" })?,
+    }
     for (key, reason) in [
         (Key::TemperatureMilliC, "this firmware reads no temperature"),
         (Key::WallClockUnixS, "this unit has no calendar"),

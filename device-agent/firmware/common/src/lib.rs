@@ -30,7 +30,6 @@ pub use crash::Crash;
 pub use device::{Agent, Memory};
 pub use engine::{EDGE_RANK_MAX, Edge, Engine, Failed, Loaded, OperatorFacts, Reason, Unfit};
 pub use events::EVENTS_BYTES;
-pub use histogram::{BINS, bin};
 pub use job::Fault;
 pub use line::{CODED_BYTES, Frames, Heard, Line, Pushed};
 pub use micro::{Micro, MicroModel};
@@ -59,6 +58,8 @@ pub struct About<'a> {
     pub identity: &'a str,
     /// Clock of the processor, per second.
     pub core_hz: u64,
+    /// Time after which its watchdog starts it anew, at least; `None` where it has none.
+    pub watchdog_ms: Option<u32>,
 }
 
 /// What the program takes, in bytes.

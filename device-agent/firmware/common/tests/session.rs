@@ -57,11 +57,24 @@ fn the_environment_tells_a_crash_and_names_what_it_cannot_know() {
         "Text { key: ClockSource, index: 0, value: \"a clock\" }",
         "Number { key: LinkOverruns, index: 0, value: 5 }",
         "Number { key: MemoryTotalBytes, index: 0, value: 8192 }",
+        "Number { key: WatchdogMs, index: 0, value: 16000 }",
         "Missing { key: TemperatureMilliC, reason: \"this firmware reads no temperature\" }",
         "Ended(Completed)",
     ] {
         assert!(told.iter().any(|event| event == part), "{part}: {told:#?}");
     }
+}
+
+#[test]
+fn a_board_without_a_watchdog_says_so() {
+    let mut rooms = rooms();
+    let mut rig = Rig::new(&mut rooms);
+    rig.state.borrow_mut().watchdog_ms = None;
+    rig.greet();
+    rig.say(&Request::Environment { job: 8 });
+    let (told, _) = rig.follow(8);
+    let missing = "Missing { key: WatchdogMs, reason: \"this unit has no watchdog\" }";
+    assert!(told.iter().any(|event| event == missing), "{told:#?}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ const TXD: usize = UART + 0x51c;
 const RATE: usize = UART + 0x524;
 const WATCHDOG: usize = 0x4001_0000;
 const RELOAD: u32 = 0x6e52_4635;
-/// Seconds, at 32,768 counts each.
+/// Seconds, at 32,768 counts each. Its clock is an oscillator that nothing calibrates here: a twentieth is more than it may be off by.
 const WATCHDOG_S: u32 = 600;
 const RESET_REASON: usize = 0x4000_0400;
 const DEVICE_ID: usize = 0x1000_0060;
@@ -50,6 +50,7 @@ impl Chip for Nrf52840 {
     const CORE_HZ: u64 = 64_000_000;
     const START_RATE: u32 = 115_200;
     const TIMER: Option<Timer> = None;
+    const WATCHDOG_MS: Option<u32> = Some(WATCHDOG_S * 950);
     const RECEIVE_INTERRUPT: i16 = 2;
 
     fn start() {

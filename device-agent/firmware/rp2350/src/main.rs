@@ -1,7 +1,6 @@
 //! The agent for the Raspberry Pi Pico 2 (RP2350, Cortex-M33), over UART0 on GPIO 0 and 1, at its crystal's 12 MHz.
 //!
-//! Registers are those of the RP2350 datasheet; the line is ARM's PL011. `proved = false`: this builds, and no board has run it yet. The
-//! watchdog is not started: its tick generator is not set up here.
+//! Registers are those of the RP2350 datasheet; the line is ARM's PL011. `proved = false`: this builds, and no board has run it yet.
 #![no_std]
 #![no_main]
 
@@ -20,6 +19,9 @@ const XOSC: usize = 0x4004_8000;
 const RESETS: usize = 0x4002_0000;
 const IO_BANK0: usize = 0x4002_8000;
 const PADS_BANK0: usize = 0x4003_8000;
+const PSM_WDSEL: usize = 0x4001_8008;
+const TICKS_WATCHDOG: usize = 0x4010_8030;
+const WATCHDOG: usize = 0x400d_8000;
 const UART0: usize = 0x4007_0000;
 const DR: usize = UART0;
 const FR: usize = UART0 + 0x18;
@@ -30,6 +32,15 @@ const CR: usize = UART0 + 0x30;
 const IMSC: usize = UART0 + 0x38;
 const ICR: usize = UART0 + 0x44;
 const CHIP_ID: usize = 0x4013_0000;
+
+/// Cycles of the crystal to one tick of the watchdog, of 511 at most. Usual is 12, which makes it 16 s long: shorter than an inference may take.
+const WATCHDOG_CYCLES: u32 = 480;
+const WATCHDOG_S: u32 = 600;
+/// What it counts down from.
+const WATCHDOG_TICKS: u32 = HZ / WATCHDOG_CYCLES * WATCHDOG_S;
+const _: () = assert!(WATCHDOG_TICKS < 1 << 24 && HZ.is_multiple_of(WATCHDOG_CYCLES));
+/// All parts of the chip that start in order, but the ring oscillator and the crystal.
+const RESETS_ALL: u32 = 0x01ff_ffff & !(1 << 2 | 1 << 3);
 
 const BUSY: u32 = 1 << 3;
 const RECEIVER_EMPTY: u32 = 1 << 4;
@@ -49,6 +60,8 @@ impl Chip for Pico2 {
     const CORE_HZ: u64 = HZ as u64;
     const START_RATE: u32 = 115_200;
     const TIMER: Option<Timer> = None;
+    /// A crystal's: a thousandth is more than it may be off by.
+    const WATCHDOG_MS: Option<u32> = Some(WATCHDOG_S * 999);
     const RECEIVE_INTERRUPT: i16 = 33;
 
     fn start() {
@@ -71,6 +84,7 @@ impl Chip for Pico2 {
             }
         }
         Self::set_rate(Self::START_RATE);
+        start_watchdog();
     }
 
     fn receive(take: &mut dyn FnMut(u8), lost: &mut dyn FnMut(u32)) {
@@ -121,18 +135,37 @@ impl Chip for Pico2 {
         }
     }
 
-    fn alive() {}
+    fn alive() {
+        // SAFETY: starts the count anew.
+        unsafe { write(WATCHDOG + 4, WATCHDOG_TICKS) };
+    }
 
-    fn hurry() {}
+    fn hurry() {
+        // SAFETY: as above, with a hundredth of a second.
+        unsafe { write(WATCHDOG + 4, HZ / WATCHDOG_CYCLES / 100) };
+    }
 
     fn reset_reason() -> &'static str {
-        ""
+        // SAFETY: a register of the watchdog. A reset of any other kind clears it.
+        if unsafe { read(WATCHDOG + 8) } & 0b11 != 0 { "watchdog" } else { "" }
     }
 
     fn identity() -> Text<32> {
         // SAFETY: rows of the one-time memory, 16 bits each, written by the maker.
         let [a, b, c, d] = [0, 4, 8, 12].map(|at| unsafe { read(CHIP_ID + at) } & 0xffff);
         Text::of(format_args!("{d:04x}{c:04x}{b:04x}{a:04x}"))
+    }
+}
+
+/// Its ticks, what it resets, and then the watchdog itself; a debugger that holds the core stops it.
+fn start_watchdog() {
+    // SAFETY: registers of the watchdog and of its ticks, which nothing else uses.
+    unsafe {
+        write(TICKS_WATCHDOG + 4, WATCHDOG_CYCLES);
+        write(TICKS_WATCHDOG, 1);
+        write(PSM_WDSEL, RESETS_ALL);
+        write(WATCHDOG + 4, WATCHDOG_TICKS);
+        write(WATCHDOG, 1 << 30 | 0b111 << 24);
     }
 }
 

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest wait for one answer, repeats included: a watchdog that counts 170 s of the board's time is waited for, too.
+/// Longest wait for one answer, repeats included.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// An answer that has not come by then is asked for again.
 const AGAIN: Duration = Duration::from_millis(500);

@@ -178,6 +178,7 @@ fn a_crash_is_told_after_the_reset_and_blobs_are_still_there() {
     assert!(told.texts[&TextKey::CpuModel].starts_with("Cortex-M4 r"), "{told:?}");
     assert_eq!(told.texts[&TextKey::ClockSource], "CMSDK TIMER0 (DWT CYCCNT does not move)");
     assert!(!told.texts.contains_key(&TextKey::CrashRecord));
+    assert_eq!(told.number(Key::WatchdogMs), 11_900_000);
     for (job, options, reason, words) in [
         (1, "crash=udf", "fault", "undefined instruction in job 1 while running: pc 0x"),
         (2, "crash=bus", "fault", "bus fault of data in job 2 while running: pc 0x"),

@@ -36,6 +36,8 @@ impl Chip for F446 {
     const CORE_HZ: u64 = HZ as u64;
     const START_RATE: u32 = 115_200;
     const TIMER: Option<Timer> = None;
+    /// Its low-speed clock goes at 47 kHz at most (datasheet DS10693).
+    const WATCHDOG_MS: Option<u32> = Some(Watchdog::ms(47_000));
     const RECEIVE_INTERRUPT: i16 = 38;
 
     fn start() {

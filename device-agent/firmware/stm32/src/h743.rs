@@ -40,6 +40,8 @@ impl Chip for H743 {
     const CORE_HZ: u64 = HZ as u64;
     const START_RATE: u32 = 115_200;
     const TIMER: Option<Timer> = None;
+    /// Its low-speed clock goes at 33.6 kHz at most (datasheet DS12110).
+    const WATCHDOG_MS: Option<u32> = Some(Watchdog::ms(33_600));
     const RECEIVE_INTERRUPT: i16 = 39;
 
     fn start() {

@@ -12,10 +12,16 @@ pub use h743::H743;
 use boardproof_firmware_common::Text;
 use boardproof_firmware_common::cortex::{read, write};
 
-/// The independent watchdog, which all of the family have, by its base: at most 32.7 s, and it only ever resets.
+/// The independent watchdog, which all of the family have, by its base: 32.8 s at the 32 kHz of its clock and no longer, and it only ever
+/// resets.
 struct Watchdog(usize);
 
 impl Watchdog {
+    /// Time that it counts by a clock of so many hertz: 4096 times 256 of its periods.
+    const fn ms(hz: u32) -> u32 {
+        (4096 * 256 * 1000_u64 / hz as u64) as u32
+    }
+
     fn start(&self) {
         // SAFETY: registers of the watchdog, which nothing else uses.
         unsafe {

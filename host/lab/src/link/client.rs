@@ -37,6 +37,21 @@ pub enum ClientError {
         /// Times asked.
         asked: u32,
     },
+    /// The unit was at work and said nothing for longer than one that its watchdog leaves alone may.
+    #[error(
+        "could not {action}: no progress for {waited_s} s, where {limit_s} s is the most: the unit's watchdog, which had not come, starts it \
+         anew after {watchdog_s} s"
+    )]
+    NoProgress {
+        /// What was being done.
+        action: &'static str,
+        /// Seconds since it was heard last.
+        waited_s: u64,
+        /// Seconds that it may say nothing.
+        limit_s: u64,
+        /// Seconds after which its watchdog comes, by this machine's clock.
+        watchdog_s: u64,
+    },
     /// The unit refused.
     #[error("could not {action}: the agent refused ({code:?}): {detail} ({number})")]
     Refused {
@@ -81,13 +96,13 @@ impl ClientError {
         // whether somebody else has the unit by now is seen when it is asked for again.
         use RefusalCode::{NoSession, NotHolder};
         let forgotten = matches!(self, Self::Refused { code: NoSession | NotHolder, .. });
-        forgotten || matches!(self, Self::Link { .. } | Self::Silent { .. })
+        forgotten || matches!(self, Self::Link { .. } | Self::Silent { .. } | Self::NoProgress { .. })
     }
 
     /// Nothing came back in time.
     pub fn timed_out(&self) -> bool {
         match self {
-            Self::Silent { .. } => true,
+            Self::Silent { .. } | Self::NoProgress { .. } => true,
             Self::Link { source, .. } => source.timed_out(),
             _ => false,
         }
@@ -97,6 +112,9 @@ impl ClientError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Link { source, .. } => source.hint(),
+            Self::NoProgress { .. } => Some(
+                "one inference of the model takes longer than this board's watchdog allows, or the firmware hangs where it was seen".into(),
+            ),
             Self::Held { .. } => Some("wait with --wait SECONDS, or ask the holder".into()),
             Self::Refused { code: RefusalCode::NoSpace, .. } => {
                 Some("`boardproof agent clean` frees what boardproof stored".into())
@@ -156,6 +174,24 @@ impl Default for Patience {
     }
 }
 
+/// How a unit is followed that may be at one thing for longer than an answer is waited for.
+#[derive(Clone, Copy)]
+pub struct Slow<'a> {
+    /// Is it known to be at work although it says nothing? Asked when it was silent for as long as an answer is waited for.
+    pub at_work: &'a dyn Fn() -> bool,
+    /// For how long it may say nothing even then; `None` until the deadline of the whole.
+    pub quiet: Option<Quiet>,
+}
+
+/// How long a unit at work may say nothing: for less than its watchdog lets it, so that this side says that it hangs, and no reset does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quiet {
+    /// The longest silence.
+    pub limit: Duration,
+    /// Time after which its watchdog comes, by this machine's clock.
+    pub watchdog: Duration,
+}
+
 /// Events the host is ready to take per pull.
 const CREDIT: u16 = 32;
 /// The same in time, where a link is slow: a loss costs what came behind it, and until the last has come nothing else is heard.
@@ -188,6 +224,8 @@ pub struct Client<L> {
     credit: u16,
     interrupted: fn() -> bool,
     nothing_new: Option<Instant>,
+    /// The last thing that a job which is being pulled was asked had no answer.
+    unanswered: bool,
 }
 
 /// Furthest that a number may be ahead of another; what is further is behind it.
@@ -213,6 +251,7 @@ impl<L: Link> Client<L> {
             credit: CREDIT,
             interrupted,
             nothing_new: None,
+            unanswered: false,
         }
     }
 
@@ -432,6 +471,11 @@ impl<L: Link> Client<L> {
         self.nothing_new
     }
 
+    /// Did a job that is being pulled leave the last question without an answer? One that is at work has no time for others either.
+    pub fn is_unanswered(&self) -> bool {
+        self.unanswered
+    }
+
     /// Says goodbye, so that the agent gives the lease back at once. A unit that does not answer loses nothing by it.
     pub fn bye(&mut self) {
         self.patience = Patience { answer: self.patience.answer.min(Duration::from_secs(2)), asks: 1 };
@@ -479,16 +523,16 @@ impl<L: Link> Client<L> {
         take: impl FnMut(&Event<'_>) -> Result<(), ClientError>,
         idle: impl FnMut(&mut Self) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        self.pull_from_a_slow_unit(job, deadline, &|| false, take, idle)
+        self.pull_from_a_slow_unit(job, deadline, Slow { at_work: &|| false, quiet: None }, take, idle)
     }
 
-    /// The same from a unit that may be at something for longer than an answer is waited for. `at_work` is asked when it was silent: as
-    /// long as that is true it is asked on, until the deadline.
+    /// The same from a unit that may be at something for longer than an answer is waited for: as long as it is at work it is asked on, until
+    /// the deadline or the longest silence that it may keep, whichever comes first.
     pub fn pull_from_a_slow_unit(
         &mut self,
         job: u32,
         deadline: Instant,
-        at_work: &dyn Fn() -> bool,
+        slow: Slow<'_>,
         mut take: impl FnMut(&Event<'_>) -> Result<(), ClientError>,
         mut idle: impl FnMut(&mut Self) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
@@ -496,15 +540,21 @@ impl<L: Link> Client<L> {
         let mut next: u32 = 0;
         let mut silent_asks = 0;
         let mut heard = self.link.now();
-        self.nothing_new = None;
+        (self.nothing_new, self.unanswered) = (None, false);
         loop {
             idle(self)?;
             let asked = self.link.now();
+            if let Some(quiet) = slow.quiet.filter(|quiet| asked >= heard + quiet.limit) {
+                return Err(self.no_progress(ACTION, heard, quiet));
+            }
             if asked >= deadline {
                 return Err(self.silent_since(ACTION, heard));
             }
+            let end = slow.quiet.map_or(deadline, |quiet| deadline.min(heard + quiet.limit));
             let seq = self.post_next(ACTION, &Request::Pull { job, from: next, credit: self.credit })?;
-            match self.take_batch(job, seq, asked, deadline, &mut next, &mut take)? {
+            let batch = self.take_batch(job, seq, asked, end, &mut next, &mut take)?;
+            self.unanswered = matches!(batch, Batch::Silent);
+            match batch {
                 Batch::Done => return Ok(()),
                 Batch::More => (silent_asks, heard) = (0, self.link.now()),
                 Batch::Idle => {
@@ -513,7 +563,7 @@ impl<L: Link> Client<L> {
                     self.link.rest(Duration::from_millis(2));
                 }
                 Batch::Silent if silent_asks + 1 < self.patience.asks => silent_asks += 1,
-                Batch::Silent if at_work() => silent_asks = 0,
+                Batch::Silent if (slow.at_work)() => silent_asks = 0,
                 Batch::Silent => return Err(self.silent_since(ACTION, heard)),
             }
         }
@@ -610,6 +660,13 @@ impl<L: Link> Client<L> {
     pub(crate) fn silent(&self, action: &'static str) -> ClientError {
         let waited_s = (self.patience.answer * self.patience.asks).as_secs();
         ClientError::Silent { action, waited_s, asked: self.patience.asks }
+    }
+
+    /// The same for one that its watchdog will start anew.
+    fn no_progress(&self, action: &'static str, heard: Instant, quiet: Quiet) -> ClientError {
+        let waited_s = self.link.now().saturating_duration_since(heard).as_secs();
+        let (limit_s, watchdog_s) = (quiet.limit.as_secs(), quiet.watchdog.as_secs());
+        ClientError::NoProgress { action, waited_s, limit_s, watchdog_s }
     }
 
     /// The same for a unit that was heard before.

@@ -17,7 +17,7 @@ pub use process::{LinkCommand, ProcessLink};
 pub use serial::{Port, PortProblem, RATE_USUAL};
 pub use sim::{MemoryLink, SimUnit};
 pub use ssh::{SshDestination, SshProblem, classify, ssh_command};
-pub use wire::{Board, Cut, WireCounts, WireEnd, WireFaults, WireUnit};
+pub use wire::{Board, Cut, FarEnd, Turn, WireCounts, WireEnd, WireFaults, WireUnit};
 
 use std::time::{Duration, Instant};
 

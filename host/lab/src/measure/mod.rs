@@ -3,12 +3,14 @@
 //! Decides nothing about the model. A fault keeps what had been measured; a link that broke is made again and the pass repeated
 //! from the start, and every attempt is told.
 
+mod counted;
 mod error;
 mod facts;
 mod options;
 mod part;
 mod pass;
 mod peak;
+mod quiet;
 mod rescue;
 mod span;
 mod window;
@@ -26,7 +28,7 @@ use crate::hands::{Hands, Life};
 use crate::held::{Held, RENEW_EVERY, TTL_MS};
 use crate::lease::Lease;
 use crate::link::UnitLink;
-use crate::link::client::{Client, ClientError, Greeting, pause};
+use crate::link::client::{Client, ClientError, Greeting, Quiet, Slow, pause};
 use crate::load::load;
 use crate::reach::Reach;
 use crate::ship::{Blob, ship};
@@ -110,6 +112,8 @@ pub struct Bench {
     seen: Option<Sighting>,
     /// It was seen to hang, and was not started anew yet.
     hangs: bool,
+    /// How long it may say nothing while it is at work, by what it says of its watchdog.
+    quiet: Option<Quiet>,
     /// What was tried besides what a cell needs; goes into the record of the cell.
     told: Vec<Attempt>,
 }
@@ -163,6 +167,7 @@ impl Bench {
             symbols: Symbols::default(),
             seen: None,
             hangs: false,
+            quiet: None,
             told: Vec::new(),
         }
     }
@@ -196,7 +201,7 @@ impl Bench {
         look: Look<'_>,
     ) -> (Outcome, bool) {
         let mut work = Work::default();
-        (self.boot, self.seen) = (None, None);
+        (self.boot, self.seen, self.quiet) = (None, None, None);
         let done = self.try_measure(job, folder, events, look, &mut work);
         match done {
             Ok(observation) => (Outcome::Measured(Box::new(observation)), false),
@@ -243,6 +248,7 @@ impl Bench {
             bench.environment()
         })?;
         work.stage = Stage::Measure;
+        self.quiet = Quiet::of(&before, job.target.clock);
         let boot = self.session()?.1.boot;
         self.boot = Some(boot);
         self.add_peaks(job, &parts[0], &mut before, events);
@@ -475,6 +481,7 @@ impl Bench {
         let number = self.next_job();
         self.session()?;
         let (epoch, holder) = (self.epoch, self.holder.clone());
+        let quiet = self.quiet;
         let Self { session: Some((client, _)), hands, told, symbols, .. } = self else {
             unreachable!("the session was made above")
         };
@@ -485,8 +492,8 @@ impl Bench {
         };
         let Sitting { job, plan, .. } = *sitting;
         let Span { part, first, count, deadline_ms } = *span;
-        let (holder, at_work) = (holder.as_str(), &at_work);
-        let asked = Asked { job, plan, part, first, count, deadline_ms, options, number, epoch, holder, at_work };
+        let (holder, slow) = (holder.as_str(), Slow { at_work: &at_work, quiet });
+        let asked = Asked { job, plan, part, first, count, deadline_ms, options, number, epoch, holder, slow };
         let seen = pass::gather(client, &asked, events);
         self.renewed = None;
         seen

@@ -1,11 +1,12 @@
 //! One pass: ask for it, pull its events, put its streams into files of the record.
 
+use super::counted::{self, Counted};
 use super::window::Window;
 use super::{BenchError, Job, Part, facts};
 use crate::events::{Event, Events};
 use crate::held::Held;
 use crate::link::Link;
-use crate::link::client::{Client, ClientError};
+use crate::link::client::{Client, ClientError, Slow};
 use crate::store::RecordFolder;
 use boardproof_protocol as wire;
 use boardproof_protocol::{Reply, Request, Run, Stream};
@@ -39,8 +40,8 @@ pub struct Asked<'a> {
     pub epoch: u64,
     /// Holder of the lease.
     pub holder: &'a str,
-    /// Is the unit known to be at work although it says nothing? Then it is waited for until the pass's deadline.
-    pub at_work: &'a dyn Fn() -> bool,
+    /// How long it is waited for while it says nothing.
+    pub slow: Slow<'a>,
 }
 
 /// Time beyond a pass's own deadline in which its end must have been told.
@@ -86,7 +87,7 @@ pub(super) fn gather<L: Link>(
     let pulled = client.pull_from_a_slow_unit(
         asked.number,
         deadline,
-        asked.at_work,
+        asked.slow,
         |event| {
             window.see(event, nothing_new.get(), &mut seen.facts);
             seen.take(asked, event, *listener.borrow_mut())
@@ -94,12 +95,12 @@ pub(super) fn gather<L: Link>(
         |client| {
             nothing_new.set(client.nothing_new());
             listener.borrow_mut().hear(Event::Waited);
-            if !held.is_due() {
+            if !held.is_due() || client.is_unanswered() {
                 return Ok(());
             }
             match held.renew(client) {
                 // A pass that has begun goes on without a lease; what comes next takes it again.
-                Err(ClientError::Silent { .. }) if (asked.at_work)() => Ok(()),
+                Err(ClientError::Silent { .. }) if (asked.slow.at_work)() => Ok(()),
                 renewed => renewed,
             }
         },
@@ -160,6 +161,8 @@ pub(super) struct Seen {
     cannot_run: Option<boardproof_record::observation::CannotRun>,
     outputs: BTreeMap<u16, Announced>,
     streams: BTreeMap<Stream, Vec<u8>>,
+    /// Inferences as the unit has counted them; empty where it does not count.
+    counted: Counted,
     ended: Option<Ended>,
     /// Inferences that the runner says are done.
     advanced: u64,
@@ -210,7 +213,12 @@ impl Seen {
             }
             wire::Event::Ended(ended) => self.ended = Some(facts::ended(*ended)),
             wire::Event::Phase(_) => {}
-            fact => facts::add(&mut self.facts, fact),
+            fact => {
+                if let wire::Event::Number { key: wire::Key::TicksHistogram, index, value } = fact {
+                    self.counted.insert(*index, *value);
+                }
+                facts::add(&mut self.facts, fact);
+            }
         }
         Ok(())
     }
@@ -324,7 +332,7 @@ impl Seen {
         if pass == Pass::Latency && whole && !plan.is_whole(inferences) {
             return Err(incomplete(&format!("{inferences} ticks, {} were asked for", plan.iterations)).into());
         }
-        let ticks = ticks.map(|bytes| write_ticks(bytes, cell, folder)).transpose()?;
+        let ticks = ticks.map(|bytes| self.write_ticks(bytes, cell, folder)).transpose()?;
         Ok(PassObservation {
             pass,
             ended,
@@ -337,6 +345,15 @@ impl Seen {
             inferences,
             stopped: None,
         })
+    }
+
+    fn write_ticks(&self, ticks: &[u8], cell: &CellId, folder: &RecordFolder) -> Result<FileRef, BenchError> {
+        let is_counted = !self.counted.is_empty();
+        if let Some(found) = counted::differs(&self.counted, ticks).filter(|_| is_counted) {
+            let (action, expected) = ("read the ticks", "as many as the unit has counted");
+            return Err(ClientError::Unexpected { action, expected, found }.into());
+        }
+        write_ticks(ticks, cell, folder)
     }
 
     fn write_outputs(&self, cell: &CellId, folder: &RecordFolder) -> Result<FileRef, BenchError> {

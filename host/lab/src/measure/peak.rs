@@ -6,6 +6,7 @@
 use super::pass::{Asked, gather};
 use super::{Bench, BenchError, Job, Part};
 use crate::events::{Event, Events};
+use crate::link::client::Slow;
 use crate::reference::processor;
 use boardproof_record::Digest;
 use boardproof_record::observation::{Facts, Operator, PassObservation};
@@ -174,9 +175,10 @@ impl Bench {
         let (epoch, holder) = (self.epoch, self.holder.clone());
         let Self { session: Some((client, _)), .. } = self else { unreachable!("the session was made above") };
         let (first, count, deadline_ms) = (0, plan.samples, DEADLINE_MS);
-        let (options, holder, at_work) = (OPTIONS, holder.as_str(), &|| false);
+        let (options, holder) = (OPTIONS, holder.as_str());
+        let slow = Slow { at_work: &|| false, quiet: None };
         let plan = &plan;
-        let asked = Asked { job, plan, part, first, count, deadline_ms, options, number, epoch, holder, at_work };
+        let asked = Asked { job, plan, part, first, count, deadline_ms, options, number, epoch, holder, slow };
         let seen = gather(client, &asked, events)?;
         self.renewed = None;
         Ok(if seen.is_whole() {

@@ -7,7 +7,7 @@ use super::{Bench, BenchError, pass};
 use crate::crash::Crash;
 use crate::hands::{Hands, Life, Restart};
 use crate::link::Link;
-use crate::link::client::Client;
+use crate::link::client::{Client, Quiet};
 use crate::symbols::Symbols;
 use boardproof_record::observation::Attempt;
 use std::time::{Duration, Instant};
@@ -85,12 +85,19 @@ impl Bench {
         let job = self.next_job();
         let told = pass::environment(client, job).ok()?.texts;
         let text = |name: &str| told.get(name).filter(|text| !text.is_empty());
-        let words = match (text("crash_record"), text("reset_reason")) {
+        let (record, reason) = (text("crash_record"), text("reset_reason"));
+        let words = match (record, reason) {
             (Some(record), _) => Crash::of_text(record).map_or_else(|| record.clone(), |c| c.words(&self.symbols)),
             (None, Some(reason)) => format!("it says why it started anew: {reason}"),
             (None, None) => return None,
         };
-        Some(Death(words))
+        // Which of the two came first.
+        match self.quiet.filter(|_| reason.is_some_and(|reason| reason == "watchdog")) {
+            Some(Quiet { limit, .. }) => {
+                Some(Death(format!("{words}; it came before the {} s that a silence is waited for", limit.as_secs())))
+            }
+            None => Some(Death(words)),
+        }
     }
 }
 

@@ -16,6 +16,9 @@ pub trait Chip: 'static {
     const START_RATE: u32;
     /// A timer, for chips whose cycle counter may not count.
     const TIMER: Option<Timer>;
+    /// Time after which the watchdog starts the chip anew unless [`Self::alive`] is called, at least: by the fastest count that its clock's
+    /// tolerance allows it. `None` where it has none.
+    const WATCHDOG_MS: Option<u32>;
     /// Number of the interrupt that comes when the line has received something.
     const RECEIVE_INTERRUPT: i16;
 
@@ -153,6 +156,7 @@ impl<C: Chip> Hardware for Board<C> {
             crash: self.crash.as_str(),
             identity: self.identity.as_str(),
             core_hz: C::CORE_HZ,
+            watchdog_ms: C::WATCHDOG_MS,
         }
     }
 

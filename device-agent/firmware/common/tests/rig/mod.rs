@@ -34,6 +34,7 @@ pub struct State {
     pub marks: Vec<(u32, u32)>,
     pub faults: Vec<Fault>,
     pub crash: &'static str,
+    pub watchdog_ms: Option<u32>,
     /// Inferences so far.
     pub inferences: u64,
     /// The engine writes one byte beyond its arena / fails / answers what the arena held before.
@@ -64,6 +65,7 @@ impl Hardware for Fake {
             crash: self.0.borrow().crash,
             identity: "",
             core_hz: 7,
+            watchdog_ms: self.0.borrow().watchdog_ms,
         }
     }
     fn starts(&self) -> u32 {
@@ -251,6 +253,7 @@ impl<'m> Rig<'m> {
             marks: vec![],
             faults: vec![],
             crash: "",
+            watchdog_ms: Some(16_000),
             inferences: 0,
             spoiled: Spoiled::No,
         }));

@@ -1,13 +1,17 @@
-//! A wire in memory, byte for byte: two lines that each carry a start bit, eight bits of data and a stop bit per byte at their rate, the
-//! simulated device at the far end, and a seeded dice that drops, changes and repeats bytes.
+//! A wire in memory, byte for byte: two lines that each carry a start bit, eight bits of data and a stop bit per byte at their rate, a board
+//! at the far end, and a seeded dice that drops, changes and repeats bytes. The board is the simulated one, or whatever is a [`FarEnd`]: tests
+//! hang the agent of the firmware there.
 //!
 //! Time is virtual: it goes on when the host waits, to the next thing that happens and no further. Nothing here ever sleeps, and a
 //! deadline of the host is a deadline of this clock.
 
-use super::bytes::{ByteLink, Bytes, CODED_MAX, Pieces, Waits};
-use boardproof_core::{Next, Session};
-use boardproof_protocol::frame::{BYTE_FRAME_MAX, DecodeError, decode_request, encode_cobs};
+mod simulated;
+
+pub use simulated::Board;
+
+use super::bytes::{ByteLink, Bytes, Waits};
 use boardproof_sim::{Dice, SimDevice};
+use simulated::SimBoard;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +26,7 @@ pub struct WireFaults {
     pub flip: u32,
     /// Bytes of a million that arrive twice.
     pub repeat: u32,
-    /// Requests of a million at which the device is reset instead.
+    /// Requests of a million at which the device is reset before it answers.
     pub reset: u32,
     /// Requests of a million after which the device does nothing for a while.
     pub stall: u32,
@@ -43,38 +47,31 @@ pub struct Cut {
     pub unplugged: bool,
 }
 
-/// The board at the far end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Board {
-    /// Rate at which it starts, in bits per second.
-    pub rate: u32,
-    /// Bytes that its receiver keeps while it is busy; what comes then is lost.
-    pub ring_bytes: usize,
-    /// Time to take one byte out of the receiver.
-    pub byte_time: Duration,
-    /// Time to carry out one request.
-    pub request_time: Duration,
-    /// Time from a reset until it hears.
-    pub boot_time: Duration,
-    /// Once it has understood something at a new rate it stays there, whatever it hears.
-    pub stubborn: bool,
+/// What hangs at the far end of a wire. Times are nanoseconds of the wire's clock.
+pub trait FarEnd: Send {
+    /// The rate at which it listens and speaks now, in bits per second.
+    fn rate(&mut self, now: u64) -> u32;
+    /// A byte arrives at its receiver, whatever it is at. False when there is no place for it.
+    fn receive(&mut self, byte: u8) -> bool;
+    /// Has it anything to do?
+    fn is_due(&self) -> bool;
+    /// Goes on, up to the next thing that takes time. What it sends goes to `send`, a whole frame at a time.
+    fn turn(&mut self, now: u64, send: &mut dyn FnMut(&[u8])) -> Turn;
+    /// What it did in the last turn, and sent, is done at this time.
+    fn done(&mut self, at: u64);
+    /// Starts anew, as after a reset.
+    fn reset(&mut self);
 }
 
-impl Default for Board {
-    fn default() -> Self {
-        Self {
-            rate: 115_200,
-            ring_bytes: 8 * 1024,
-            byte_time: Duration::ZERO,
-            request_time: Duration::from_micros(200),
-            boot_time: Duration::from_millis(300),
-            stubborn: false,
-        }
-    }
+/// What a board at the far end did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Requests that it understood.
+    pub requests: u64,
+    /// Time that it took, without that of sending.
+    pub took: Duration,
 }
 
-/// A device that understands nothing at a new rate for so long goes back to the rate of its start.
-const FALLBACK_NS: u64 = 2_000_000_000;
 /// Longest stall, in nanoseconds: longer than any host waits for one answer.
 const STALL_NS_MAX: u64 = 6_000_000_000;
 /// What a board says when it boots.
@@ -105,7 +102,12 @@ pub struct WireCounts {
 impl WireUnit {
     /// A device that has just been switched on. `host_rate` is the rate at which the host's end starts.
     pub fn new(device: SimDevice, board: Board, host_rate: u32, faults: WireFaults, seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(World::new(device, board, host_rate, faults, seed))))
+        Self::with(Box::new(SimBoard::new(device, board)), board.boot_time, host_rate, faults, seed)
+    }
+
+    /// The same with another board, which hears nothing for `boot_time` after a reset.
+    pub fn with(far: Box<dyn FarEnd>, boot_time: Duration, host_rate: u32, faults: WireFaults, seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(World::new(far, boot_time, host_rate, faults, seed))))
     }
 
     /// A new link to it.
@@ -237,25 +239,13 @@ struct World {
     inbox: VecDeque<u8>,
     host_rate: u32,
     host_rate_start: u32,
-    device: SimDevice,
-    session: Session,
-    board: Board,
-    rate: u32,
-    /// When the device goes on at another rate, and at which.
-    switch: Option<(u64, u32)>,
-    ring: VecDeque<u8>,
-    pieces: Pieces,
+    far: Box<dyn FarEnd>,
+    boot_ns: u64,
     busy_until: u64,
-    /// Since when bytes come that make no frame.
-    puzzled_since: Option<u64>,
-    /// Something was understood at the rate in force.
-    proved: bool,
-    scratch: Vec<u8>,
-    coded: Vec<u8>,
 }
 
 impl World {
-    fn new(device: SimDevice, board: Board, host_rate: u32, faults: WireFaults, seed: u64) -> Self {
+    fn new(far: Box<dyn FarEnd>, boot_time: Duration, host_rate: u32, faults: WireFaults, seed: u64) -> Self {
         Self {
             start: Instant::now(),
             now: 0,
@@ -269,18 +259,9 @@ impl World {
             inbox: VecDeque::new(),
             host_rate,
             host_rate_start: host_rate,
-            device,
-            session: Session::default(),
-            board,
-            rate: board.rate,
-            switch: None,
-            ring: VecDeque::new(),
-            pieces: Pieces::new(),
+            far,
+            boot_ns: boot_time.as_nanos() as u64,
             busy_until: 0,
-            puzzled_since: None,
-            proved: false,
-            scratch: vec![0; BYTE_FRAME_MAX],
-            coded: vec![0; CODED_MAX],
         }
     }
 
@@ -346,7 +327,7 @@ impl World {
 
     /// Goes on to the next thing that happens; false, and to `until`, when nothing does before it.
     fn step(&mut self, until: u64) -> bool {
-        let works = (!self.ring.is_empty()).then_some(self.busy_until.max(self.now));
+        let works = self.far.is_due().then_some(self.busy_until.max(self.now));
         let to_device = self.up.flying.front().map(|flying| flying.arrives);
         let to_host = self.down.flying.front().map(|flying| flying.arrives);
         let never = u64::MAX;
@@ -382,13 +363,9 @@ impl World {
         if self.now < self.cut_until {
             return;
         }
-        self.settle_rate();
-        let Some(byte) = self.heard(flying.byte, flying.rate, self.rate) else { return };
-        if self.ring.len() >= self.board.ring_bytes {
-            self.counts.overruns += 1;
-            return;
-        }
-        self.ring.push_back(byte);
+        let rate = self.far.rate(self.now);
+        let Some(byte) = self.heard(flying.byte, flying.rate, rate) else { return };
+        self.counts.overruns += u64::from(!self.far.receive(byte));
     }
 
     /// What a receiver makes of a byte: at another rate than the sender's, or too fast for the wire, anything or nothing.
@@ -401,90 +378,39 @@ impl World {
         (roll & 3 > 0).then_some((roll >> 8) as u8)
     }
 
-    /// The device's rate at this time.
-    fn settle_rate(&mut self) {
-        if let Some((_, rate)) = self.switch.take_if(|(at, _)| *at <= self.now) {
-            (self.rate, self.proved) = (rate, false);
-            self.puzzled_since = None;
-        }
-        let since = *self.puzzled_since.get_or_insert(self.now);
-        let stays = self.board.stubborn && self.proved;
-        if self.rate != self.board.rate && !stays && self.now - since >= FALLBACK_NS {
-            self.rate = self.board.rate;
-            self.puzzled_since = None;
-        }
-    }
-
-    /// The device takes what its receiver holds, up to the end of the next request.
+    /// The device does what it has to do; a reset comes before its answers leave.
     fn work(&mut self) {
-        while let Some(byte) = self.ring.pop_front() {
-            self.pieces.arrived().push(byte);
-            let byte_ns = self.board.byte_time.as_nanos() as u64;
-            if byte == 0 && self.handle() {
-                return;
-            }
-            if byte_ns > 0 {
-                self.busy_until = self.now + byte_ns;
-                return;
-            }
-        }
-        // Rows without an end are dropped here, too.
-        self.handle();
-    }
-
-    /// Carries out the next request, if there is a whole one.
-    fn handle(&mut self) -> bool {
-        let whole = |payload: &[u8]| !matches!(decode_request(payload), Err(DecodeError::Crc | DecodeError::Short));
-        let Some(payload) = self.pieces.next(whole) else { return false };
-        self.counts.frames += 1;
-        (self.puzzled_since, self.proved) = (None, true);
-        if self.hits(self.faults.reset) {
-            self.reset();
-            return true;
-        }
         let mut answers = Vec::new();
-        let take = &mut |answer: &[u8]| answers.push(answer.to_vec());
-        let next = self.session.handle(&mut self.device, &payload, &mut self.scratch, take);
-        if next == Next::Close {
-            self.session = Session::default();
+        let turn = self.far.turn(self.now, &mut |answer| answers.push(answer.to_vec()));
+        let rate = self.far.rate(self.now);
+        self.counts.frames += turn.requests;
+        if (0..turn.requests).any(|_| self.hits(self.faults.reset)) {
+            return self.reset();
         }
-        self.busy_until = self.now + self.board.request_time.as_nanos() as u64;
-        self.down.free_at = self.down.free_at.max(self.busy_until);
-        for answer in answers {
-            self.answer(&answer);
+        self.busy_until = self.now + turn.took.as_nanos() as u64;
+        if !answers.is_empty() {
+            self.counts.frames += answers.len() as u64;
+            self.down.free_at = self.down.free_at.max(self.busy_until);
+            answers.iter().flatten().for_each(|byte| self.put(Way::Down, *byte, rate));
+            // It sends byte by byte and does nothing else meanwhile but fill its receiver.
+            self.busy_until = self.busy_until.max(self.down.free_at);
         }
-        // It sends byte by byte and does nothing else meanwhile but fill its receiver.
-        self.busy_until = self.busy_until.max(self.down.free_at);
-        if let Some(rate) = self.device.take_rate() {
-            self.switch = Some((self.busy_until, rate));
+        self.far.done(self.busy_until);
+        for _ in 0..turn.requests {
+            if self.hits(self.faults.stall) {
+                self.busy_until += self.dice.roll() % STALL_NS_MAX;
+            }
         }
-        if self.hits(self.faults.stall) {
-            self.busy_until += self.dice.roll() % STALL_NS_MAX;
-        }
-        true
-    }
-
-    fn answer(&mut self, payload: &[u8]) {
-        self.counts.frames += 1;
-        let used =
-            encode_cobs(payload, &mut self.coded).expect("an answer is no longer than the scratch it was made in");
-        let coded = std::mem::take(&mut self.coded);
-        coded[..used].iter().for_each(|byte| self.put(Way::Down, *byte, self.rate));
-        self.coded = coded;
     }
 
     fn reset(&mut self) {
-        self.device.reset();
-        self.device.take_rate();
-        self.session = Session::default();
-        self.ring.clear();
-        self.pieces.forget();
-        (self.rate, self.switch, self.puzzled_since) = (self.board.rate, None, None);
-        self.busy_until = self.now + self.board.boot_time.as_nanos() as u64;
+        self.far.reset();
+        self.busy_until = self.now + self.boot_ns;
         // What it was about to say is cut off.
         let now = self.now;
         self.down.flying.retain(|flying| flying.arrives <= now);
         self.down.free_at = self.busy_until;
-        BANNER.iter().for_each(|byte| self.put(Way::Down, *byte, self.board.rate));
+        let rate = self.far.rate(now);
+        BANNER.iter().for_each(|byte| self.put(Way::Down, *byte, rate));
     }
 }

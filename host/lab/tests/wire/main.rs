@@ -1,20 +1,25 @@
-//! The real client and the real protocol core over a wire, byte for byte, in virtual time: what it carries of a line's capacity, and that no
-//! fault of it ever becomes a wrong result, a hang or a panic.
+//! The real client over a wire, byte for byte, in virtual time, with the firmware's own agent at the other end, or with the simulated device: what
+//! it carries of a line's capacity, and that no fault of it ever becomes a wrong result, a hang or a panic, on either side.
 //!
 //! `BOARDPROOF_WIRE_SEED=N` repeats the one run that a failure names; `BOARDPROOF_WIRE_FRAMES=1000000` runs until so many frames have
 //! gone over the bad wire.
 
+mod firmware;
+
 use boardproof_lab::events::Event as Said;
 use boardproof_lab::held::Held;
-use boardproof_lab::link::client::{Client, ClientError, Patience};
+use boardproof_lab::link::client::{Client, ClientError, Patience, Quiet, Slow};
 use boardproof_lab::link::{Board, ByteLink, Bytes, Cut, Link, LinkError, Waits, WireEnd, WireFaults, WireUnit};
 use boardproof_lab::ship::{Blob, ShipError, ship};
+use boardproof_micro::write::{OperatorSpec, TensorSpec, Writer};
+use boardproof_micro::{Dtype, Kind, Model, Multiplier, scratch_bytes};
 use boardproof_protocol as wire;
 use boardproof_protocol::frame::BYTE_FRAME_MAX;
 use boardproof_protocol::{Acquire, Ended, Event, Pass, Reply, Request, Run, Stream};
 use boardproof_record::Digest;
 use boardproof_record::observation::Shipped;
 use boardproof_sim::{Affine, AffineEngine, Dice, Hardware, SimDevice};
+use firmware::{Firmware, WATCHDOG_MS};
 use std::path::Path;
 use std::time::Duration;
 
@@ -49,7 +54,7 @@ type Failed = Box<dyn std::error::Error>;
 fn begun(unit: &WireUnit, epoch: u64) -> Result<Client<ByteLink<WireEnd>>, Failed> {
     let mut client = client(unit);
     client.hello_at(&[921_600, 460_800])?;
-    let wish = Acquire { epoch, holder: "test", ttl_ms: 1000 };
+    let wish = Acquire { epoch, holder: "test", ttl_ms: 3_600_000 };
     client.ask("take the lease", &Request::Acquire(wish), |r| matches!(r, Reply::Leased { .. }).then_some(()))?;
     Ok(client)
 }
@@ -72,6 +77,7 @@ fn brought(client: &mut Client<ByteLink<WireEnd>>, epoch: u64, blob: &Blob) -> R
 
 /// Answers of a model that are `width` wide, for `samples` samples.
 struct Material {
+    engine: &'static str,
     model: Blob,
     evalset: Blob,
     samples: u64,
@@ -90,7 +96,50 @@ fn material(folder: &Path, width: usize, samples: usize) -> Material {
     let evalset = safetensors::serialize([("inputs", view)], None).unwrap();
     let right = model.answers(&inputs).iter().flat_map(|y| y.to_le_bytes()).collect();
     let model = blob(folder, "model", &serde_json::to_vec(&model).unwrap());
-    Material { model, evalset: blob(folder, "evalset", &evalset), samples: samples as u64, right }
+    Material { engine: "affine", model, evalset: blob(folder, "evalset", &evalset), samples: samples as u64, right }
+}
+
+/// The same for the firmware: a fully connected layer of its own engine, and this machine's answers by it.
+fn micro_material(folder: &Path, samples: usize) -> Material {
+    const INPUT: usize = 16;
+    const OUTPUT: usize = 8;
+    let mut writer = Writer::new();
+    for (name, bytes, offset) in [("in", INPUT, 0), ("out", OUTPUT, INPUT)] {
+        writer.tensor(&TensorSpec { name, dtype: Dtype::I8, dims: &[bytes], offset, scale: 0.5, zero_point: 0 });
+    }
+    let weights: Vec<i8> = noise(INPUT * OUTPUT, 5).into_iter().map(|byte| byte as i8 / 2).collect();
+    let mut parameters = [0; 13];
+    parameters[0] = writer.rows(&weights, INPUT);
+    parameters[1] = writer.words((0..OUTPUT as i32).map(|i| i * 40 - 150));
+    let by = Multiplier::from_real(1.0 / (INPUT as f64 * 40.0)).unwrap();
+    (parameters[2], parameters[3]) = writer.multipliers(&[by; OUTPUT]);
+    parameters[8] = (-128 & 0xffff) | 127 << 16;
+    parameters[9] = (INPUT + OUTPUT) as i32;
+    let (name, kind) = ("dense", Kind::FullyConnected);
+    writer.operator(&OperatorSpec { name, kind, inputs: &[0], output: 1, parameters });
+    let model = writer.finish(1, 1, INPUT + OUTPUT + scratch_bytes(kind, INPUT));
+    let evalset = noise(INPUT * samples, 9);
+    let right = micro_answers(&model, &evalset);
+    let model = blob(folder, "micro_model", &model);
+    Material {
+        engine: "micro",
+        model,
+        evalset: blob(folder, "micro_samples", &evalset),
+        samples: samples as u64,
+        right,
+    }
+}
+
+fn micro_answers(model: &[u8], samples: &[u8]) -> Vec<u8> {
+    let model = Model::check(model).unwrap();
+    let mut arena = vec![0; model.arena_bytes()];
+    let input = model.input(0).range();
+    let mut answer = |sample: &[u8]| {
+        arena[input.clone()].copy_from_slice(sample);
+        model.run(&mut arena).unwrap();
+        arena[model.output(0).range()].to_vec()
+    };
+    samples.chunks(input.len()).flat_map(&mut answer).collect()
 }
 
 /// Starts a pass and takes one of its streams.
@@ -101,6 +150,18 @@ fn run(
     job: u32,
     asked: (Pass, Stream, u32),
 ) -> Result<Vec<u8>, Failed> {
+    run_slowly(client, material, epoch, job, asked, Slow { at_work: &|| false, quiet: None })
+}
+
+/// The same under a host that waits for one that is at work.
+fn run_slowly(
+    client: &mut Client<ByteLink<WireEnd>>,
+    material: &Material,
+    epoch: u64,
+    job: u32,
+    asked: (Pass, Stream, u32),
+    slow: Slow<'_>,
+) -> Result<Vec<u8>, Failed> {
     let (pass, stream, iterations) = asked;
     let run = Run {
         epoch,
@@ -108,14 +169,14 @@ fn run(
         runner: wire::Digest([0; 32]),
         model: wire::Digest(material.model.digest.0),
         evalset: wire::Digest(material.evalset.digest.0),
-        engine: "affine",
+        engine: material.engine,
         pass,
         batch: 1,
         first: 0,
         count: material.samples,
         warmup: 0,
         iterations,
-        deadline_ms: 1000,
+        deadline_ms: 3_600_000,
         memory_limit_bytes: 0,
         options: "",
     };
@@ -133,7 +194,7 @@ fn run(
         }
         Ok(())
     };
-    client.pull(job, far, take, |_| Ok(()))?;
+    client.pull_from_a_slow_unit(job, far, slow, take, |_| Ok(()))?;
     assert_eq!(ended, Some(Ended::Completed));
     Ok(bytes)
 }
@@ -217,27 +278,27 @@ fn bad(seed: u64) -> (Board, WireFaults) {
     (Board { ring_bytes, byte_time, stubborn: rate(1) == 0, ..Board::default() }, faults)
 }
 
-#[test]
-fn a_bad_wire_never_gives_a_wrong_result() {
-    let folder = tempfile::tempdir().unwrap();
-    let material = material(folder.path(), 3, 60);
-    let clean = attempt(&whole(), &material, 1).expect("nothing stood in the way");
+/// Runs over bad wires to the boards that `far` makes until enough frames have gone over them, and says what came of it. `name` is that of the
+/// variable that repeats one run.
+fn over_bad_wires(name: &str, material: &Material, far: impl Fn(Board, WireFaults, u64) -> WireUnit) -> String {
+    let clean =
+        attempt(&far(Board::default(), WireFaults::default(), 1), material, 1).expect("nothing stood in the way");
     assert_eq!(clean.0, material.right);
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("it is a number"));
-    let only = number("BOARDPROOF_WIRE_SEED");
+    let only = number(name);
     let enough = number("BOARDPROOF_WIRE_FRAMES").unwrap_or(20_000);
     let start = std::time::Instant::now();
     let (mut frames, mut faults, mut overruns, mut runs, mut results) = (0, 0, 0, 0_u64, 0_u64);
     for seed in only.unwrap_or(1).. {
         let (board, plan) = bad(seed);
-        let unit = unit(board, plan, seed);
-        let result = through(&unit, &material);
+        let unit = far(board, plan, seed);
+        let result = through(&unit, material);
         if let Some(result) = &result {
-            assert_eq!(*result, clean, "BOARDPROOF_WIRE_SEED={seed}: a wrong result, {board:?} {plan:?}");
+            assert_eq!(*result, clean, "{name}={seed}: a wrong result, {board:?} {plan:?}");
         }
         let counts = unit.counts();
         let hours = unit.elapsed().as_secs() / 3600;
-        assert!(hours < 24, "BOARDPROOF_WIRE_SEED={seed}: {hours} h of virtual time, {board:?} {plan:?}");
+        assert!(hours < 24, "{name}={seed}: {hours} h of virtual time, {board:?} {plan:?}");
         (frames, faults, overruns) = (frames + counts.frames, faults + counts.faults, overruns + counts.overruns);
         (runs, results) = (runs + 1, results + u64::from(result.is_some()));
         if only.is_some() || frames >= enough {
@@ -245,10 +306,49 @@ fn a_bad_wire_never_gives_a_wrong_result() {
         }
     }
     let took = start.elapsed().as_secs_f64();
-    println!(
-        "{frames} frames, {faults} faults, {overruns} overruns; {results} results in {runs} runs, none wrong; {took:.1} s"
-    );
     assert!(only.is_some() || results * 10 >= runs * 8, "only {results} of {runs} runs gave a result");
+    format!(
+        "{frames} frames, {faults} faults, {overruns} overruns; {results} results in {runs} runs, none wrong; {took:.1} s"
+    )
+}
+
+#[test]
+fn a_bad_wire_to_the_firmware_never_gives_a_wrong_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let far =
+        |board: Board, faults, seed| WireUnit::with(Box::new(Firmware::new()), board.boot_time, RATE, faults, seed);
+    println!("firmware: {}", over_bad_wires("BOARDPROOF_WIRE_SEED", &micro_material(folder.path(), 60), far));
+}
+
+#[test]
+fn a_slow_inference_is_waited_for_and_one_that_its_watchdog_would_end_is_given_up_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let material = micro_material(folder.path(), 3);
+    let watchdog = Duration::from_millis(WATCHDOG_MS.into());
+    let quiet = Some(Quiet { limit: watchdog - Duration::from_secs(6), watchdog });
+    // One inference of so many seconds after the other, under a host that sees the board at work.
+    let answers = |inference_s| {
+        let far = Box::new(Firmware::slow(Duration::from_secs(inference_s)));
+        let unit = WireUnit::with(far, Duration::ZERO, RATE, WireFaults::default(), 1);
+        let mut client = begun(&unit, 1).unwrap();
+        brought(&mut client, 1, &material.model).unwrap();
+        brought(&mut client, 1, &material.evalset).unwrap();
+        let (before, slow) = (unit.elapsed(), Slow { at_work: &|| true, quiet });
+        let got = run_slowly(&mut client, &material, 1, 1, (Pass::Accuracy, Stream::Output(0), 0), slow);
+        (got, unit.elapsed() - before)
+    };
+    let (got, took) = answers(50);
+    assert!(got.unwrap() == material.right && took > Duration::from_secs(150), "{took:?}");
+    let (got, took) = answers(70);
+    let error = got.unwrap_err().to_string();
+    assert!(error.contains("no progress for 54 s") && error.contains("starts it anew after 60 s"), "{error}");
+    assert!(took < watchdog, "{took:?}");
+}
+
+#[test]
+fn a_bad_wire_to_the_simulated_device_never_gives_a_wrong_result() {
+    let folder = tempfile::tempdir().unwrap();
+    println!("simulated: {}", over_bad_wires("BOARDPROOF_WIRE_SEED", &material(folder.path(), 3, 60), unit));
 }
 
 /// A cut in the middle of an upload, and what is sent again after it.
