@@ -125,7 +125,7 @@ impl Latencies {
     /// Everything a report shows.
     pub fn summary(&self, confidence: Confidence) -> LatencySummary {
         let mean_ns = self.sorted_ns.iter().sum::<f64>() / self.sorted_ns.len() as f64;
-        let rate = rate::bounds(&self.in_order_ns, self.movement.as_ref(), confidence);
+        let rate = rate::bounds(&self.in_order_ns, mean_ns, self.movement.as_ref(), confidence);
         LatencySummary {
             samples: self.count(),
             confidence: confidence.share(),

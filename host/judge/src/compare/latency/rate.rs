@@ -20,8 +20,13 @@ pub(super) fn samples_needed(confidence: Confidence) -> u64 {
 ///
 /// The pass is cut into up to sixteen blocks of the same length, as where its course is looked at. The median block's mean is bounded by order
 /// statistics of as many blocks as these are worth; blocks that hang together, and those of a pass that left its level, by the fastest and
-/// the slowest of them. A ramp goes on, as far again as it went.
-pub(super) fn bounds(in_order_ns: &[f64], movement: Option<&Movement>, confidence: Confidence) -> Bounds {
+/// the slowest of them. A ramp goes on, as far again as it went. `whole_ns` is the mean of all samples, which is never outside.
+pub(super) fn bounds(
+    in_order_ns: &[f64],
+    whole_ns: f64,
+    movement: Option<&Movement>,
+    confidence: Confidence,
+) -> Bounds {
     if (in_order_ns.len() as u64) < samples_needed(confidence) {
         return (None, None);
     }
@@ -40,9 +45,8 @@ pub(super) fn bounds(in_order_ns: &[f64], movement: Option<&Movement>, confidenc
         }
         Some(_) => (fastest, slowest),
     };
-    let whole = mean(in_order_ns);
     let rate = |ns: f64| (ns > 0.0).then(|| 1e9 / ns);
-    (rate(long.max(whole)), rate(short.min(whole)))
+    (rate(long.max(whole_ns)), rate(short.min(whole_ns)))
 }
 
 #[cfg(test)]
