@@ -228,22 +228,14 @@ impl Site {
         Running::of(command)
     }
 
+    /// Writes the target `bench-board` into this home: the board as one that somebody else switches.
+    pub fn write_target(&self, home: &Home) {
+        write_target(home, |text| text);
+    }
+
     fn write_inventory(&self, home: &Home, change: impl FnOnce(String) -> String) {
         let destination = self.standing().destination();
-        let file = |name: &str, text: String| {
-            let path = home.path(name);
-            std::fs::create_dir_all(path.parent().expect("it has a folder")).expect("could not make a folder");
-            std::fs::write(&path, text).expect("could not write a file");
-            path
-        };
-        let text = std::fs::read_to_string(root().join("targets").join(format!("{TARGET}.toml"))).expect("a target");
-        let (head, rest) = text.split_once("[power]").expect("a target has its power");
-        let (_, limits) = rest.split_once("[limits]").expect("a target has its limits");
-        let text = format!("{head}[power]\nkind = \"none\"\n\n[limits]{limits}");
-        file(
-            "targets/bench-board.toml",
-            change(text.replace(&format!("name = \"{TARGET}\""), "name = \"bench-board\"")),
-        );
+        write_target(home, change);
         let unit = format!(
             "schema = 1\n\n[[unit]]\nname = \"{UNIT}\"\ntarget = \"bench-board\"\naddress = \"{}\"\nport = {}\nuser = \"bp\"\n\
              identity_file = \"{}\"\nidentity = \"{MACHINE_ID}\"\n",
@@ -251,14 +243,14 @@ impl Site {
             destination.port.expect("it listens"),
             destination.identity_file.expect("it has a key").display()
         );
-        file("inventory.toml", unit);
+        write(home, "inventory.toml", &unit);
         // The user of these tests has not met the board: the tool gets an `ssh` that has.
         let known = destination.known_hosts_file.expect("the board has its own");
         let script = format!(
             "#!/bin/sh\nPATH=${{PATH#*:}}\nexec ssh -o UserKnownHostsFile={} -o GlobalKnownHostsFile=/dev/null \"$@\"\n",
             known.display()
         );
-        let ssh = file("bin/ssh", script);
+        let ssh = write(home, "bin/ssh", &script);
         std::fs::set_permissions(ssh, std::fs::Permissions::from_mode(0o700)).expect("could not make it a program");
     }
 
@@ -268,6 +260,24 @@ impl Site {
         let cell = record.plan.cells.iter().find(|c| c.judged).expect("one cell is judged");
         record.outcomes[&cell.id].clone()
     }
+}
+
+/// Writes a file of a home.
+fn write(home: &Home, name: &str, text: &str) -> PathBuf {
+    let path = home.path(name);
+    std::fs::create_dir_all(path.parent().expect("it has a folder")).expect("could not make a folder");
+    std::fs::write(&path, text).expect("could not write a file");
+    path
+}
+
+/// The board's target under another name and without power commands: a board that somebody else switches. `change` edits the file.
+fn write_target(home: &Home, change: impl FnOnce(String) -> String) {
+    let text = std::fs::read_to_string(root().join("targets").join(format!("{TARGET}.toml"))).expect("a target");
+    let (head, rest) = text.split_once("[power]").expect("a target has its power");
+    let (_, limits) = rest.split_once("[limits]").expect("a target has its limits");
+    let text = format!("{head}[power]\nkind = \"none\"\n\n[limits]{limits}");
+    let text = change(text.replace(&format!("name = \"{TARGET}\""), "name = \"bench-board\""));
+    write(home, "targets/bench-board.toml", &text);
 }
 
 /// What a user of the board is told by a shell there, both streams.

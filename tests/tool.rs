@@ -55,6 +55,8 @@ impl Home {
             .env_remove("BOARDPROOF_PROFILE")
             .env_remove("BOARDPROOF_PROGRAMS");
         command.env("XDG_CACHE_HOME", self.path("cache")).env("XDG_STATE_HOME", self.path("state"));
+        // Units of other tests have the same names and are others.
+        command.env("BOARDPROOF_LEASES", self.path("state/boardproof/leases"));
         command
     }
 

@@ -1,7 +1,8 @@
 //! `cargo xtask setup`: what the targets need and this machine lacks, installed, or named with the command that would.
 //!
-//! What is needed stands in `targets/*.toml`, so a new board brings its own packages and triples. Looks before it acts: with all there it
-//! takes a fraction of a second and changes nothing.
+//! What is needed stands in `targets/*.toml`, so a new board brings its own packages and triples. Those triples that the usual targets need
+//! are pinned in `rust-toolchain.toml` besides, and rustup has brought them by now, unless it was told not to. Looks before it acts: with all
+//! there it takes a fraction of a second and changes nothing.
 
 use crate::deny;
 use crate::step::{output, program, run, step, works};
@@ -381,6 +382,24 @@ mod tests {
         let mut things = Things::default();
         things.add(toml::from_str(text).unwrap());
         things
+    }
+
+    #[test]
+    fn the_toolchain_is_pinned_with_what_the_usual_targets_need() {
+        #[derive(Deserialize)]
+        struct Pinned {
+            toolchain: Toolchain,
+        }
+        #[derive(Deserialize)]
+        struct Toolchain {
+            components: BTreeSet<String>,
+            targets: BTreeSet<String>,
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+        let text = std::fs::read_to_string(root.join("rust-toolchain.toml")).unwrap();
+        let Pinned { toolchain } = toml::from_str(&text).unwrap();
+        let wanted = wanted(root, &USUAL.map(str::to_owned)).unwrap();
+        assert_eq!((toolchain.targets, toolchain.components), (wanted.triples, wanted.components));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::table::Table;
 use anyhow::{Context, Result};
 use boardproof_lab::build::{Artifact, Program, Workshop, programs};
 use boardproof_lab::interrupt::interrupted;
-use boardproof_lab::lease::{Lease, lease_folder};
+use boardproof_lab::lease::{Lease, Place};
 use boardproof_lab::reach::{Reach, packed};
 use boardproof_lab::ship::{Blob, prepare};
 use boardproof_plan::{PlanError, locate, runner_engine};
@@ -143,7 +143,7 @@ pub fn clean(names: &[String], places: &Places) -> Result<Exit> {
         });
         let agent = agent.transpose()?;
         let say = &mut |line: &str| eprintln!("  {line}");
-        let _lease = Lease::take(&lease_folder(), &unit.name, Duration::ZERO, interrupted, say)?;
+        let _lease = Lease::take(&Place::of(&target).folder, &unit.name, Duration::ZERO, interrupted, say)?;
         let reach = Reach::new(&unit, &target, agent.as_ref(), &cache_folder().join("units"), None)?;
         put_line(format_args!("{name}: {}", reach.clean()?));
     }

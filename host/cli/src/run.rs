@@ -20,7 +20,7 @@ use boardproof_lab::calibration;
 use boardproof_lab::dialect::{DialectBench, DialectJob};
 use boardproof_lab::events::{Event, Events};
 use boardproof_lab::interrupt::interrupted;
-use boardproof_lab::lease::{Lease, lease_folder};
+use boardproof_lab::lease::{Lease, Place};
 use boardproof_lab::library::Library;
 use boardproof_lab::measure::{Bench, Job, JobOptions, options};
 use boardproof_lab::micro;
@@ -352,7 +352,7 @@ impl Run<'_> {
         let wait = Duration::from_secs(self.args.wait);
         let coding = code_for_the_wire(&target, &made);
         let progress = &mut self.progress;
-        let lease = Lease::take(&lease_folder(), &unit.name, wait, interrupted, &mut |line| {
+        let lease = Lease::take(&Place::of(&target).folder, &unit.name, wait, interrupted, &mut |line| {
             progress.hear(Event::Said(line.into()))
         });
         let lease = match lease {

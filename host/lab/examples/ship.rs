@@ -168,6 +168,7 @@ impl Bench {
             port: None,
             user: None,
             identity_file: None,
+            ssh_config: None,
             identity: None,
             power: None,
             probe: None,

@@ -1,14 +1,14 @@
 //! What is known of the noise of the units that this machine uses, a file each. No cache: it is measured once and says what may be claimed.
 
-use crate::lease::lease_folder;
+use crate::lease::state_folder;
 use crate::store::StoreError;
 use boardproof_record::UnitName;
 use boardproof_record::calibration::{Calibration, VERSION};
 use std::path::{Path, PathBuf};
 
-/// Where they are kept: beside the leases.
+/// Where they are kept: with what is the user's own.
 pub fn folder() -> PathBuf {
-    lease_folder().with_file_name("calibrations")
+    state_folder().join("calibrations")
 }
 
 fn file(folder: &Path, unit: &UnitName) -> PathBuf {

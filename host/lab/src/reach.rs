@@ -616,12 +616,22 @@ fn is_of_another_machine(words: &str) -> bool {
 fn inventory_destination(unit: &Unit) -> Result<SshDestination, ReachError> {
     let address =
         unit.address.clone().ok_or(ReachError::Incomplete { unit: unit.name.to_string(), missing: "address" })?;
-    let identity_file =
-        unit.identity_file.as_deref().map(|file| match (file.strip_prefix("~/"), std::env::var_os("HOME")) {
-            (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-            _ => PathBuf::from(file),
-        });
-    Ok(SshDestination { address, port: unit.port, user: unit.user.clone(), identity_file, known_hosts_file: None })
+    Ok(SshDestination {
+        address,
+        port: unit.port,
+        user: unit.user.clone(),
+        identity_file: unit.identity_file.as_deref().map(in_home),
+        known_hosts_file: None,
+        config_file: unit.ssh_config.as_deref().map(in_home),
+    })
+}
+
+/// A file of the inventory: `~/` at its beginning is the user's home.
+pub fn in_home(file: &str) -> PathBuf {
+    match (file.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(file),
+    }
 }
 
 /// Time that bringing the agent may take in all; the agent is small.

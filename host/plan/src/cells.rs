@@ -340,6 +340,7 @@ pub fn locate(
         port: None,
         user: None,
         identity_file: None,
+        ssh_config: None,
         identity: None,
         power: None,
         probe: None,

@@ -803,6 +803,9 @@ pub struct Unit {
     pub user: Option<String>,
     /// SSH identity file; the agent and the user's configuration serve when it is absent.
     pub identity_file: Option<String>,
+    /// SSH configuration in the place of the user's and the machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_config: Option<String>,
     /// Machine id or serial number that the unit must answer with.
     pub identity: Option<String>,
     /// Power commands of this unit, when they differ from the target's.

@@ -34,6 +34,8 @@ pub fn seeds() -> Vec<Seed> {
         ("route", "ssh: connect to host 192.0.2.1 port 22: No route to host"),
         ("cut", "client_loop: send disconnect: Broken pipe"),
         ("shell", "exec request failed on channel 0"),
+        ("jump host", "Host key verification failed.\nkex_exchange_identification: Connection closed by remote host"),
+        ("behind it", "channel 0: open failed: connect failed: Connection refused\nstdio forwarding failed"),
     ];
     said.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).to_vec()
 }

@@ -12,7 +12,7 @@ use crate::project::World;
 use crate::table::Table;
 use anyhow::Result;
 use boardproof_lab::build::{Tools, choose, find_source, needs, prebuilt_folder, programs};
-use boardproof_lab::lease::lease_folder;
+use boardproof_lab::lease::{Place, VARIABLE};
 use boardproof_plan::PlanError;
 use boardproof_probe::ProbeSource;
 use boardproof_record::plan::{Builder, LinkSpec, PowerSpec, SimFaults, Target, Unit};
@@ -94,9 +94,18 @@ fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding>
     if let PowerSpec::Qemu { .. } = target.power {
         list.extend(board_in_software(target));
     }
-    list.push(look::writable("place for leases", &lease_folder()));
+    list.push(leases(Place::of(target)));
     list.push(look::writable("place for what is kept", &crate::run::cache_folder()));
     list
+}
+
+/// Where it is kept who uses a unit, and whether that keeps out everybody else.
+fn leases(place: Place) -> Finding {
+    let finding = look::writable("place for leases", &place.folder);
+    let Some(why) = place.alone else { return finding };
+    let found = finding.found.map(|name| format!("{name}, which keeps out this user's runs alone ({why})"));
+    let get = format!("{}; or name a folder that all users may write to in {VARIABLE}", finding.get);
+    Finding { found, get, ..finding }
 }
 
 /// A board with a serial line and a debug probe.

@@ -6,7 +6,7 @@ use boardproof_lab::build::in_path;
 use boardproof_lab::dialect::DialectBench;
 use boardproof_lab::interrupt::interrupted;
 use boardproof_lab::link::ByteAddress;
-use boardproof_lab::reach::look_at;
+use boardproof_lab::reach::{in_home, look_at};
 use boardproof_record::dialect::Dialect;
 use boardproof_record::plan::{PowerSpec, Target, Unit};
 use std::os::unix::fs::PermissionsExt;
@@ -19,6 +19,7 @@ pub fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Find
     };
     let mut list = vec![address(unit)];
     list.extend(unit.identity_file.as_deref().map(identity_file));
+    list.extend(unit.ssh_config.as_deref().map(ssh_config));
     if let PowerSpec::Command { on, off, cycle, .. } = unit.power.as_ref().unwrap_or(&target.power) {
         let mut commands: Vec<&str> =
             [Some(on), Some(off), cycle.as_ref()].into_iter().flatten().map(String::as_str).collect();
@@ -98,10 +99,7 @@ fn address(unit: &Unit) -> Finding {
 }
 
 fn identity_file(path: &str) -> Finding {
-    let expanded = match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => PathBuf::from(path),
-    };
+    let expanded = in_home(path);
     let of_others = |file: std::fs::File| file.metadata().map(|m| m.permissions().mode() & 0o077 != 0);
     let (found, get) = match std::fs::File::open(&expanded).and_then(of_others) {
         Ok(false) => (Ok(path.to_owned()), String::new()),
@@ -111,6 +109,12 @@ fn identity_file(path: &str) -> Finding {
         }
     };
     Finding { what: "identity file".into(), found, needed: true, get }
+}
+
+fn ssh_config(path: &str) -> Finding {
+    let found = std::fs::File::open(in_home(path)).map(|_| path.to_owned()).map_err(|error| format!("{path}: {error}"));
+    let get = format!("write {path}, or take `ssh_config` out of the unit's entry: ~/.ssh/config is read without it");
+    Finding { what: "SSH configuration".into(), found, needed: true, get }
 }
 
 fn first_word(command: &str) -> String {

@@ -2,7 +2,7 @@
 
 use super::summary::{CellSummary, Summary};
 use super::text::word;
-use super::{amount, calibration, date, duration_ns, engines, instructions, middle};
+use super::{amount, calibration, date, duration_ns, engines, instructions, middle, throughput};
 use boardproof_record::verdict::Verdict;
 use std::fmt::Write;
 
@@ -46,7 +46,12 @@ pub fn render(summary: &Summary) -> String {
         let _ = writeln!(text, "\nBy chance: {}.", escape(&chance));
     }
     text += &beside(&summary.cells);
-    text += &roofs(&summary.cells);
+    text += &lines("Throughput, one inference after the other", &summary.cells, |cell| {
+        let mark = if cell.emulated { " (emulated)" } else { "" };
+        Some(throughput(cell.latency.as_ref()?)? + mark)
+    });
+    text += &lines("Quantized outputs", &summary.cells, |cell| Some(cell.steps.as_ref()?.sentence()));
+    text += &lines("Against the peak of one core", &summary.cells, CellSummary::roof);
     for cell in cells.iter().filter(|c| c.verdict != Verdict::Pass) {
         text += &broken(cell);
     }
@@ -72,14 +77,14 @@ fn beside(cells: &[CellSummary]) -> String {
     text + "\n"
 }
 
-/// What each cell reaches of its unit's peak.
-fn roofs(cells: &[CellSummary]) -> String {
-    let told: Vec<(&CellSummary, String)> = cells.iter().filter_map(|cell| Some((cell, cell.roof()?))).collect();
+/// A line under a heading for each cell that has something to say; nothing where none has.
+fn lines(heading: &str, cells: &[CellSummary], of: impl Fn(&CellSummary) -> Option<String>) -> String {
+    let told: Vec<(&CellSummary, String)> = cells.iter().filter_map(|cell| Some((cell, of(cell)?))).collect();
     if told.is_empty() {
         return String::new();
     }
-    let mut text = "\n### Against the peak of one core\n\n".to_owned();
-    told.iter().for_each(|(cell, roof)| text += &format!("- {}: {}\n", escape(&cell.title()), escape(roof)));
+    let mut text = format!("\n### {heading}\n\n");
+    told.iter().for_each(|(cell, line)| text += &format!("- {}: {}\n", escape(&cell.title()), escape(line)));
     text
 }
 

@@ -7,9 +7,11 @@ pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod shown;
+pub mod steps;
 pub mod summary;
 pub mod text;
 
+use crate::compare::latency::LatencySummary;
 use crate::compare::latency::course::Movement;
 
 /// A number with its unit, as people write it.
@@ -35,6 +37,16 @@ fn middle(cell: &summary::CellSummary) -> String {
         (None, Some(counts)) => instructions(counts.median),
         (None, None) => "-".into(),
     }
+}
+
+/// Inferences per second with their bounds, or how many inferences those need; `None` where time stood still.
+fn throughput(latency: &LatencySummary) -> Option<String> {
+    let digits = |rate: f64| if rate < 100.0 { format!("{rate:.1}") } else { format!("{rate:.0}") };
+    let bounds = match (latency.throughput_lower_per_s, latency.throughput_upper_per_s) {
+        (Some(lower), Some(upper)) => format!("{} to {}", digits(lower), digits(upper)),
+        _ => format!("bounds need {} inferences", latency.throughput_samples_needed),
+    };
+    Some(format!("{} per second ({bounds})", digits(latency.throughput_per_s?)))
 }
 
 /// A number of instructions of an emulated processor, in the largest unit that leaves a number above 1.

@@ -2,6 +2,7 @@
 
 use super::calibration::Calibration;
 use super::shown::Shown;
+use super::steps::{Against, Steps};
 use super::{amount, not_stationary};
 use crate::compare::dialect::Dialect;
 use crate::compare::gpu::{self, Gpu, Others, gpu};
@@ -170,6 +171,9 @@ pub struct CellSummary {
     pub memory: Vec<(String, f64)>,
     /// Error histogram of the output that is furthest from the reference's.
     pub errors: Vec<ErrorBin>,
+    /// Steps by which a quantized output is off; `None` unless it is an integer of 8 or 16 bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Steps>,
     /// Elementwise metrics of the same output against the reference's.
     pub metrics: Vec<Figure>,
     /// Vendors' figures by their own names, of the same output.
@@ -508,6 +512,7 @@ fn summarize_cell(
         latency_reference: reference.as_ref().map(|other| other.summary(Confidence::P95)),
         memory: seen.map(memory).unwrap_or_default(),
         errors: compared.errors,
+        steps: compared.steps,
         metrics: compared.metrics,
         dialects: compared.dialects,
         integer_ops_share: integer_share(&operators),
@@ -730,6 +735,7 @@ struct Compared {
     note: Option<String>,
     split: Option<DriftSplit>,
     errors: Vec<ErrorBin>,
+    steps: Option<Steps>,
     metrics: Vec<Figure>,
     dialects: Vec<Figure>,
 }
@@ -766,7 +772,10 @@ impl Compared {
             deployment_db: db(deployment.as_ref()),
             total_db: db(total.as_ref()),
         };
-        let bare = Self { output: own.name.clone(), split: Some(split), ..Self::default() };
+        // A float reference has no steps: then the variant's own answers on the host have.
+        let steps =
+            Steps::of(total.as_ref(), Against::Reference).or(Steps::of(deployment.as_ref(), Against::VariantOnHost));
+        let bare = Self { output: own.name.clone(), split: Some(split), steps, ..Self::default() };
         let Some(total) = total else { return bare };
         let metrics = Metric::ALL.iter().map(|m| Figure::new(m.name(), m.unit(), total.value_under(*m, nonfinite)));
         let dialects = Dialect::ALL.iter().map(|d| Figure::new(d.name(), "", d.value(&total)));

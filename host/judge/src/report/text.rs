@@ -1,7 +1,7 @@
 //! The verdict for a terminal: a line per cell that a person understands in ten seconds, then the table behind it.
 
 use super::summary::{CellSummary, Counts, Summary};
-use super::{amount, bytes, date, duration_ns, engines};
+use super::{amount, bytes, date, duration_ns, engines, throughput};
 use crate::compare::operators::OperatorLine;
 use crate::flips::Flip;
 use boardproof_record::verdict::{RuleResult, Verdict};
@@ -104,6 +104,9 @@ fn details(cell: &CellSummary) -> String {
     if let Some(calibration) = &cell.calibration {
         let _ = writeln!(text, "  calibration {}", calibration.sentence());
     }
+    if let Some(steps) = &cell.steps {
+        let _ = writeln!(text, "  steps   {}", steps.sentence());
+    }
     text += &flips(cell);
     if let Some(l) = &cell.latency {
         let q: Vec<String> =
@@ -116,6 +119,9 @@ fn details(cell: &CellSummary) -> String {
             duration_ns(l.max_ns),
             l.samples
         );
+        if let Some(rate) = throughput(l) {
+            let _ = writeln!(text, "          {rate}, one after the other{label}");
+        }
     }
     if let Some(counts) = &cell.instructions {
         let show = super::instructions;

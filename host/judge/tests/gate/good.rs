@@ -271,6 +271,7 @@ fn plan(policy: Policy) -> Plan {
         port: None,
         user: None,
         identity_file: None,
+        ssh_config: None,
         identity: None,
         power: None,
         probe: None,

@@ -161,3 +161,69 @@ fn numbers_do_not_need_a_judgement() {
     assert!(sqnr(&after).is_some() && sqnr(&after) == sqnr(&before));
     assert_eq!(after.cells[0].task, before.cells[0].task);
 }
+
+/// An output of 8 bits: the variant on the unit parts from itself on the host in three elements.
+fn with_integer_outputs() -> Case {
+    let mut case = good();
+    let bytes = || (0..SAMPLES * 3).map(|i| (i % 251) as u8);
+    let of = |bytes: Vec<u8>| ("scores", Dtype::U8, vec![SAMPLES, 3], bytes);
+    case.outputs(HOST_VARIANT, &[of(bytes().collect())]);
+    let moved = bytes().enumerate().map(|(i, value)| match i {
+        0 => 255,
+        2 => value + 1,
+        5 => value - 2,
+        _ => value,
+    });
+    case.outputs(JUDGED, &[of(moved.collect())]);
+    case
+}
+
+#[test]
+fn quantized_outputs_are_told_in_steps_and_others_are_not() {
+    let pages = |case: &Case| {
+        let summary = measured(case.evidence()).unwrap();
+        [render(&summary, Paint::Plain), markdown::render(&summary), html::render(&summary)]
+    };
+    assert!(pages(&good()).iter().all(|page| !page.contains("within one step") && !page.contains("saturated")));
+    let case = with_integer_outputs();
+    let words = "99.83 % of 1200 elements within one step of the variant on the host (more than 8 at most); saturated 0.42 % here, 0.42 % there";
+    for page in pages(&case) {
+        assert!(page.contains(words), "{page}");
+    }
+    let (judgement, summary) = judged(&case);
+    let json: serde_json::Value = serde_json::from_str(&json::render(&judgement, &summary).unwrap()).unwrap();
+    let steps = &json["summary"]["cells"][0]["steps"];
+    assert_eq!(steps["against"], "variant_on_host");
+    let counted = |i: usize| steps["bins"][i]["elements"].as_u64().unwrap();
+    // From below -8 over equality, the tenth, to above 8.
+    assert_eq!([0, 7, 8, 9, 10, 18].map(counted), [0, 1, 0, 1197, 1, 1]);
+    assert_eq!((&steps["saturated"]["low"], &steps["saturated"]["high"]), (&4.into(), &1.into()));
+    let page = html::render(&summary);
+    assert!(page.contains("Steps of the quantized output") && page.contains("<title>-2: 1</title>"), "{page}");
+}
+
+#[test]
+fn throughput_has_its_bounds_in_every_report_or_says_what_they_need() {
+    let mut case = good();
+    let pages = |case: &Case| {
+        let summary = measured(case.evidence()).unwrap();
+        [render(&summary, Paint::Plain), markdown::render(&summary), html::render(&summary)]
+    };
+    let summary = measured(case.evidence()).unwrap();
+    let latency = summary.cells[0].latency.as_ref().unwrap();
+    let digits = |rate: Option<f64>| format!("{:.0}", rate.unwrap());
+    let words = format!(
+        "{} per second ({} to {})",
+        digits(latency.throughput_per_s),
+        digits(latency.throughput_lower_per_s),
+        digits(latency.throughput_upper_per_s)
+    );
+    for page in pages(&case) {
+        assert!(page.contains(&words), "{words}: {page}");
+    }
+    case.pass(JUDGED, Pass::Latency).inferences = 59;
+    case.ticks(JUDGED, &[1000; 59]);
+    for page in pages(&case) {
+        assert!(page.contains("bounds need 60 inferences"), "{page}");
+    }
+}

@@ -16,7 +16,7 @@ pub use client::{Client, ClientError, Patience};
 pub use process::{LinkCommand, ProcessLink};
 pub use serial::{Port, PortProblem, RATE_USUAL};
 pub use sim::{MemoryLink, SimUnit};
-pub use ssh::{SshDestination, SshProblem, classify, ssh_command};
+pub use ssh::{JumpHostProblem, SshDestination, SshProblem, classify, ssh_command};
 pub use wire::{Board, Cut, FarEnd, Turn, WireCounts, WireEnd, WireFaults, WireUnit};
 
 use std::time::{Duration, Instant};

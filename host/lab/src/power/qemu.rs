@@ -154,6 +154,7 @@ impl QemuBoard {
             user: Some("bp".into()),
             identity_file: Some(keys.identity_file.clone()),
             known_hosts_file: Some(folder.path().join("known_hosts")),
+            config_file: None,
         };
         let mut board = Self { spec: spec.clone(), life, running: None, folder, keys, destination };
         board.start(patience, end)?;

@@ -30,7 +30,7 @@ pub(super) fn of_pass(samples: &[f64], movement: Option<&Movement>, p: f64, conf
 }
 
 /// Samples of one level: order statistics of as many as they are worth.
-fn of_stretch(samples: &[f64], p: f64, confidence: Confidence) -> Bounds {
+pub(super) fn of_stretch(samples: &[f64], p: f64, confidence: Confidence) -> Bounds {
     let effective = effective(samples, quantile(samples, p), confidence);
     let found = order_statistics(&sorted(samples), effective, p, confidence);
     let enough_if_independent = upper_rank(samples.len() as u64, p, confidence.tail()).is_some();

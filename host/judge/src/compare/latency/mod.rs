@@ -6,6 +6,7 @@
 
 mod bounds;
 pub mod course;
+mod rate;
 
 use super::statistics::{Confidence, Interval, binomial_cdf};
 use bounds::{Bounds, order_statistics, sorted};
@@ -76,6 +77,13 @@ pub struct LatencySummary {
     pub mean_ns: f64,
     /// Inferences per second one after the other: `1e9 / mean_ns`; `None` if the mean is 0.
     pub throughput_per_s: Option<f64>,
+    /// Lower bound of the rate that half of all blocks of consecutive inferences reach, no higher than the pass's own; `None` if there are too
+    /// few samples.
+    pub throughput_lower_per_s: Option<f64>,
+    /// Upper bound of the same, no lower than the pass's own.
+    pub throughput_upper_per_s: Option<f64>,
+    /// Samples from which on both bounds exist.
+    pub throughput_samples_needed: u64,
 }
 
 impl Latencies {
@@ -117,6 +125,7 @@ impl Latencies {
     /// Everything a report shows.
     pub fn summary(&self, confidence: Confidence) -> LatencySummary {
         let mean_ns = self.sorted_ns.iter().sum::<f64>() / self.sorted_ns.len() as f64;
+        let rate = rate::bounds(&self.in_order_ns, mean_ns, self.movement.as_ref(), confidence);
         LatencySummary {
             samples: self.count(),
             confidence: confidence.share(),
@@ -126,6 +135,9 @@ impl Latencies {
             max_ns: self.at_rank(self.count()),
             mean_ns,
             throughput_per_s: (mean_ns > 0.0).then(|| 1e9 / mean_ns),
+            throughput_lower_per_s: rate.0,
+            throughput_upper_per_s: rate.1,
+            throughput_samples_needed: rate::samples_needed(confidence),
         }
     }
 
@@ -425,6 +437,7 @@ mod tests {
         let summary = Latencies::from_ns(vec![1e6, 3e6]).unwrap().summary(Confidence::P95);
         assert_eq!((summary.min_ns, summary.max_ns, summary.mean_ns), (1e6, 3e6, 2e6));
         assert_eq!(summary.throughput_per_s, Some(500.0));
+        assert_eq!((summary.throughput_lower_per_s, summary.throughput_samples_needed), (None, 60));
         assert!(summary.quantiles.iter().all(|quantile| quantile.upper_ns.is_none()));
     }
 }

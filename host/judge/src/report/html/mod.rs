@@ -8,7 +8,7 @@ mod sample;
 
 use super::summary::{CellSummary, ErrorBin, Figure, Summary};
 use super::text::word;
-use super::{amount, bytes, calibration, date, duration_ns, engines, instructions, middle, not_stationary};
+use super::{amount, bytes, calibration, date, duration_ns, engines, instructions, middle, not_stationary, throughput};
 use crate::compare::latency::LatencySummary;
 use crate::compare::operators::OperatorLine;
 use crate::compare::roofline::rate;
@@ -114,6 +114,7 @@ fn section(number: usize, cell: &CellSummary) -> String {
     text += &layers::section(cell);
     text += &flips::section(cell);
     text += &groups(cell);
+    text += &steps(cell);
     text += &calibration(cell);
     text += &latency(cell);
     text += &counts(cell);
@@ -190,7 +191,8 @@ fn rules(rules: &[RuleResult]) -> String {
 }
 
 fn plots(cell: &CellSummary) -> String {
-    let plots = [latency_plot(cell), error_plot(cell), drift_plot(cell), reliability_plot(cell)].concat();
+    let plots =
+        [latency_plot(cell), error_plot(cell), steps_plot(cell), drift_plot(cell), reliability_plot(cell)].concat();
     format!("<div class=\"plots\">\n{plots}</div>\n")
 }
 
@@ -228,6 +230,34 @@ fn error_plot(cell: &CellSummary) -> String {
     let axis = "absolute difference from the reference (octaves)";
     let svg = plot::histogram("Errors of the outputs", axis, &bins, &[], |v| format!("{:.2e}", v.exp2()));
     figure(&svg, "How far single output elements are from the float reference.")
+}
+
+fn steps_plot(cell: &CellSummary) -> String {
+    let Some(steps) = &cell.steps else { return String::new() };
+    let columns: Vec<(String, u64)> = steps.bins.iter().map(|bin| (bin.name(), bin.elements)).collect();
+    let axis = format!("steps from {}", steps.against.words());
+    figure(&plot::columns("Steps of the outputs", &axis, &columns), &format!("{}.", escape(&steps.sentence())))
+}
+
+/// Steps and saturation in numbers: beside the columns of most elements the others are hardly seen.
+fn steps(cell: &CellSummary) -> String {
+    let Some(steps) = &cell.steps else { return String::new() };
+    let row = |name: &str, elements: u64| {
+        let share = amount(steps.share(elements), "share");
+        format!("<tr><td>{}</td><td class=\"n\">{elements}</td><td class=\"n\">{share}</td></tr>\n", escape(name))
+    };
+    let against = steps.against.words();
+    let mut rows: String =
+        steps.bins.iter().filter(|bin| bin.elements > 0).map(|bin| row(&bin.name(), bin.elements)).collect();
+    for (whose, ends) in [("", steps.saturated), (against, steps.saturated_against)] {
+        let of = if whose.is_empty() { String::new() } else { format!(", {whose}") };
+        rows += &row(&format!("at the type's minimum{of}"), ends.low);
+        rows += &row(&format!("at the type's maximum{of}"), ends.high);
+    }
+    format!(
+        "<details><summary>Steps of the quantized output, and its saturation</summary><div class=\"scroll\"><table>\n<tr><th>steps from {against}</th><th class=\"n\">elements</th><th class=\"n\">share of {}</th></tr>\n{rows}</table></div></details>\n",
+        steps.elements
+    )
 }
 
 fn drift_plot(cell: &CellSummary) -> String {
@@ -334,10 +364,10 @@ fn latency(cell: &CellSummary) -> String {
             duration_ns(q.value_ns)
         );
     }
-    let rate = own.throughput_per_s.map_or_else(|| "-".into(), |r| format!("{r:.0} per second"));
+    let rate = throughput(own).map_or_else(String::new, |rate| format!(", {rate} one after the other"));
     let _ = writeln!(
         text,
-        "<tr><td>max</td><td class=\"n\">{}</td><td class=\"n\">-</td><td class=\"n\">{}</td></tr>\n</table></div><p class=\"soft\">{}, mean {}, {rate} one after the other.</p></details>",
+        "<tr><td>max</td><td class=\"n\">{}</td><td class=\"n\">-</td><td class=\"n\">{}</td></tr>\n</table></div><p class=\"soft\">{}, mean {}{rate}.</p></details>",
         duration_ns(own.max_ns),
         cell.latency_reference.as_ref().map_or_else(|| "-".into(), |r| duration_ns(r.max_ns)),
         inferences(own),

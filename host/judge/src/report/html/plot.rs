@@ -98,6 +98,41 @@ pub fn histogram(title: &str, axis: &str, bins: &[Bin], markers: &[Marker], form
     svg + "</svg>"
 }
 
+/// Columns of equal width side by side, each with its name below it. A column that is not empty can be seen, however low it is.
+pub fn columns(title: &str, axis: &str, columns: &[(String, u64)]) -> String {
+    let top = columns.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
+    let width = (WIDTH - LEFT - RIGHT) / columns.len().max(1) as f64;
+    let (floor, room) = (HEIGHT - BOTTOM, HEIGHT - TOP - BOTTOM);
+    let mut svg = open(title, WIDTH, HEIGHT);
+    for (i, (name, count)) in columns.iter().enumerate() {
+        let from = LEFT + width * i as f64;
+        if *count > 0 {
+            let tall = (*count as f64 / top as f64 * room).max(1.5);
+            let _ = write!(
+                svg,
+                "<rect class=\"bar\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{tall:.1}\"><title>{}</title></rect>",
+                from + 1.0,
+                floor - tall,
+                width - 2.0,
+                escape(&format!("{name}: {count}"))
+            );
+        }
+        let (middle, below) = (from + width / 2.0, floor + 15.0);
+        let _ = write!(svg, "<text x=\"{middle:.1}\" y=\"{below}\" text-anchor=\"middle\">{}</text>", escape(name));
+    }
+    let _ = write!(
+        svg,
+        "<line class=\"axis\" x1=\"{LEFT}\" y1=\"{floor}\" x2=\"{}\" y2=\"{floor}\"/><text x=\"{}\" y=\"{}\" text-anchor=\"middle\" class=\"name\">{}</text><text x=\"{}\" y=\"{}\" text-anchor=\"end\">{top}</text></svg>",
+        WIDTH - RIGHT,
+        WIDTH / 2.0,
+        HEIGHT - 6.0,
+        escape(axis),
+        LEFT - 6.0,
+        TOP + 8.0
+    );
+    svg
+}
+
 /// Lines with their names; names that would touch go one row lower.
 fn marker_lines(markers: &[Marker], (low, high): (f64, f64), x: impl Fn(f64) -> f64) -> String {
     let mut svg = String::new();
