@@ -3,6 +3,7 @@
 mod ab;
 mod bootstrap;
 mod coverage;
+mod custom;
 mod draw;
 mod latency;
 mod rules;
@@ -38,11 +39,24 @@ fn main() {
             &bootstrap::coverage(trials / SLOWER),
         );
     }
+    if wanted("custom") {
+        table(
+            "| a metric of one's own, at 95 % | numbers | n | runs | covers | too low / too high | |\n|---|---|---:|---:|---:|---:|---|",
+            &custom::coverage(trials),
+        );
+    }
     if wanted("sequential") {
         table(
             "| truth | n | runs | pass, one look at the end | fail | pass, may stop early | fail | samples on average |\n|---|---:|---:|---:|---:|---:|---:|---:|",
             &sequential::stopping(trials),
         );
+    }
+    // Parts of the tables above, to be run alone with more runs.
+    if only == "auc" {
+        table("", &coverage::aucs(trials));
+    }
+    if only == "slices" {
+        table("", &sequential::by_slice(trials));
     }
     if wanted("latency") {
         table(
