@@ -6,6 +6,7 @@ mod coverage;
 mod custom;
 mod draw;
 mod latency;
+mod memory;
 mod rules;
 mod sequential;
 
@@ -49,6 +50,12 @@ fn main() {
         table(
             "| truth | n | runs | pass, one look at the end | fail | pass, may stop early | fail | samples on average |\n|---|---:|---:|---:|---:|---:|---:|---:|",
             &sequential::stopping(trials),
+        );
+    }
+    if wanted("memory") {
+        table(
+            "| memory of equal things | rounds | runs | false alarms | at most |\n|---|---:|---:|---:|---:|",
+            &memory::alarms(trials),
         );
     }
     // Parts of the tables above, to be run alone with more runs.
