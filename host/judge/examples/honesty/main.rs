@@ -58,13 +58,7 @@ fn main() {
             &memory::alarms(trials),
         );
     }
-    // Parts of the tables above, to be run alone with more runs.
-    if only == "auc" {
-        table("", &coverage::aucs(trials));
-    }
-    if only == "slices" {
-        table("", &sequential::by_slice(trials));
-    }
+    parts(&only, trials);
     if wanted("latency") {
         table(
             "| rule | truth | n | runs | pass | fail | undecided |\n|---|---|---:|---:|---:|---:|---:|",
@@ -77,6 +71,15 @@ fn main() {
             "| machine | truth | limit | runs | slower | not slower | undecided | fault | blocks |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|",
             &ab::rows(trials / SLOW),
         );
+    }
+}
+
+/// Parts of the tables, to be run alone with more runs; nobody asks for them with all.
+fn parts(only: &str, trials: u32) {
+    match only {
+        "auc" => table("", &coverage::aucs(trials)),
+        "slices" => table("", &sequential::by_slice(trials)),
+        _ => {}
     }
 }
 
