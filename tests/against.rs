@@ -90,6 +90,24 @@ fn a_limit_that_the_unit_does_not_support_is_refused_before_anything_is_measured
     let ab = home.run(["ab", "adult_mlp", "f32", "int8_qdq_pc", "--models", &models(), "--limit", "1.01"]);
     assert_eq!(ab.code, Some(2), "{}", ab.stderr);
     assert!(ab.stderr.contains("the finest that unit 'host' supports"), "{}", ab.stderr);
+    // The same of memory: so many bytes are as much on this model as the baseline says that it adds.
+    let mut calibration = calibration;
+    calibration["latency_ratio"] = serde_json::json!(1.0);
+    calibration["memory"] = serde_json::json!({
+        "bytes": 1_000_000_000_u64, "processes": 80, "builds": 20, "added_bytes": [1_000_000, 2_000_000], "peak_bytes": [9_000_000, 9_000_000],
+    });
+    crate::schemas::assert_valid("calibration", &calibration.to_string());
+    std::fs::write(folder.join("host.json"), calibration.to_string()).expect("could not write a calibration");
+    let refused = check(&home, &models(), "second", &["--against", "first"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    for words in [
+        "limit of rule 'against-memory': expected",
+        "lets equal runs of adult_mlp/",
+        "1000000000 bytes apart, by its calibration",
+    ] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    assert!(!home.path("second").exists());
     std::fs::write(folder.join("host.json"), "{").expect("could not write a calibration");
     let damaged = check(&home, &models(), "third", &["--against", "first"]);
     assert_eq!(damaged.code, Some(5), "{}", damaged.stderr);

@@ -2,6 +2,9 @@
 
 use crate::material::Copy;
 use crate::tool::{Ended, Home};
+use boardproof_record::Digest;
+use boardproof_record::record::Numbers;
+use std::collections::BTreeMap;
 
 const SAMPLES: usize = 64;
 
@@ -55,6 +58,12 @@ fn what_the_command_gives_is_judged_now_and_later() {
     assert!(line(&again).is_some() && line(&again) == line(&ended), "{}{}", ended.stdout, again.stdout);
     let record = std::fs::read_to_string(home.path("record/record.json")).expect("could not read the record");
     crate::schemas::assert_valid("record", &record);
+    let computed: Vec<Numbers> = home.record("record").custom.into_values().flat_map(BTreeMap::into_values).collect();
+    let by_this = |numbers: &Numbers| match numbers {
+        Numbers::Given { programs, .. } => programs.get("own.sh") == Some(&Digest::of(script.as_bytes())),
+        Numbers::Failed { .. } => false,
+    };
+    assert!(!computed.is_empty() && computed.iter().all(by_this), "{computed:?}");
 }
 
 #[test]

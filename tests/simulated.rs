@@ -162,6 +162,19 @@ fn a_clock_that_is_not_true_decides_nothing_about_latency() {
 }
 
 #[test]
+fn half_a_clock_is_found_out_where_every_pass_is_short() {
+    let home = Home::new();
+    write_target(&home, "half", 1, "clock_rate = 0.5");
+    let ended = check(&home, "half", "100");
+    ended.expect_code(4);
+    assert!(ended.stdout.contains("the clocks disagree: "), "{}", ended.stdout);
+    let home = Home::new();
+    write_target(&home, "whole", 1, "");
+    let ended = check(&home, "whole", "100");
+    assert!(!ended.stdout.contains("the clocks disagree"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_runner_that_finds_too_little_memory_is_the_models_failure() {
     let home = Home::new();
     write_target(&home, "small", 1, "memory_bytes = 1200000");

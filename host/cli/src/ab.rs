@@ -33,7 +33,7 @@ pub fn ab(args: &AbArgs) -> Result<Exit> {
     let terms = terms(&args.measuring)?;
     let check = check_args(args);
     let (world, plan) = planned(&check)?;
-    let (plan, a, b) = two_cells(plan, args)?;
+    let (plan, a, b) = two_cells(plan, args, &[Pass::Latency])?;
     check_inputs(&plan)?;
     refuse_too_fine(&plan, &a, &b, &terms)?;
     let out = out_folder(&check, &world);
@@ -85,8 +85,8 @@ fn refuse_too_fine(plan: &Plan, a: &CellId, b: &CellId, terms: &Terms) -> Result
     Err(PlanError::value("command line", "--limit", expected, terms.limit).into())
 }
 
-/// The plan with the cells of the two variants on the unit alone, to be timed and not judged; and which they are.
-pub fn two_cells(mut plan: Plan, args: &AbArgs) -> Result<(Plan, CellId, CellId), PlanError> {
+/// The plan with the cells of the two variants on the unit alone, with these passes and not judged; and which they are.
+pub fn two_cells(mut plan: Plan, args: &AbArgs, passes: &[Pass]) -> Result<(Plan, CellId, CellId), PlanError> {
     let AbMeasuring { target, unit, .. } = &args.measuring;
     let place = unit.as_deref().or(target.as_deref()).unwrap_or(HOST);
     let of = |wanted: &Option<String>| {
@@ -114,7 +114,7 @@ pub fn two_cells(mut plan: Plan, args: &AbArgs) -> Result<(Plan, CellId, CellId)
         cell.judged = false;
         // Whose target refuses that operators fall back is looked at in every block.
         let has_providers = cell.engine.as_str() == ONNXRUNTIME && target.onnxruntime.is_some();
-        cell.passes.retain(|pass| pass.pass == Pass::Latency || (has_providers && pass.pass == Pass::Inspect));
+        cell.passes.retain(|pass| passes.contains(&pass.pass) || (has_providers && pass.pass == Pass::Inspect));
         cell.passes.iter_mut().for_each(|pass| pass.again = false);
     }
     plan.check()?;

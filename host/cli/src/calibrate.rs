@@ -16,6 +16,7 @@ use boardproof_lab::interrupt::{interrupted, listen};
 use boardproof_lab::store::{Opened, RecordFolder};
 use boardproof_plan::PlanError;
 use boardproof_record::ab::{AbRun, Side, Terms, VERSION};
+use boardproof_record::plan::Pass;
 use boardproof_record::record::RunEnded;
 use boardproof_record::verdict::Verdict;
 
@@ -29,7 +30,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<Exit> {
     let ab = as_ab(args)?;
     let check = check_args(&ab);
     let (world, plan) = planned(&check)?;
-    let (plan, a, b) = two_cells(plan, &ab)?;
+    let (plan, a, b) = two_cells(plan, &ab, &[Pass::Latency, Pass::Memory])?;
     check_inputs(&plan)?;
     let out = out_folder(&check, &world);
     let folder = RecordFolder::create(&out)?;

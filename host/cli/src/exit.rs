@@ -81,3 +81,15 @@ impl Exit {
         if error.chain().any(wrong_use) { Self::Usage } else { Self::Fault }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_verdict_but_a_pass_is_zero() {
+        let codes =
+            [Verdict::Pass, Verdict::Inconclusive, Verdict::Incomplete, Verdict::Fail].map(|v| Exit::from(v).code());
+        assert_eq!(codes, [0, 3, 4, 1]);
+    }
+}

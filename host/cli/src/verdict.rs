@@ -8,7 +8,7 @@ use crate::out::put;
 use crate::project::read_policy;
 use anyhow::{Context, Result};
 use boardproof_judge::evidence::Evidence;
-use boardproof_judge::gate::{check_policy, confirmed, is_too_fine, judge, red_once};
+use boardproof_judge::gate::{added_bytes, check_policy, confirmed, finest_memory, is_too_fine, judge, red_once};
 use boardproof_judge::report::summary::{Summary, summarize};
 use boardproof_judge::report::text::{Paint, render};
 use boardproof_judge::report::{html, json, junit, markdown};
@@ -68,6 +68,7 @@ pub fn before_check(plan: &Plan, yardstick: Option<&Yardstick>) -> Result<()> {
     for unit in plan.units.keys() {
         if let Some(found) = kept(&calibrations(), unit)? {
             refuse_too_fine(plan, &found)?;
+            refuse_finer_than_memory(plan, &found, baseline.as_ref().map(evidence))?;
         }
     }
     Ok(check_policy(plan, &plan.policy, yardstick.is_some())?)
@@ -75,15 +76,41 @@ pub fn before_check(plan: &Plan, yardstick: Option<&Yardstick>) -> Result<()> {
 
 /// A limit against a baseline that the unit's own noise breaks.
 fn refuse_too_fine(plan: &Plan, found: &Calibration) -> Result<(), PlanError> {
-    let on_unit = |rule: &&Rule| {
-        let judged = plan.cells.iter().filter(|cell| cell.judged && cell.unit == found.unit);
-        let here = |cell: &Cell| rule.targets.is_empty() || rule.targets.contains(&cell.target);
-        is_too_fine(rule, rule.limit, found) && judged.into_iter().any(here)
-    };
+    let on_unit = |rule: &&Rule| is_too_fine(rule, rule.limit, found) && asked_of(plan, rule, found).next().is_some();
     let Some(rule) = plan.policy.rules.iter().find(on_unit) else { return Ok(()) };
     let (unit, finest) = (&found.unit, found.latency_ratio);
     let expected = format!("{finest:.3} or more, the finest that unit '{unit}' supports by its calibration");
     Err(PlanError::value("policy", format!("limit of rule '{}'", rule.id), expected, rule.limit))
+}
+
+/// The same of what models add to their process: as much as the baseline says of each, or the calibration of its own model.
+fn refuse_finer_than_memory(plan: &Plan, found: &Calibration, baseline: Option<Evidence<'_>>) -> Result<(), PlanError> {
+    let Some(noise) = &found.memory else { return Ok(()) };
+    let there = |cell: &Cell| match baseline {
+        Some(baseline) => added_bytes(baseline, cell).ok(),
+        None => (cell.id == found.cell).then_some(noise.added_bytes[0] as f64),
+    };
+    for rule in &plan.policy.rules {
+        let finer =
+            |cell: &Cell| finest_memory(rule, rule.limit, found, there(cell)?).map(|finest| (cell.id.clone(), finest));
+        let Some((cell, finest)) = asked_of(plan, rule, found).find_map(finer) else { continue };
+        let (unit, bytes) = (&found.unit, noise.bytes);
+        let expected = format!(
+            "{finest:.3} or more: unit '{unit}' lets equal runs of {cell} lie up to {bytes} bytes apart, by its calibration"
+        );
+        return Err(PlanError::value("policy", format!("limit of rule '{}'", rule.id), expected, rule.limit));
+    }
+    Ok(())
+}
+
+/// The cells of a calibrated unit that a rule judges.
+fn asked_of<'p>(plan: &'p Plan, rule: &'p Rule, found: &'p Calibration) -> impl Iterator<Item = &'p Cell> {
+    plan.cells.iter().filter(move |cell| {
+        cell.judged
+            && cell.unit == found.unit
+            && (rule.targets.is_empty() || rule.targets.contains(&cell.target))
+            && (rule.models.is_empty() || rule.models.contains(&cell.model))
+    })
 }
 
 /// Is anything red in time or memory against the baseline, and nothing else?

@@ -301,7 +301,7 @@ impl<'a> Evidence<'a> {
     pub fn numbers(&self, cell: &Cell, metric: &CustomMetric) -> Result<Result<Vec<f64>, String>, EvidenceError> {
         let name = &metric.name;
         let file = match self.record.custom.get(&cell.id).and_then(|metrics| metrics.get(name)) {
-            Some(Numbers::Given { file }) => file,
+            Some(Numbers::Given { file, .. }) => file,
             Some(Numbers::Failed { causes }) => {
                 return Ok(Err(format!("{name} of {}: {}", cell.id, causes.join(": "))));
             }

@@ -67,6 +67,7 @@ mod tests {
             latency_ratio: 1.04,
             builds_spread: 0.005,
             pairs_spread: 0.01,
+            memory: None,
         };
         keep(root.path(), &first).unwrap();
         let second = Calibration { latency_ratio: 1.05, ..first };

@@ -2,9 +2,11 @@
 
 use crate::interrupt::interrupted;
 use crate::link::once::{OnceError, once};
+use boardproof_record::Digest;
 use boardproof_record::plan::CustomMetric;
 use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -16,6 +18,10 @@ pub enum CustomError {
     Run { command: String, folder: String, source: OnceError },
     #[error("{command} in {folder} ended with {status}{said}")]
     Ended { command: String, folder: String, status: ExitStatus, said: String },
+    #[error("could not read {}, which {command} names", path.display())]
+    Program { command: String, path: PathBuf, source: std::io::Error },
+    #[error("{path} of {command} changed while it ran")]
+    Changed { command: String, path: String },
     #[error("could not make room for the numbers of {command}")]
     Room { command: String, source: std::io::Error },
     #[error("{command} wrote no numbers into the file that its last argument names")]
@@ -30,6 +36,57 @@ pub enum CustomError {
 const DEADLINE: Duration = Duration::from_secs(600);
 /// End of a command's own words that is told.
 const TOLD: usize = 400;
+
+/// What computed numbers: the files of the model's folder that a command names, by their names in it.
+pub type Programs = BTreeMap<String, Digest>;
+
+/// What the files of the model's folder hold that the command of `metric` names, as its program or as an argument. A script that one of them
+/// reads and a module that it imports are named by nobody and stay unknown; so does a program of the system.
+pub fn programs(metric: &CustomMetric) -> Result<Programs, CustomError> {
+    let shown = || metric.command.join(" ");
+    let named = metric.command.iter().enumerate().filter_map(|(place, word)| {
+        // A bare first word is a program of the system, whatever lies in the folder.
+        let name = within(word).filter(|_| place > 0 || word.contains('/'))?;
+        let path = Path::new(&metric.folder).join(&name);
+        path.is_file().then_some((name, path))
+    });
+    let digest = |(name, path): (String, PathBuf)| match std::fs::read(&path) {
+        Ok(bytes) => Ok((name, Digest::of(&bytes))),
+        Err(source) => Err(CustomError::Program { command: shown(), path, source }),
+    };
+    named.map(digest).collect()
+}
+
+/// A word of a command as a path that stays within the folder, `--config=FILE` too; `None`: it is none.
+fn within(word: &str) -> Option<String> {
+    let word = word.strip_prefix('-').and_then(|option| option.split_once('=')).map_or(word, |(_, value)| value);
+    let mut parts = Vec::new();
+    for part in Path::new(word).components() {
+        match part {
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::CurDir => {}
+            Component::Prefix(_) | Component::RootDir | Component::ParentDir => return None,
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+/// [`numbers`], with the programs that computed them. A program that changes in the meantime has computed nothing that anybody could repeat.
+pub fn computed(
+    metric: &CustomMetric,
+    outputs: &Path,
+    labels: &Path,
+    samples: u64,
+) -> Result<(Vec<f64>, Programs), CustomError> {
+    let before = programs(metric)?;
+    let found = numbers(metric, outputs, labels, samples)?;
+    let after = programs(metric)?;
+    let names = before.keys().chain(after.keys());
+    match names.into_iter().find(|name| before.get(*name) != after.get(*name)) {
+        Some(path) => Err(CustomError::Changed { command: metric.command.join(" "), path: path.clone() }),
+        None => Ok((found, before)),
+    }
+}
 
 /// Runs `metric` on a file of outputs and one of labels: `COMMAND OUTPUTS LABELS NUMBERS`, in the model's folder. Both are safetensors files as the
 /// record holds them, in the same order of samples; the command writes one number per sample and line into NUMBERS, a file of a
@@ -138,6 +195,47 @@ mod tests {
             let why = run(script).unwrap_err();
             assert!(why.contains(words), "{script}: {why}");
         }
+    }
+
+    #[test]
+    fn what_a_command_names_in_its_folder_is_known_by_its_content() {
+        let room = tempfile::tempdir().unwrap();
+        for name in ["own.py", "words.txt", "python3", "tool", "c"] {
+            std::fs::write(room.path().join(name), name).unwrap();
+        }
+        std::fs::create_dir(room.path().join("lib")).unwrap();
+        let of = |command: &[&str]| {
+            let command = command.iter().map(|word| (*word).to_owned()).collect();
+            let folder = room.path().display().to_string();
+            programs(&CustomMetric { command, folder, ..metric("") }).unwrap()
+        };
+        let names = |command: &[&str]| of(command).into_keys().collect::<Vec<_>>().join(" ");
+        assert_eq!(names(&["python3", "own.py", "--words=words.txt", "words.txt"]), "own.py words.txt");
+        assert_eq!(names(&["./tool", "-c", "c"]), "c tool");
+        assert_eq!(names(&["python3", "lib", "absent.py", "../own.py", "/etc/passwd"]), "");
+        let before = of(&["python3", "./own.py"]);
+        assert_eq!(before["own.py"], Digest::of(b"own.py"));
+        std::fs::write(room.path().join("own.py"), "another").unwrap();
+        assert_ne!(of(&["python3", "own.py"]), before);
+    }
+
+    #[test]
+    fn a_program_that_changes_while_it_runs_has_computed_nothing() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("own.sh");
+        let metric = CustomMetric {
+            command: vec!["sh".into(), "own.sh".into()],
+            folder: room.path().display().to_string(),
+            ..metric("")
+        };
+        let run = |script: &str| {
+            std::fs::write(&path, script).unwrap();
+            computed(&metric, Path::new("o"), Path::new("l"), 1)
+        };
+        let (found, by) = run("echo 1 > \"$3\"").unwrap();
+        assert_eq!((found, by["own.sh"]), (vec![1.0], Digest::of(b"echo 1 > \"$3\"")));
+        let changed = run("echo 1 > \"$3\"; echo exit >> own.sh").unwrap_err().to_string();
+        assert_eq!(changed, "own.sh of sh own.sh changed while it ran");
     }
 
     #[test]

@@ -221,7 +221,7 @@ fn file_refs(record: &Record) -> Vec<FileRef> {
     });
     let of_passes = passes.flat_map(|pass| [&pass.outputs, &pass.ticks]).flatten().cloned();
     let of_custom = record.custom.values().flat_map(|metrics| metrics.values()).filter_map(|numbers| match numbers {
-        Numbers::Given { file } => Some(file.clone()),
+        Numbers::Given { file, .. } => Some(file.clone()),
         Numbers::Failed { .. } => None,
     });
     record.evalsets.values().chain(record.shown.values()).cloned().chain(of_passes).chain(of_custom).collect()

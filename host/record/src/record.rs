@@ -81,6 +81,9 @@ pub enum Numbers {
     Given {
         /// Where they are.
         file: FileRef,
+        /// What the files of the model's folder held that the command names, by their names in it.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique")]
+        programs: BTreeMap<String, Digest>,
     },
     /// None, or none that can be used.
     Failed {

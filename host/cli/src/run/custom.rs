@@ -2,7 +2,7 @@
 
 use super::Run;
 use anyhow::Result;
-use boardproof_lab::custom::{file_of, numbers};
+use boardproof_lab::custom::{Programs, computed, file_of};
 use boardproof_lab::interrupt::interrupted;
 use boardproof_record::observation::{Ended, FileRef, Outcome};
 use boardproof_record::plan::{Cell, CustomMetric, Pass};
@@ -24,7 +24,7 @@ impl Run<'_> {
                     return self.save();
                 }
                 let found = match self.compute(&cell, &metric, &outputs, samples) {
-                    Ok(file) => Numbers::Given { file },
+                    Ok((file, programs)) => Numbers::Given { file, programs },
                     Err(error) => {
                         self.progress.warn(&format!("warning: no {} of {}: {error:#}", metric.name, cell.id));
                         Numbers::Failed { causes: error.chain().map(ToString::to_string).collect() }
@@ -45,12 +45,20 @@ impl Run<'_> {
         Some((pass.outputs.clone()?, visited))
     }
 
-    fn compute(&self, cell: &Cell, metric: &CustomMetric, outputs: &FileRef, samples: u64) -> Result<FileRef> {
+    /// The numbers in the record, and the programs that computed them.
+    fn compute(
+        &self,
+        cell: &Cell,
+        metric: &CustomMetric,
+        outputs: &FileRef,
+        samples: u64,
+    ) -> Result<(FileRef, Programs)> {
         let root = self.folder.path();
         let evalset = &self.record.plan.models[&cell.model].evalset.digest;
         let labels = &self.record.evalsets[evalset];
-        let found = numbers(metric, &root.join(&outputs.path), &root.join(&labels.path), samples)?;
+        let (found, programs) = computed(metric, &root.join(&outputs.path), &root.join(&labels.path), samples)?;
         let folder = outputs.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        Ok(self.folder.keep(&format!("{folder}/custom-{}.safetensors", metric.name), &file_of(NUMBERS, &found)?)?)
+        let file = format!("{folder}/custom-{}.safetensors", metric.name);
+        Ok((self.folder.keep(&file, &file_of(NUMBERS, &found)?)?, programs))
     }
 }

@@ -68,13 +68,19 @@ pub fn coverage(trials: u32) -> Vec<Coverage> {
             rows.extend(shares(samples, share, trials));
             rows.extend(pairs(samples, share, trials));
         }
-        // Ranks cost more than counts.
-        for truth in [0.7, 0.9, 0.99] {
-            rows.extend(aucs(samples, truth, trials / 10));
-        }
+        rows.extend(areas(samples, trials));
         rows.extend(means(samples, trials / 2));
     }
     rows
+}
+
+/// The lines of DeLong's intervals alone.
+pub fn aucs(trials: u32) -> Vec<Coverage> {
+    [100, 1000, 10_000].into_iter().flat_map(|samples| areas(samples, trials)).collect()
+}
+
+fn areas(samples: usize, trials: u32) -> Vec<Coverage> {
+    [0.7, 0.9, 0.99].into_iter().flat_map(|truth| area(samples, truth, trials)).collect()
 }
 
 fn shares(samples: usize, share: f64, trials: u32) -> Vec<Coverage> {
@@ -112,7 +118,7 @@ fn pairs(samples: usize, accuracy: f64, trials: u32) -> Vec<Coverage> {
     vec![of("Tango, paired", PairedMethod::Score), of("two exact, paired", PairedMethod::Exact)]
 }
 
-fn aucs(samples: usize, truth: f64, trials: u32) -> Vec<Coverage> {
+fn area(samples: usize, truth: f64, trials: u32) -> Vec<Coverage> {
     let positive: Vec<bool> = (0..samples).map(|i| i % 3 == 0).collect();
     let (high, low) = (SQRT_2 * normal_quantile(truth), SQRT_2 * normal_quantile(truth - 0.01));
     let one = count("DeLong", (format!("AUC {truth}"), truth), samples, trials, |random| {

@@ -3,8 +3,10 @@
 mod ab;
 mod bootstrap;
 mod coverage;
+mod custom;
 mod draw;
 mod latency;
+mod memory;
 mod rules;
 mod sequential;
 
@@ -38,12 +40,25 @@ fn main() {
             &bootstrap::coverage(trials / SLOWER),
         );
     }
+    if wanted("custom") {
+        table(
+            "| a metric of one's own, at 95 % | numbers | n | runs | covers | too low / too high | |\n|---|---|---:|---:|---:|---:|---|",
+            &custom::coverage(trials),
+        );
+    }
     if wanted("sequential") {
         table(
             "| truth | n | runs | pass, one look at the end | fail | pass, may stop early | fail | samples on average |\n|---|---:|---:|---:|---:|---:|---:|---:|",
             &sequential::stopping(trials),
         );
     }
+    if wanted("memory") {
+        table(
+            "| memory of equal things | rounds | runs | false alarms | at most |\n|---|---:|---:|---:|---:|",
+            &memory::alarms(trials),
+        );
+    }
+    parts(&only, trials);
     if wanted("latency") {
         table(
             "| rule | truth | n | runs | pass | fail | undecided |\n|---|---|---:|---:|---:|---:|---:|",
@@ -56,6 +71,15 @@ fn main() {
             "| machine | truth | limit | runs | slower | not slower | undecided | fault | blocks |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|",
             &ab::rows(trials / SLOW),
         );
+    }
+}
+
+/// Parts of the tables, to be run alone with more runs; nobody asks for them with all.
+fn parts(only: &str, trials: u32) {
+    match only {
+        "auc" => table("", &coverage::aucs(trials)),
+        "slices" => table("", &sequential::by_slice(trials)),
+        _ => {}
     }
 }
 

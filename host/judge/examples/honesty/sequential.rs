@@ -7,6 +7,9 @@ use boardproof_record::order::order;
 use std::collections::HashMap;
 use std::fmt;
 
+/// Of the default policy.
+const LIMIT: f64 = 0.01;
+
 /// A line of the table: the same draws, judged in both ways.
 pub struct Row {
     truth: String,
@@ -42,7 +45,6 @@ impl fmt::Display for Row {
 
 /// Limit of one point, as the default policy's; the accuracies and parted answers of `rules`.
 pub fn stopping(trials: u32) -> Vec<Row> {
-    const LIMIT: f64 = 0.01;
     let mut rows = Vec::new();
     for samples in [100, 370, 2000, 10_000] {
         for accuracy in [0.5, 0.9, 0.99] {
@@ -53,22 +55,27 @@ pub fn stopping(trials: u32) -> Vec<Row> {
             }
         }
     }
-    rows.extend([0.9, 0.99].into_iter().flat_map(|accuracy| by_slice(trials, accuracy, LIMIT)));
+    rows.extend(by_slice(trials));
     rows
 }
 
+/// What is lost in some slices alone, in the order of strata.
+pub fn by_slice(trials: u32) -> Vec<Row> {
+    [0.9, 0.99].into_iter().flat_map(|accuracy| in_strata(trials, accuracy)).collect()
+}
+
 /// Samples of twenty strata in the order of a pass that may stop early: half of them lose nothing, half lose twice as much as all together.
-fn by_slice(trials: u32, accuracy: f64, limit: f64) -> Vec<Row> {
+fn in_strata(trials: u32, accuracy: f64) -> Vec<Row> {
     const SAMPLES: u64 = 2000;
     const STRATA: u64 = 20;
     let strata: Vec<u64> = (0..SAMPLES).map(|sample| sample % STRATA).collect();
     let visited: Vec<u64> = order(1, &strata).into_iter().map(|sample| sample % STRATA).collect();
     let won = (1.0 - accuracy) / 5.0;
     let of_loss = |points: f64| {
-        let loss = points * limit;
+        let loss = points * LIMIT;
         let lost: Vec<f64> = visited.iter().map(|stratum| won + 2.0 * loss * (stratum % 2) as f64).collect();
         let truth = format!("accuracy {accuracy}, loss {points:.0} points in half of {STRATA} slices alone");
-        row(truth, SAMPLES, trials, (&lost, won), limit)
+        row(truth, SAMPLES, trials, (&lost, won), LIMIT)
     };
     [1.0, 2.0].map(of_loss).into()
 }

@@ -5,10 +5,13 @@
 
 use super::blocks::{BlockFacts, cell_of, read, texts};
 use super::{AbError, check, like, pairs};
-use crate::compare::calibration::{RoundNoise, blocks_ratio, limit_of, of_round, spreads};
+use crate::compare::calibration::{RoundNoise, blocks_ratio, limit_of, margin_between, of_round, spreads};
 use crate::evidence::Evidence;
+use crate::gate::{added_bytes, memory_of};
+use crate::report::amount;
 use boardproof_record::ab::{AbRun, Side};
-use boardproof_record::calibration::{Calibration, VERSION};
+use boardproof_record::calibration::{Calibration, MemoryNoise, VERSION};
+use boardproof_record::plan::Pass;
 use boardproof_record::verdict::Verdict;
 use serde::Serialize;
 use std::fmt;
@@ -47,9 +50,49 @@ pub fn calibrate(run: &AbRun, records: &[Evidence<'_>]) -> Result<Calibrated, Ab
     if rounds.len() < ROUNDS_MIN {
         faults.push(format!("{} whole rounds, {ROUNDS_MIN} or more are needed", rounds.len()));
     }
-    let calibration = if faults.is_empty() { of_rounds(run, records, &rounds) } else { None };
+    let mut calibration = if faults.is_empty() { of_rounds(run, records, &rounds) } else { None };
     let verdict = if calibration.is_some() { Verdict::Pass } else { Verdict::Incomplete };
-    Ok(Calibrated { verdict, calibration, rounds, faults, notes: like::notes(run, records, &each), each })
+    let mut notes = like::notes(run, records, &each);
+    if let Some(found) = &mut calibration {
+        match memory(records, blocks as usize, found.false_alarms) {
+            Ok(noise) => found.memory = Some(noise),
+            Err(why) => notes.push(format!("memory is not calibrated: {why}")),
+        }
+    }
+    Ok(Calibrated { verdict, calibration, rounds, faults, notes, each })
+}
+
+/// How far the memory passes of whole rounds lie apart, or why that is not known. What is known of times stands without it.
+fn memory(records: &[Evidence<'_>], round: usize, false_alarms: f64) -> Result<MemoryNoise, String> {
+    let whole = &records[..records.len() / round * round];
+    let of = |(number, evidence): (usize, &Evidence<'_>)| {
+        let cell = cell_of(*evidence);
+        if cell.passes.iter().all(|pass| pass.pass != Pass::Memory) {
+            return Err("no memory pass was planned".to_owned());
+        }
+        added_bytes(*evidence, cell).map_err(|why| format!("block {number}: {why}"))
+    };
+    let added = whole.iter().enumerate().map(of).collect::<Result<Vec<f64>, String>>()?;
+    let rounds: Vec<Vec<f64>> = added.chunks_exact(round).map(<[f64]>::to_vec).collect();
+    let margin = margin_between(&rounds, false_alarms).ok_or("there are no two whole rounds")?;
+    let of_all = |key: &str| {
+        let seen = whole.iter().map(|evidence| memory_of(*evidence, cell_of(*evidence), key));
+        Some(extent(&seen.collect::<Option<Vec<f64>>>()?))
+    };
+    Ok(MemoryNoise {
+        bytes: margin.ceil() as u64,
+        processes: whole.len() as u32,
+        builds: 2 * rounds.len() as u32,
+        added_bytes: extent(&added),
+        peak_bytes: of_all("rss_peak_bytes").ok_or("the peak of the resident set was not measured in every block")?,
+        heap_bytes: of_all("alloc_peak_bytes"),
+    })
+}
+
+/// The least and the most of some bytes.
+fn extent(bytes: &[f64]) -> [u64; 2] {
+    let of = |from: f64, pick: fn(f64, f64) -> f64| bytes.iter().copied().fold(from, pick) as u64;
+    [of(f64::INFINITY, f64::min), of(0.0, f64::max)]
 }
 
 /// A block that was not measured with the build that was asked for says nothing about builds.
@@ -85,6 +128,7 @@ fn of_rounds(run: &AbRun, records: &[Evidence<'_>], rounds: &[RoundNoise]) -> Op
         latency_ratio: limit_of(rounds.iter().map(|round| round.pair_square), false_alarms)?,
         builds_spread: spreads.builds,
         pairs_spread: spreads.pairs,
+        memory: None,
     })
 }
 
@@ -119,6 +163,31 @@ impl fmt::Display for Calibrated {
             "two builds differ by {}, two blocks of the same builds by {} (standard deviations)",
             spread(found.builds_spread),
             spread(found.pairs_spread)
-        )
+        )?;
+        found.memory.iter().try_for_each(|noise| tell_memory(f, found, noise))
     }
+}
+
+fn tell_memory(f: &mut fmt::Formatter<'_>, found: &Calibration, noise: &MemoryNoise) -> fmt::Result {
+    let bytes = |bytes: u64| amount(bytes as f64, "bytes");
+    let range = |[least, most]: [u64; 2]| {
+        if least == most { bytes(least) } else { format!("{} to {}", bytes(least), bytes(most)) }
+    };
+    let MemoryNoise { processes, builds, added_bytes, .. } = noise;
+    writeln!(
+        f,
+        "  memory that a model adds (check --against)          {} more: {:.3} of the {} here",
+        bytes(noise.bytes),
+        noise.ratio(added_bytes[0] as f64),
+        bytes(added_bytes[0])
+    )?;
+    let heap = noise.heap_bytes.map(|heap| format!(", heap peak {}", range(heap))).unwrap_or_default();
+    writeln!(
+        f,
+        "{processes} processes by {builds} builds: the model added {}, peak {}{heap}; equal ones lie further apart in at most {:.1} % of \
+         comparisons, whatever the noise is like",
+        range(*added_bytes),
+        range(noise.peak_bytes),
+        noise.false_alarms_at_most().max(found.false_alarms) * 100.0
+    )
 }

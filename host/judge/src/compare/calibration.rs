@@ -70,14 +70,37 @@ pub fn of_round(pairs: &[Pair]) -> Option<RoundNoise> {
 /// one-sided prediction interval of a normal value with known mean: Hahn and Meeker 1991, "Statistical Intervals", section 4.7), so the
 /// limit is `exp(t(1 - alpha, R) s)`. `None` for fewer than two rounds, or numbers that are none.
 pub fn limit_of(squares: impl Iterator<Item = f64>, alpha: f64) -> Option<f64> {
+    margin_of(squares, alpha).map(f64::exp).filter(|limit| limit.is_finite())
+}
+
+/// The difference that the next two equal things exceed with this probability: [`limit_of`] without the logarithm.
+fn margin_of(squares: impl Iterator<Item = f64>, alpha: f64) -> Option<f64> {
     let squares: Vec<f64> = squares.collect();
     let rounds = squares.len() as f64;
     if squares.len() < 2 || !(alpha > 0.0 && alpha < 0.5) {
         return None;
     }
     let spread = (squares.iter().sum::<f64>() / rounds).sqrt();
-    let limit = (student_quantile(1.0 - alpha, rounds) * spread).exp();
-    limit.is_finite().then_some(limit)
+    let margin = student_quantile(1.0 - alpha, rounds) * spread;
+    margin.is_finite().then_some(margin)
+}
+
+/// The difference between two values of equal things that so much noise supports; `rounds` has the values of each, those of neighbours one
+/// after the other. `None` for fewer than two whole rounds, or numbers that are none.
+///
+/// Memory is counted in pages, jumps, and is often the same many times over: no distribution can be assumed. So the margin is the range of all
+/// that was seen, which needs none (see `MemoryNoise::false_alarms_at_most` for how often the next two lie further apart), and not less
+/// than what [`limit_of`] makes of the differences of neighbours, which holds where the noise is about normal and the rounds are few.
+pub fn margin_between(rounds: &[Vec<f64>], alpha: f64) -> Option<f64> {
+    let square = |round: &Vec<f64>| {
+        let pairs = round.chunks_exact(2);
+        let count = pairs.len() as f64;
+        pairs.map(|pair| (pair[0] - pair[1]).powi(2)).sum::<f64>() / count
+    };
+    let normal = margin_of(rounds.iter().map(square), alpha)?;
+    let all = || rounds.iter().flatten().copied();
+    let range = all().fold(f64::NEG_INFINITY, f64::max) - all().fold(f64::INFINITY, f64::min);
+    Some(normal.max(range)).filter(|margin| margin.is_finite())
 }
 
 #[cfg(test)]
@@ -124,11 +147,26 @@ mod tests {
             latency_ratio: 1.1,
             builds_spread: 0.01,
             pairs_spread: 0.02,
+            memory: None,
         };
         let of = |blocks| blocks_ratio(&found, blocks).unwrap();
         assert!(of(8) > of(80) && of(80) > of(10_000));
         // t(0.99, 10) = 2.763769.
         assert!(of(u32::MAX) >= (2.763_769_f64 * 0.01).exp() - 1e-7);
+    }
+
+    #[test]
+    fn a_margin_is_the_range_of_all_and_no_less_than_students() {
+        // Neighbours that differ by 1, in rounds that lie 100 apart: what lies between rounds counts.
+        let far = [vec![0.0, 1.0], vec![100.0, 101.0], vec![50.0, 51.0]];
+        assert_eq!(margin_between(&far, 0.01), Some(101.0));
+        // t(0.99, 2) = 6.964557 of a difference of 1.
+        let near = [vec![0.0, 1.0, 1.0, 0.0], vec![1.0, 0.0, 0.0, 1.0]];
+        assert!((margin_between(&near, 0.01).unwrap() - 6.964_557).abs() < 1e-5);
+        assert_eq!(margin_between(&[vec![7.0; 4], vec![7.0; 4]], 0.01), Some(0.0), "no noise at all was seen");
+        assert_eq!(margin_between(&far[..1], 0.01), None);
+        assert_eq!(margin_between(&[vec![f64::NAN, 1.0], vec![0.0, 1.0]], 0.01), None);
+        assert_eq!(margin_between(&[vec![1.0], vec![1.0]], 0.01), None, "no neighbours");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::GateError;
 use super::decide::Number;
-use super::metrics::{Desk, Known, LATENCY_RATIO, same_cell};
+use super::metrics::{Desk, Known, LATENCY_RATIO, MEMORY_RATIO, same_cell};
 use super::timed::number_of;
 use crate::compare::latency::Latencies;
 use crate::compare::operators;
@@ -56,6 +56,22 @@ impl<'a> Desk<'a> {
         )
     }
 
+    /// The same of the memory that a model adds, `there` bytes in the baseline.
+    pub(super) fn finer_than_memory(&self, rule: &Rule, limit: f64, there: f64) -> Option<String> {
+        let found = self.evidence.record.calibrations.get(&self.cell.unit)?;
+        let finest = finest_memory(rule, limit, found, there)?;
+        is_of_this_unit(found, self.evidence.observation(&self.cell.id)?).then(|| {
+            let (unit, bytes) = (&self.cell.unit, |bytes| crate::report::amount(bytes, "bytes"));
+            let noise = found.memory.as_ref().map_or(0.0, |noise| noise.bytes as f64);
+            format!(
+                "a limit of {limit} on the {} that the model adds in the baseline is finer than {unit} supports: {finest:.3}, since equal \
+                 runs lie up to {} apart",
+                bytes(there),
+                bytes(noise)
+            )
+        })
+    }
+
     /// A number that is exact on both sides, against the baseline's.
     pub(super) fn exact_against_baseline(&self, metric: &str) -> Result<Known, GateError> {
         let (baseline, cell) = match same_cell(self.baseline, self.cell) {
@@ -89,6 +105,13 @@ impl<'a> Desk<'a> {
 /// Is the limit of a rule on time against a baseline finer than what the unit supports?
 pub fn is_too_fine(rule: &Rule, limit: f64, found: &Calibration) -> bool {
     rule.against == Against::Baseline && rule.metric == LATENCY_RATIO && limit < found.latency_ratio
+}
+
+/// The finest limit that the unit supports, where that of a rule on memory against a baseline in which the model adds `there` bytes is finer.
+pub fn finest_memory(rule: &Rule, limit: f64, found: &Calibration, there: f64) -> Option<f64> {
+    let asked = rule.against == Against::Baseline && rule.metric == MEMORY_RATIO;
+    let finest = found.memory.as_ref().filter(|_| asked)?.ratio(there);
+    (limit < finest).then_some(finest)
 }
 
 fn ratio(what: &str, unit: &str, then: Option<f64>, now: Option<f64>) -> Known {

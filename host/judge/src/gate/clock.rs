@@ -13,6 +13,12 @@ const SHARE: f64 = 0.10;
 /// And by this much at all: how long an event may wait on a busy unit before it can be pulled.
 const SLACK_S: f64 = 0.1;
 
+/// The same of the unit's uptime between two readings, one before the first pass and one after the last. A time daemon may correct either date
+/// then, the unit's one way and the host's the other.
+const UPTIME_SHARE: f64 = 0.20;
+/// A reading is in whole milliseconds. It lies between the host's question and the answer, however busy the unit is.
+const UPTIME_SLACK_S: f64 = 0.005;
+
 /// One pass, or several together, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
 struct Window {
@@ -38,9 +44,18 @@ impl Window {
         }
     }
 
-    fn is_off(self) -> bool {
-        let too_slow = self.unit + SLACK_S < self.host_min * (1.0 - SHARE);
-        let too_fast = self.unit > self.host_max * (1.0 + SHARE) + SLACK_S;
+    /// The unit's uptime between the two environments; `None` where either side told nothing of it.
+    fn of_uptime(seen: &Observation) -> Option<Self> {
+        let (before, after) = (&seen.environment_before.numbers, &seen.environment_after.numbers);
+        let host = |name: &str| after.get(name).map(|ns| *ns as f64 / 1e9);
+        let (from, to) = (before.get("uptime_ms")?, after.get("uptime_ms")?);
+        let unit = (*to as f64 - *from as f64) / 1e3;
+        Some(Self { unit, host_min: host("host_between_ns_min")?, host_max: host("host_between_ns_max")? })
+    }
+
+    fn is_off(self, share: f64, slack_s: f64) -> bool {
+        let too_slow = self.unit + slack_s < self.host_min * (1.0 - share);
+        let too_fast = self.unit > self.host_max * (1.0 + share) + slack_s;
         too_slow || too_fast
     }
 
@@ -52,7 +67,8 @@ impl Window {
 
 /// May the unit's timings be believed? In words why, or why not.
 ///
-/// The latency pass is looked at by itself, and all passes together: one pass of a fast model is too short for a slow clock to show.
+/// The latency pass is looked at by itself, and all passes together: one pass of a fast model is too short for a slow clock to show. Where all are,
+/// the unit's uptime shows it, which is read before the first and after the last.
 pub fn check(seen: &Observation, clock: Clock) -> (Verdict, String) {
     if let Clock::Instructions { .. } = clock {
         return (Verdict::Pass, "not checked: the unit counts instructions and no time".into());
@@ -63,8 +79,13 @@ pub fn check(seen: &Observation, clock: Clock) -> (Verdict, String) {
         return (Verdict::Incomplete, text);
     };
     let together = completed().filter_map(Window::of).fold(Window::default(), Window::and);
-    for (window, of) in [(latency, "the latency pass"), (together, "all passes together")] {
-        if window.is_off() {
+    let uptime = Window::of_uptime(seen).unwrap_or_default();
+    for (window, of, share, slack_s) in [
+        (latency, "the latency pass", SHARE, SLACK_S),
+        (together, "all passes together", SHARE, SLACK_S),
+        (uptime, "all from before the first pass to after the last", UPTIME_SHARE, UPTIME_SLACK_S),
+    ] {
+        if window.is_off(share, slack_s) {
             return (Verdict::Incomplete, format!("the clocks disagree: {}", window.words(of)));
         }
     }
@@ -167,6 +188,39 @@ mod tests {
         let (verdict, words) = check(&seen(2, all.to_vec()));
         assert_eq!(verdict, Verdict::Incomplete);
         assert!(words.contains("0.40 s by the unit's") && words.contains("0.80 to 0.80 s by the host's"), "{words}");
+    }
+
+    /// Passes that are too short to tell anything, in a cell that took so long by the unit and by the host.
+    #[track_caller]
+    fn check_uptime(unit_ms: (u64, u64), host_min_ms: u64, host_max_ms: u64, expected: Verdict) {
+        let mut seen = seen(2, vec![timed(Pass::Latency, 10_000_000, 0, S)]);
+        seen.environment_before.numbers.insert("uptime_ms".into(), unit_ms.0);
+        let after = [
+            ("uptime_ms", unit_ms.1),
+            ("host_between_ns_min", host_min_ms * 1_000_000),
+            ("host_between_ns_max", host_max_ms * 1_000_000),
+        ];
+        seen.environment_after.numbers.extend(after.map(|(name, value)| (name.to_owned(), value)));
+        let (verdict, words) = check(&seen);
+        assert_eq!(verdict, expected, "{words}");
+        assert_eq!(words.contains("from before the first pass"), expected != Verdict::Pass, "{words}");
+    }
+
+    #[test]
+    fn half_a_clock_shows_in_a_cell_of_short_passes() {
+        // A tenth of a second between two questions that took ten milliseconds each.
+        check_uptime((5000, 5110), 100, 120, Verdict::Pass);
+        check_uptime((5000, 5055), 100, 120, Verdict::Incomplete);
+        check_uptime((5000, 5220), 100, 120, Verdict::Incomplete);
+        // Readings are cut to milliseconds, and dates are corrected.
+        check_uptime((5000, 5076), 100, 120, Verdict::Pass);
+        check_uptime((5000, 5148), 100, 120, Verdict::Pass);
+        check_uptime((5000, 5074), 100, 120, Verdict::Incomplete);
+        check_uptime((5000, 5150), 100, 120, Verdict::Incomplete);
+        // A question that took long to answer widens the bounds and makes no true clock look wrong.
+        check_uptime((5000, 5105), 10, 5000, Verdict::Pass);
+        // It began anew.
+        check_uptime((5000, 20), 100, 120, Verdict::Incomplete);
     }
 
     #[test]

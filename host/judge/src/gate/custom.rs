@@ -8,8 +8,11 @@ use super::slices::Part;
 use crate::compare::task::{MeanBounds, mean_with_bounds, select};
 use crate::evidence::Evidence;
 use crate::report::amount;
+use boardproof_record::Digest;
 use boardproof_record::plan::{Better, Cell, CustomMetric, Model, Plan};
 use boardproof_record::policy::{Against, Direction, Rule};
+use boardproof_record::record::Numbers;
+use std::collections::BTreeMap;
 
 /// Mean of a custom metric.
 pub const CUSTOM_VALUE: &str = "custom.value";
@@ -114,7 +117,7 @@ impl<'a> Desk<'a> {
         }
         if rule.against != Against::Baseline {
             let Some(cell) = self.evidence.reference(self.cell) else { return Ok(Err("no reference".into())) };
-            return numbers(self.evidence, cell, metric);
+            return self.numbers_by_the_same(metric, "the reference's", (self.evidence, cell), metric);
         }
         let (baseline, cell) = match same_cell(self.baseline, self.cell) {
             Ok(found) => found,
@@ -125,12 +128,43 @@ impl<'a> Desk<'a> {
             Some(there)
                 if (&there.command, there.better, there.range) == (&metric.command, metric.better, metric.range) =>
             {
-                numbers(baseline, cell, there)
+                self.numbers_by_the_same(metric, "the baseline's", (baseline, cell), there)
             }
             Some(_) => Ok(Err(format!("the baseline's '{}' has another command, range or direction", metric.name))),
             None => Ok(Err(format!("the baseline has no metric '{}'", metric.name))),
         }
     }
+
+    /// The numbers of another cell, if the programs that computed them held what those of this one's did.
+    fn numbers_by_the_same(
+        &self,
+        metric: &CustomMetric,
+        whose: &str,
+        (evidence, cell): (Evidence<'_>, &Cell),
+        there: &CustomMetric,
+    ) -> Result<Result<Vec<f64>, String>, GateError> {
+        let found = numbers(evidence, cell, there)?;
+        let (own, other) = (programs(self.evidence, self.cell, metric), programs(evidence, cell, there));
+        Ok(found.and_then(|numbers| unlike_programs(whose, &metric.name, &own, &other).map_or(Ok(numbers), Err)))
+    }
+}
+
+type Programs = BTreeMap<String, Digest>;
+
+/// What the files held that computed a metric of a cell.
+fn programs(evidence: Evidence<'_>, cell: &Cell, metric: &CustomMetric) -> Programs {
+    match evidence.record.custom.get(&cell.id).and_then(|metrics| metrics.get(&metric.name)) {
+        Some(Numbers::Given { programs, .. }) => programs.clone(),
+        Some(Numbers::Failed { .. }) | None => Programs::new(),
+    }
+}
+
+/// The first file by which two programs of one command differ, in words.
+fn unlike_programs(whose: &str, metric: &str, own: &Programs, other: &Programs) -> Option<String> {
+    let told = |digest: Option<&Digest>| digest.map_or_else(|| "not told".to_owned(), Digest::short);
+    let unlike = own.keys().chain(other.keys()).find(|name| own.get(*name) != other.get(*name))?;
+    let (here, there) = (told(own.get(unlike)), told(other.get(unlike)));
+    Some(format!("{whose} '{metric}' was computed by another {unlike}: {there} there, {here} here"))
 }
 
 fn numbers(evidence: Evidence<'_>, cell: &Cell, metric: &CustomMetric) -> Result<Result<Vec<f64>, String>, GateError> {

@@ -35,7 +35,7 @@ const OWN: [&str; 22] = [
     "latency_ns_max",
     LATENCY_RATIO,
     "memory_peak_bytes",
-    "memory_ratio",
+    MEMORY_RATIO,
     "model_bytes",
     "first_inference_ns",
     "load_ns",
@@ -54,8 +54,11 @@ pub const SLICE_DROP: &str = "slice.drop";
 /// The one metric that rests on the timings of two cells.
 pub const LATENCY_RATIO: &str = "latency_ratio_p50";
 
+/// What the model adds to its process against what another one does.
+pub const MEMORY_RATIO: &str = "memory_ratio";
+
 /// Metrics of one cell against another that come out a little different each time.
-pub const TIMED_RATIOS: [&str; 2] = [LATENCY_RATIO, "memory_ratio"];
+pub const TIMED_RATIOS: [&str; 2] = [LATENCY_RATIO, MEMORY_RATIO];
 
 /// The metric of what ran.
 pub const INTEGER_OPS_SHARE: &str = "integer_ops_share";
@@ -115,7 +118,7 @@ pub enum Known {
 
 /// Does the rule compare with a float model that the cell's engine cannot run, so that there is none on its unit?
 pub fn has_nothing_on_unit(rule: &Rule, cell: &Cell) -> bool {
-    let on_unit = [LATENCY_RATIO, "memory_ratio"].contains(&rule.metric.as_str()) && rule.against == Against::Reference;
+    let on_unit = TIMED_RATIOS.contains(&rule.metric.as_str()) && rule.against == Against::Reference;
     on_unit && !cell.has_float_engine()
 }
 
@@ -438,7 +441,7 @@ impl<'a> Desk<'a> {
             "instructions_max" => self.instructions(None)?,
             "flash_bytes" => self.fact(Pass::Memory, "flash_bytes", "firmware", "bytes"),
             "arena_bytes" => self.fact(Pass::Memory, "arena_peak_bytes", "arena", "bytes"),
-            "memory_ratio" => self.memory_ratio(rule),
+            MEMORY_RATIO => self.memory_ratio(rule, limit),
             INTEGER_OPS_SHARE => self.integer_ops_share(),
             FALLBACK_NODES => self.fallback_nodes(),
             GPU_OTHER_PROCESSES => self.gpu_other_processes(),

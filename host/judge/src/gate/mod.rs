@@ -24,13 +24,13 @@ mod timed;
 
 pub use always::{ALWAYS, CLOCK, COMPARED_WITH, FINITE, FLASH, RAM, RUNS, SAME_AS_HOST, SELF_CHECK, fit, pass_name};
 pub use answers::{Answers, Drop, Looks, Sure, Value, answers, samples_of, slice_samples};
-pub use baseline::{STALE, is_of_this_unit, is_too_fine};
+pub use baseline::{STALE, finest_memory, is_of_this_unit, is_too_fine};
 pub use confirm::{confirmed, red_once};
 pub use decide::{Number, decide};
-pub use metrics::{Known, LATENCY_RATIO, LOOSER, known_metrics};
+pub use metrics::{Known, LATENCY_RATIO, LOOSER, MEMORY_RATIO, TIMED_RATIOS, known_metrics};
 pub use placed::{NO_FALLBACK, refused};
 pub use stop::{EARLY_STOP, Watch};
-pub use timed::BASELINES;
+pub use timed::{BASELINES, added_bytes, memory_of};
 
 use crate::each::each;
 use crate::evidence::{Evidence, EvidenceError};

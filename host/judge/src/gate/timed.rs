@@ -76,9 +76,11 @@ impl<'a> Desk<'a> {
     }
 
     /// What loading and running the model added to the process, as a ratio.
-    pub(super) fn memory_ratio(&self, rule: &Rule) -> Known {
+    pub(super) fn memory_ratio(&self, rule: &Rule, limit: f64) -> Known {
         let ratio = self.timed_reference(rule, Pass::Memory).and_then(|(evidence, reference)| {
-            Ok(added_bytes(self.evidence, self.cell)? / added_bytes(evidence, reference)?)
+            let there = added_bytes(evidence, reference)?;
+            self.finer_than_memory(rule, limit, there).map_or(Ok(()), Err)?;
+            Ok(added_bytes(self.evidence, self.cell)? / there)
         });
         match ratio {
             Ok(ratio) => exact(ratio, &format!("memory added by the model against {}", whose(rule)), "ratio"),
@@ -314,9 +316,14 @@ pub(super) fn number_of(evidence: Evidence<'_>, cell: &Cell, pass: Pass, key: &s
     (value > 0).then_some(value as f64)
 }
 
+/// A number of a completed memory pass; `None` where it was not measured.
+pub fn memory_of(evidence: Evidence<'_>, cell: &Cell, key: &str) -> Option<f64> {
+    number_of(evidence, cell, Pass::Memory, key)
+}
+
 /// What the model added to the runner's memory: its peak without what was there before the model was loaded.
-fn added_bytes(evidence: Evidence<'_>, cell: &Cell) -> Result<f64, String> {
-    let of = |key| number_of(evidence, cell, Pass::Memory, key);
+pub fn added_bytes(evidence: Evidence<'_>, cell: &Cell) -> Result<f64, String> {
+    let of = |key| memory_of(evidence, cell, key);
     match (of("rss_start_bytes"), of("rss_peak_bytes")) {
         (Some(start), Some(peak)) if peak > start => Ok(peak - start),
         (Some(start), Some(peak)) => {

@@ -16,8 +16,8 @@ use crate::evidence::{Evidence, EvidenceError, Tensor};
 use crate::explain::Explanation;
 use crate::flips::Flips;
 use crate::gate::{
-    BASELINES, EARLY_STOP, JUDGEMENT_VERSION, LATENCY_RATIO, LOOSER, STALE, answers, fit, is_of_this_unit, of_cell,
-    samples_of, slice_samples,
+    BASELINES, EARLY_STOP, JUDGEMENT_VERSION, LOOSER, MEMORY_RATIO, STALE, TIMED_RATIOS, answers, fit, is_of_this_unit,
+    of_cell, samples_of, slice_samples,
 };
 use boardproof_record::dialect::Dialect as Firmware;
 use boardproof_record::observation::{Attempt, Facts, Fault, Observation, Outcome, Shipped};
@@ -599,13 +599,17 @@ fn visited_in_order(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -
 
 /// That nobody knows how far two runs of the same thing lie apart on the unit, where a rule rests on it.
 fn uncalibrated(evidence: Evidence<'_>, cell: &Cell, rules: &[RuleResult]) -> Option<String> {
-    rules.iter().find(|rule| rule.metric == LATENCY_RATIO && rule.detail.contains(BASELINES))?;
-    let seen = evidence.observation(&cell.id)?;
+    let mut asked =
+        rules.iter().filter(|rule| TIMED_RATIOS.contains(&rule.metric.as_str()) && rule.detail.contains(BASELINES));
+    let seen = asked.clone().next().and(evidence.observation(&cell.id))?;
     let found = evidence.record.calibrations.get(&cell.unit);
     let why = match found {
         None => "was never calibrated",
         Some(found) if !is_of_this_unit(found, seen) => {
             "was calibrated in another state (identity, processor or governor)"
+        }
+        Some(found) if found.memory.is_none() && asked.any(|rule| rule.metric == MEMORY_RATIO) => {
+            "was calibrated without its memory"
         }
         Some(_) => return None,
     };

@@ -4,7 +4,7 @@ use crate::good::{Case, JUDGED, good, id, ticks};
 use boardproof_judge::gate::{GateError, STALE, confirmed, red_once};
 use boardproof_judge::report::summary::summarize;
 use boardproof_record::Digest;
-use boardproof_record::calibration::Calibration;
+use boardproof_record::calibration::{Calibration, MemoryNoise};
 use boardproof_record::observation::{Operator, Outcome};
 use boardproof_record::plan::Pass;
 use boardproof_record::policy::{Against, Decide, Direction, Rule};
@@ -173,6 +173,7 @@ fn calibration() -> Calibration {
         latency_ratio: 1.2,
         builds_spread: 0.01,
         pairs_spread: 0.05,
+        memory: None,
     }
 }
 
@@ -202,6 +203,59 @@ fn a_limit_finer_than_the_units_noise_is_held_against_nothing() {
     let (found, notes) = told(&case);
     assert_eq!(found.verdict, Verdict::Pass);
     assert!(notes.contains("unit board was calibrated in another state"), "{notes}");
+}
+
+#[test]
+fn a_limit_on_memory_finer_than_the_units_noise_is_held_against_nothing() {
+    let remembers = |case: &mut Case, added: u64| {
+        let facts = &mut case.pass(JUDGED, Pass::Memory).facts.numbers;
+        facts.insert("rss_start_bytes".into(), 5_000_000);
+        facts.insert("rss_peak_bytes".into(), 5_000_000 + added);
+    };
+    let mut case = with_rule(against_itself(), "memory_ratio", "ratio", 1.1);
+    remembers(&mut case, 1_050_000);
+    remembers(case.baseline.as_mut().unwrap(), 1_000_000);
+    let told = |case: &Case| {
+        let judgement = case.judge().unwrap();
+        let notes = summarize(case.evidence(), &judgement).unwrap().cells[0].notes.join("\n");
+        (result(&judgement, "exact"), notes)
+    };
+    let noise = |bytes| MemoryNoise {
+        bytes,
+        processes: 80,
+        builds: 20,
+        added_bytes: [1_000_000, 1_000_000 + bytes],
+        peak_bytes: [6_000_000, 6_000_000 + bytes],
+        heap_bytes: None,
+    };
+    let calibrated = |case: &mut Case, memory| {
+        let found = Calibration { latency_ratio: 1.0, memory, ..calibration() };
+        case.record.calibrations.insert("board".to_owned().try_into().unwrap(), found);
+    };
+    calibrated(&mut case, None);
+    let (found, notes) = told(&case);
+    assert_eq!(found.verdict, Verdict::Pass, "{}", found.detail);
+    assert!(notes.contains("unit board was calibrated without its memory"), "{notes}");
+    calibrated(&mut case, Some(noise(150_000)));
+    let (found, _) = told(&case);
+    assert_eq!(found.verdict, Verdict::Incomplete, "{}", found.detail);
+    let words = "a limit of 1.1 on the 1.00 MB that the model adds in the baseline is finer than board supports: 1.150, since equal runs lie";
+    assert!(found.detail.contains(words), "{}", found.detail);
+    // The same bytes are a finer limit on a model that adds more.
+    remembers(&mut case, 10_500_000);
+    remembers(case.baseline.as_mut().unwrap(), 10_000_000);
+    let (found, notes) = told(&case);
+    assert_eq!(found.verdict, Verdict::Pass, "{}", found.detail);
+    assert!(!notes.contains("calibrated"), "{notes}");
+    // And what is beyond a limit that the unit supports fails.
+    remembers(&mut case, 11_500_000);
+    assert_eq!(told(&case).0.verdict, Verdict::Fail);
+    // Another specimen has its own noise.
+    remembers(&mut case, 1_050_000);
+    remembers(case.baseline.as_mut().unwrap(), 1_000_000);
+    case.seen(JUDGED).device.identity = "2".into();
+    case.baseline.as_mut().unwrap().seen(JUDGED).device.identity = "2".into();
+    assert_eq!(told(&case).0.verdict, Verdict::Pass);
 }
 
 /// A case that is red by its latency alone, and what a second measurement of it took.

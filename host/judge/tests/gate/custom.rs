@@ -2,12 +2,14 @@
 
 use crate::good::{Case, JUDGED, REFERENCE, SAMPLES, good, id};
 use boardproof_judge::gate::{GateError, check_policy};
+use boardproof_record::Digest;
 use boardproof_record::plan::{Better, CustomMetric};
 use boardproof_record::policy::{Against, Direction, Rule};
 use boardproof_record::record::{NUMBERS, Numbers};
 use boardproof_record::verdict::{RuleResult, Verdict};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use std::collections::BTreeMap;
 
 /// A model with a metric of its own, and one rule on it.
 fn with_metric(better: Better, metric: &str, limit: f64) -> Case {
@@ -37,7 +39,16 @@ fn give_so_many(case: &mut Case, cell: &str, samples: usize, number: impl Fn(usi
     let view = TensorView::new(Dtype::F64, vec![samples], &bytes).unwrap();
     let bytes = safetensors::serialize([(NUMBERS, view)], None).unwrap();
     let file = case.keep(&format!("cells/{}/custom-own.safetensors", id(cell).folder()), bytes);
-    case.record.custom.entry(id(cell)).or_default().insert("own".into(), Numbers::Given { file });
+    let numbers = Numbers::Given { file, programs: BTreeMap::new() };
+    case.record.custom.entry(id(cell)).or_default().insert("own".into(), numbers);
+}
+
+/// Says that the numbers of a cell were computed by a script that held this.
+fn by(case: &mut Case, cell: &str, script: &str) {
+    match case.record.custom.get_mut(&id(cell)).unwrap().get_mut("own") {
+        Some(Numbers::Given { programs, .. }) => programs.insert("own.py".into(), Digest::of(script.as_bytes())),
+        other => panic!("{cell}: {other:?}"),
+    };
 }
 
 fn result(case: &Case) -> RuleResult {
@@ -80,6 +91,37 @@ fn a_value_is_held_against_a_limit_and_by_slice() {
     assert_eq!(result(&errors).verdict, Verdict::Pass);
     errors.policy.rules[0].limit = 0.5;
     assert_eq!(result(&errors).verdict, Verdict::Fail);
+}
+
+#[test]
+fn numbers_of_another_script_of_the_same_name_are_not_compared() {
+    let two = |own: &str, other: &str| {
+        format!("{} there, {} here", Digest::of(other.as_bytes()).short(), Digest::of(own.as_bytes()).short())
+    };
+    let incomplete = |case: &Case, words: &str| {
+        let found = result(case);
+        assert_eq!(found.verdict, Verdict::Incomplete, "{found:?}");
+        assert!(found.detail.contains(words), "{words}: {}", found.detail);
+    };
+    // Edited between one cell of a run and the next.
+    let mut case = with_metric(Better::Higher, "custom.drop", 0.02);
+    by(&mut case, REFERENCE, "old");
+    by(&mut case, JUDGED, "new");
+    incomplete(&case, &format!("the reference's 'own' was computed by another own.py: {}", two("new", "old")));
+    by(&mut case, REFERENCE, "new");
+    assert_eq!(result(&case).verdict, Verdict::Pass);
+    // Edited between two runs.
+    let mut baseline = case.clone();
+    case.policy.rules[0].against = Against::Baseline;
+    case.baseline = Some(Box::new(baseline.clone()));
+    assert_eq!(result(&case).verdict, Verdict::Pass);
+    by(&mut baseline, JUDGED, "old");
+    case.baseline = Some(Box::new(baseline.clone()));
+    incomplete(&case, &format!("the baseline's 'own' was computed by another own.py: {}", two("new", "old")));
+    // A record of a time when nobody wrote it down.
+    give(&mut baseline, JUDGED, |_| 1.0);
+    case.baseline = Some(Box::new(baseline));
+    incomplete(&case, "the baseline's 'own' was computed by another own.py: not told there");
 }
 
 #[test]

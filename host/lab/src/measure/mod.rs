@@ -236,7 +236,7 @@ impl Bench {
         work: &mut Work,
     ) -> Result<Observation, BenchError> {
         let mut parts = Vec::new();
-        let mut before = self.attempts("prepare the unit", work, |bench, work| {
+        let (mut before, question_before) = self.attempts("prepare the unit", work, |bench, work| {
             let (_, greeting) = bench.session()?;
             let programs = || job.runner.iter().chain(&job.library);
             programs().try_for_each(|program| fit::check(program, greeting))?;
@@ -267,7 +267,9 @@ impl Bench {
             }
         }
         self.correct_peaks(job, &parts[0], &work.passes, &mut before, events);
-        let after = self.attempts("read the environment", work, |bench, _| bench.environment())?;
+        let (mut after, question_after) =
+            self.attempts("read the environment", work, |bench, _| bench.environment())?;
+        question_after.tell_since(question_before, &mut after);
         let greeting = self.session()?.1.clone();
         Ok(Observation {
             emulated: job.target.emulated,
@@ -394,10 +396,11 @@ impl Bench {
         self.jobs
     }
 
-    fn environment(&mut self) -> Result<boardproof_record::observation::Facts, BenchError> {
+    /// What the unit says of itself, and when it was asked.
+    fn environment(&mut self) -> Result<(boardproof_record::observation::Facts, window::Question), BenchError> {
         let job = self.next_job();
         let (client, _) = self.session()?;
-        pass::environment(client, job)
+        window::Question::around(|| pass::environment(client, job))
     }
 
     /// A pass; once more with one worker where several copies of the model were too many: whether one is has to be seen.

@@ -9,6 +9,31 @@ pub const MIN: &str = "host_wall_ns_min";
 /// Name in the facts of the time that the pass took at most.
 pub const MAX: &str = "host_wall_ns_max";
 
+/// Names in the environment after a cell of the time that lay between the two readings of the unit's uptime, at least and at most.
+const BETWEEN: [&str; 2] = ["host_between_ns_min", "host_between_ns_max"];
+
+/// When the unit was asked for its environment and when all of it was here. In between it read its uptime, whatever the link did.
+#[derive(Debug, Clone, Copy)]
+pub struct Question {
+    asked: Instant,
+    told: Instant,
+}
+
+impl Question {
+    /// Asks.
+    pub fn around<T, E>(ask: impl FnOnce() -> Result<T, E>) -> Result<(T, Self), E> {
+        let asked = Instant::now();
+        ask().map(|answer| (answer, Self { asked, told: Instant::now() }))
+    }
+
+    /// Puts the bounds of what lay between an earlier question and this one into the facts that answered this one.
+    pub fn tell_since(self, before: Self, facts: &mut Facts) {
+        let [least, most] = [(self.asked, before.told), (self.told, before.asked)]
+            .map(|(end, begin)| u64::try_from(end.saturating_duration_since(begin).as_nanos()).unwrap_or(u64::MAX));
+        facts.numbers.extend(BETWEEN.map(String::from).into_iter().zip([least, most]));
+    }
+}
+
 /// The pass from its first event to the one that ends the unit's count.
 pub struct Window {
     asked: Instant,
@@ -61,6 +86,16 @@ mod tests {
         // A question in vain from before the first event counts for nothing.
         let before = Instant::now();
         assert_eq!(bounds(&[(STARTED, Some(before)), (ENDED, Some(before))]).0, 0);
+    }
+
+    #[test]
+    fn two_readings_lie_between_the_inner_and_the_outer_times() {
+        let now = Instant::now();
+        let at = |ms: u64| now + std::time::Duration::from_millis(ms);
+        let (before, after) = (Question { asked: at(0), told: at(40) }, Question { asked: at(100), told: at(150) });
+        let mut facts = Facts::default();
+        after.tell_since(before, &mut facts);
+        assert_eq!(BETWEEN.map(|name| facts.numbers[name]), [60_000_000, 150_000_000]);
     }
 
     #[test]
