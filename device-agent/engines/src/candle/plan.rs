@@ -54,7 +54,7 @@ impl Plan {
             self.places[*place] = Some(value.clone());
         }
         for (index, step) in self.steps.iter().enumerate() {
-            let given = Inputs(step.inputs.iter().map(|place| place.and_then(|p| self.places[p].as_ref())).collect());
+            let given = Inputs { places: &self.places, at: &step.inputs };
             let made = guard(|| (step.run)(&given)).map_err(|trouble| {
                 let facts = &self.operators[index];
                 trouble.fail(&format!("operator {} (node {}): ", facts.op, facts.name))
@@ -113,8 +113,8 @@ struct Building<'a> {
     width: Width,
     /// Place of each name that is known by now.
     named: BTreeMap<&'a str, usize>,
-    /// What stands there: a constant, or what a try on zeros made.
-    values: Vec<Value>,
+    /// What stands there: a constant, or what a try on zeros made. All of them are there; the plan's are not.
+    values: Vec<Option<Value>>,
     is_constant: Vec<bool>,
     steps: Vec<Step>,
     inputs: Vec<(usize, TensorFacts)>,
@@ -150,7 +150,7 @@ impl<'a> Building<'a> {
     fn place(&mut self, name: &'a str, value: Value, is_constant: bool) -> usize {
         let place = self.values.len();
         self.named.insert(name, place);
-        self.values.push(value);
+        self.values.push(Some(value));
         self.is_constant.push(is_constant);
         place
     }
@@ -158,13 +158,14 @@ impl<'a> Building<'a> {
     fn add(&mut self, node: &'a Node) -> Result<(), Refusal> {
         let places: Vec<Option<usize>> =
             node.inputs.iter().map(|name| self.named.get(name.as_str()).copied()).collect();
-        let constant = |place: &Option<usize>| place.filter(|p| self.is_constant[*p]).map(|p| self.values[p].clone());
+        let constant =
+            |place: &Option<usize>| place.filter(|p| self.is_constant[*p]).and_then(|p| self.values[p].clone());
         let constants: Vec<Option<Value>> = places.iter().map(constant).collect();
         let known = Known { node, opset: self.source.opset, width: self.width, constants };
         let build = find(&node.operator).ok_or_else(|| node.refuse(Stage::Operator, "not implemented"))?;
         let run = guard(|| Ok(build(&known))).map_err(|trouble| trouble.refuse(node))?;
         let run = run.map_err(|reason| node.refuse(Stage::Type, &reason))?;
-        let given = Inputs(places.iter().map(|place| place.map(|p| &self.values[p])).collect());
+        let given = Inputs { places: &self.values, at: &places };
         let made = guard(|| run(&given)).map_err(|trouble| trouble.refuse(node))?;
         if made.len() < node.outputs.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1) {
             return Err(node.refuse(Stage::Type, &format!("it makes {} outputs, the model wants more", made.len())));
@@ -176,7 +177,7 @@ impl<'a> Building<'a> {
             }
             return Ok(());
         }
-        let shapes: Vec<&[usize]> = given.0.iter().map(|value| value.map_or(&[][..], |v| v.held.dims())).collect();
+        let shapes: Vec<&[usize]> = given.iter().map(|value| value.map_or(&[][..], |v| v.held.dims())).collect();
         let macs = made.first().and_then(|made| multiply_accumulates(&node.operator, &shapes, made.held.dims()));
         self.operators.push(operator_facts(self.operators.len(), node, (&given, &made), macs.is_some()));
         let mut outputs = Vec::new();
@@ -192,7 +193,7 @@ impl<'a> Building<'a> {
         for (name, declared) in &self.source.outputs {
             let place = self.named.get(name.as_str()).copied();
             let place = place.ok_or_else(|| plain_refusal(Stage::Parse, format!("nothing makes the output {name}")))?;
-            let value = &self.values[place];
+            let value = self.values[place].as_ref().expect("a name has a value");
             let shape = value.held.dims().to_vec();
             let (name, declared, dtype) = (name.clone(), declared.clone(), value.element);
             outputs.push((place, TensorFacts { name, dtype, declared, shape }));
@@ -209,7 +210,7 @@ impl<'a> Building<'a> {
             }
         }
         let places = self.values.into_iter().zip(self.is_constant);
-        let places = places.map(|(value, is_constant)| is_constant.then_some(value)).collect();
+        let places = places.map(|(value, is_constant)| value.filter(|_| is_constant)).collect();
         Ok(Plan { steps: self.steps, places, inputs: self.inputs, outputs, operators: self.operators })
     }
 }
@@ -228,7 +229,7 @@ fn operator_facts(
         op: node.operator.clone(),
         source: Some(node.name.clone()),
         source_op: Some(node.operator.clone()),
-        dtypes_in: names(&mut inputs.0.iter().copied().flatten()),
+        dtypes_in: names(&mut inputs.iter().flatten()),
         dtypes_out: names(&mut made.iter().take(node.outputs.len())),
         kernel: Some("candle-cpu".into()),
         accumulator: adds_products.then(|| accumulator(inputs, made)).flatten(),
@@ -237,7 +238,7 @@ fn operator_facts(
 
 /// Integers are multiplied as f64 here. Of halves candle leaves it to the processor, so it is not known.
 fn accumulator(inputs: &Inputs<'_>, made: &[Value]) -> Option<String> {
-    let first = inputs.0.first().copied().flatten()?;
+    let first = inputs.iter().next().flatten()?;
     if !first.element.is_float() {
         return Some("f64".into());
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType as Held, Tensor, bail};
 
-use super::{Build, Inputs, Known, Run, one};
+use super::{Build, Inputs, Known, Made, Run, one};
 use crate::tensor::DType;
 
 pub(super) fn find(operator: &str) -> Option<Build> {
@@ -77,7 +77,7 @@ fn float_binary(compute: Binary) -> Result<Run, String> {
     }))
 }
 
-fn pair(inputs: &Inputs<'_>, compute: Binary) -> candle_core::Result<Vec<super::Value>> {
+fn pair(inputs: &Inputs<'_>, compute: Binary) -> candle_core::Result<Made> {
     let (a, b) = (inputs.get(0)?, inputs.get(1)?);
     if a.element != b.element {
         bail!("expected operands of one type, got {} and {}", a.element, b.element);
@@ -89,7 +89,7 @@ fn pair(inputs: &Inputs<'_>, compute: Binary) -> candle_core::Result<Vec<super::
 fn many(compute: Binary) -> Result<Run, String> {
     Ok(Box::new(move |inputs| {
         let mut result = inputs.get(0)?.clone();
-        for next in inputs.0.iter().flatten().skip(1) {
+        for next in inputs.iter().flatten().skip(1) {
             if next.element != result.element {
                 bail!("expected operands of one type, got {} and {}", result.element, next.element);
             }

@@ -11,6 +11,7 @@ mod reductions;
 mod shapes;
 
 use candle_core::bail;
+use smallvec::{SmallVec, smallvec};
 
 pub(super) use products::multiply_accumulates;
 
@@ -18,13 +19,22 @@ use super::source::Node;
 use super::value::{Value, Width};
 
 /// What a node does with its inputs when the plan runs.
-pub(super) type Run = Box<dyn Fn(&Inputs<'_>) -> candle_core::Result<Vec<Value>>>;
+pub(super) type Run = Box<dyn Fn(&Inputs<'_>) -> candle_core::Result<Made>>;
+
+/// The outputs of one run. Nearly all nodes have one: a heap block for it would cost as much as a small operator.
+pub(super) type Made = SmallVec<[Value; 1]>;
 
 /// Makes an operator of a node.
 pub(super) type Build = fn(&Known<'_>) -> Result<Run, String>;
 
 /// The inputs of one run; absent where the model leaves an optional one out.
-pub(super) struct Inputs<'a>(pub(super) Vec<Option<&'a Value>>);
+#[derive(Clone, Copy)]
+pub(super) struct Inputs<'a> {
+    /// What stands at each place of the plan.
+    pub(super) places: &'a [Option<Value>],
+    /// The places of this node's inputs.
+    pub(super) at: &'a [Option<usize>],
+}
 
 impl<'a> Inputs<'a> {
     /// An input that must be there.
@@ -36,7 +46,13 @@ impl<'a> Inputs<'a> {
     }
 
     fn optional(&self, index: usize) -> Option<&'a Value> {
-        self.0.get(index).copied().flatten()
+        self.places[self.at.get(index).copied().flatten()?].as_ref()
+    }
+
+    /// All of them in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Option<&'a Value>> {
+        let places = self.places;
+        self.at.iter().map(move |place| place.and_then(|place| places[place].as_ref()))
     }
 }
 
@@ -118,6 +134,6 @@ pub(super) fn find(operator: &str) -> Option<Build> {
 }
 
 /// A single output.
-fn one(value: Value) -> candle_core::Result<Vec<Value>> {
-    Ok(vec![value])
+fn one(value: Value) -> candle_core::Result<Made> {
+    Ok(smallvec![value])
 }

@@ -75,17 +75,27 @@ fn gemm(known: &Known<'_>) -> Result<Run, String> {
     let b = known.constant(1).map(|b| turned(&b.held, transposes_b)).transpose().map_err(|error| error.to_string())?;
     Ok(Box::new(move |inputs| {
         let a = inputs.get(0)?;
+        let turned_b;
         let b = match &b {
-            Some(b) => b.clone(),
-            None => turned(&inputs.get(1)?.held, transposes_b)?,
+            Some(b) => b,
+            None => {
+                turned_b = turned(&inputs.get(1)?.held, transposes_b)?;
+                &turned_b
+            }
         };
-        let mut product = turned(&a.held, transposes_a)?.matmul(&b)?;
+        let mut product = match transposes_a || !a.held.is_contiguous() {
+            true => turned(&a.held, transposes_a)?.matmul(b)?,
+            false => a.held.matmul(b)?,
+        };
         if alpha != 1.0 {
             product = (product * alpha)?;
         }
         if let Some(c) = inputs.optional(2) {
-            let scaled = if beta == 1.0 { c.held.clone() } else { (&c.held * beta)? };
-            product = product.broadcast_add(&scaled)?;
+            product = if beta == 1.0 {
+                product.broadcast_add(&c.held)?
+            } else {
+                product.broadcast_add(&(&c.held * beta)?)?
+            };
         }
         one(a.like(product))
     }))

@@ -2,10 +2,11 @@
 //! Rounding is that of ONNX: to the nearest, of two equally near to the even one.
 
 use candle_core::{DType as Held, Tensor, bail};
+use smallvec::smallvec;
 
 use super::elementwise::{channel_shape, round_even};
 use super::products::{Convolution, matmul};
-use super::{Build, Inputs, Known, Run, axis, one};
+use super::{Build, Inputs, Known, Made, Run, axis, one};
 use crate::candle::value::{Value, carrier, element_type};
 use crate::tensor::DType;
 
@@ -112,7 +113,7 @@ fn dynamic_quantize(_: &Known<'_>) -> Result<Run, String> {
         let steps = x.held.broadcast_div(&number(scale, x.held.dtype())?)?;
         let zero = number(zero, Held::F32)?;
         let quantized = to_integers(&steps, Some(&zero), DType::U8)?;
-        Ok(vec![quantized, x.like(number(scale, x.held.dtype())?), Value { element: DType::U8, held: zero }])
+        Ok(smallvec![quantized, x.like(number(scale, x.held.dtype())?), Value { element: DType::U8, held: zero }])
     }))
 }
 
@@ -152,7 +153,7 @@ fn rescaled(
     scales: [usize; 3],
     zero: usize,
     number: i64,
-) -> candle_core::Result<Vec<Value>> {
+) -> candle_core::Result<Made> {
     let scale = |index: usize| inputs.get(index)?.held.to_dtype(Held::F32)?.flatten_all();
     let [a, b, y] = scales;
     let factor = scale(a)?.broadcast_mul(&scale(b)?)?.broadcast_div(&scale(y)?)?;

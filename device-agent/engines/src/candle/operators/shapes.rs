@@ -185,7 +185,7 @@ fn concat(known: &Known<'_>) -> Result<Run, String> {
     let number = known.node.int("axis").ok_or("expected an axis, got none")?;
     Ok(Box::new(move |inputs| {
         let first = inputs.get(0)?;
-        let parts: Vec<&Value> = inputs.0.iter().flatten().copied().collect();
+        let parts: Vec<&Value> = inputs.iter().flatten().collect();
         if let Some(other) = parts.iter().find(|part| part.element != first.element) {
             bail!("expected parts of one type, got {} and {}", first.element, other.element);
         }
@@ -272,7 +272,7 @@ fn split(known: &Known<'_>) -> Result<Run, String> {
             results.push(x.like(x.held.narrow(dim, begin, size)?));
             begin += size;
         }
-        Ok(results)
+        Ok(results.into())
     }))
 }
 
