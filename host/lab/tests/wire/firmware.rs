@@ -207,7 +207,8 @@ impl Running {
         let mut all = Heard { bytes: false, request: false };
         let mut requests = 0;
         // All that waits, as the firmware does; frame by frame, to count them.
-        while !self.ring.is_empty() && !(all.request && self.agent.wants_rate()) {
+        // What comes behind a change of the rate comes at another one.
+        while !(self.ring.is_empty() || all.request && self.agent.wants_rate()) {
             let heard = self.serve_frame(send);
             requests += u64::from(heard.request);
             all = Heard { bytes: true, request: all.request || heard.request };
