@@ -21,7 +21,6 @@ fn a_user_with_another_home_is_told_who_holds_a_unit_and_gets_it_when_it_is_free
     std::fs::write(home.path("inventory.toml"), inventory).expect("could not write the inventory");
     let clean = || {
         let mut command = home.command(["agent", "clean", "--unit", unit.as_str(), "--inventory", "inventory.toml"]);
-        command.env("HOME", home.path("home"));
         match std::env::var_os(VARIABLE) {
             Some(place) => command.env(VARIABLE, place),
             None => command.env_remove(VARIABLE),
