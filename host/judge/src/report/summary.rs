@@ -419,10 +419,8 @@ pub struct TaskRow {
 /// Gathers a run that was judged.
 pub fn summarize(evidence: Evidence<'_>, judgement: &Judgement) -> Result<Summary, EvidenceError> {
     let record = evidence.record;
-    // As the rules saw it: a number that they did not have must not be in the report, nor the other way round.
-    let nonfinite = NonFiniteRule::of(judgement.allow_nonfinite_mismatch);
     let judged: Vec<&Cell> = record.plan.cells.iter().filter(|c| c.judged).collect();
-    let cells = each(&judged, |cell| summarize_cell(evidence, judgement, cell, nonfinite))?;
+    let cells = each(&judged, |cell| summarize_cell(evidence, judgement, cell))?;
     Ok(Summary {
         verdict: judgement.verdict,
         policy: judgement.policy.clone(),
@@ -466,19 +464,15 @@ fn moved(own: Option<&Latencies>) -> Option<String> {
     Some(format!("the latency pass was {}", not_stationary(moved)))
 }
 
-fn summarize_cell(
-    evidence: Evidence<'_>,
-    judgement: &Judgement,
-    cell: &Cell,
-    nonfinite: NonFiniteRule,
-) -> Result<CellSummary, EvidenceError> {
+fn summarize_cell(evidence: Evidence<'_>, judgement: &Judgement, cell: &Cell) -> Result<CellSummary, EvidenceError> {
     let model = evidence.model(cell);
     let (variant, target) = (&model.variants[&cell.variant], &evidence.record.plan.targets[&cell.target]);
     let (judged, seen) = (of_cell(judgement, &cell.id), evidence.observation(&cell.id));
     let (own, reference) = latencies_of_both(evidence, cell)?;
     let rules = judged.map(|j| j.rules.clone()).unwrap_or_default();
     let outcome = &evidence.record.outcomes[&cell.id];
-    let compared = Compared::of(evidence, cell, nonfinite)?;
+    // As the rules saw it: a number that they did not have must not be in the report, nor the other way round.
+    let compared = Compared::of(evidence, cell, NonFiniteRule::of(judgement.allow_nonfinite_mismatch))?;
     let operators = seen.and_then(|s| s.pass(Pass::Inspect)).map(lines).unwrap_or_default();
     Ok(CellSummary {
         cell: cell.id.clone(),

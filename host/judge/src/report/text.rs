@@ -108,6 +108,25 @@ fn details(cell: &CellSummary) -> String {
         let _ = writeln!(text, "  steps   {}", steps.sentence());
     }
     text += &flips(cell);
+    text += &times(cell);
+    let on_chip = ["flash of the firmware", "flash of the model", "static RAM", "arena", "stack"];
+    let parts: Vec<String> = on_chip
+        .iter()
+        .filter_map(|part| cell.memory.iter().find(|(name, _)| name == part))
+        .map(|(name, value)| format!("{name} {}", bytes(*value)))
+        .collect();
+    if !parts.is_empty() {
+        let _ = writeln!(text, "  memory  {}", parts.join(", "));
+    }
+    if let Some(peak) = cell.memory.iter().find(|(name, _)| name == "peak") {
+        let _ = writeln!(text, "  memory  peak {}, model file {}", bytes(peak.1), bytes(cell.model_bytes as f64));
+    }
+    text + &gpu(cell)
+}
+
+/// How long an inference takes, or how many instructions, and what bounds it.
+fn times(cell: &CellSummary) -> String {
+    let mut text = String::new();
     if let Some(l) = &cell.latency {
         let q: Vec<String> =
             l.quantiles.iter().map(|q| format!("p{} {}", q.p * 100.0, duration_ns(q.value_ns))).collect();
@@ -132,19 +151,7 @@ fn details(cell: &CellSummary) -> String {
     if let Some(roof) = cell.roof() {
         let _ = writeln!(text, "  roof    {roof}");
     }
-    let on_chip = ["flash of the firmware", "flash of the model", "static RAM", "arena", "stack"];
-    let parts: Vec<String> = on_chip
-        .iter()
-        .filter_map(|part| cell.memory.iter().find(|(name, _)| name == part))
-        .map(|(name, value)| format!("{name} {}", bytes(*value)))
-        .collect();
-    if !parts.is_empty() {
-        let _ = writeln!(text, "  memory  {}", parts.join(", "));
-    }
-    if let Some(peak) = cell.memory.iter().find(|(name, _)| name == "peak") {
-        let _ = writeln!(text, "  memory  peak {}, model file {}", bytes(peak.1), bytes(cell.model_bytes as f64));
-    }
-    text + &gpu(cell)
+    text
 }
 
 /// The GPU in a few lines: what it is, where the time goes, its memory, its state.
