@@ -476,8 +476,7 @@ fn summarize_cell(
     let (variant, target) = (&model.variants[&cell.variant], &evidence.record.plan.targets[&cell.target]);
     let (judged, seen) = (of_cell(judgement, &cell.id), evidence.observation(&cell.id));
     let (own, reference) = latencies_of_both(evidence, cell)?;
-    let rules = judged.map(|j| j.rules.clone()).unwrap_or_default();
-    let outcome = &evidence.record.outcomes[&cell.id];
+    let (rules, outcome) = (judged.map(|j| j.rules.clone()).unwrap_or_default(), &evidence.record.outcomes[&cell.id]);
     let compared = Compared::of(evidence, cell, nonfinite)?;
     let operators = seen.and_then(|s| s.pass(Pass::Inspect)).map(lines).unwrap_or_default();
     Ok(CellSummary {

@@ -108,21 +108,7 @@ fn details(cell: &CellSummary) -> String {
         let _ = writeln!(text, "  steps   {}", steps.sentence());
     }
     text += &flips(cell);
-    if let Some(l) = &cell.latency {
-        let q: Vec<String> =
-            l.quantiles.iter().map(|q| format!("p{} {}", q.p * 100.0, duration_ns(q.value_ns))).collect();
-        let label = if cell.emulated { " (emulated)" } else { "" };
-        let _ = writeln!(
-            text,
-            "  latency {}, max {}, {} inferences{label}",
-            q.join(", "),
-            duration_ns(l.max_ns),
-            l.samples
-        );
-        if let Some(rate) = throughput(l) {
-            let _ = writeln!(text, "          {rate}, one after the other{label}");
-        }
-    }
+    text += &latency(cell);
     if let Some(counts) = &cell.instructions {
         let show = super::instructions;
         let Counts { samples, min, median, max } = *counts;
@@ -145,6 +131,19 @@ fn details(cell: &CellSummary) -> String {
         let _ = writeln!(text, "  memory  peak {}, model file {}", bytes(peak.1), bytes(cell.model_bytes as f64));
     }
     text + &gpu(cell)
+}
+
+/// Times of single inferences, and how many of them go into a second.
+fn latency(cell: &CellSummary) -> String {
+    let Some(l) = &cell.latency else { return String::new() };
+    let q: Vec<String> = l.quantiles.iter().map(|q| format!("p{} {}", q.p * 100.0, duration_ns(q.value_ns))).collect();
+    let label = if cell.emulated { " (emulated)" } else { "" };
+    let (max, samples) = (duration_ns(l.max_ns), l.samples);
+    let mut text = format!("  latency {}, max {max}, {samples} inferences{label}\n", q.join(", "));
+    if let Some(rate) = throughput(l) {
+        let _ = writeln!(text, "          {rate}, one after the other{label}");
+    }
+    text
 }
 
 /// The GPU in a few lines: what it is, where the time goes, its memory, its state.
