@@ -10,6 +10,7 @@ use boardproof_protocol::{
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::io::Read;
+use std::time::Instant;
 
 /// What a device is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,6 +81,8 @@ pub struct SimDevice {
     holder: String,
     jobs: HashMap<u32, Job>,
     boot: u64,
+    /// When it was switched on.
+    since: Instant,
     /// Rate that was agreed on and that the link has not heard of.
     rate: Option<u32>,
 }
@@ -101,6 +104,7 @@ impl SimDevice {
             holder: String::new(),
             jobs: HashMap::new(),
             boot: 1,
+            since: Instant::now(),
             rate: None,
         }
     }
@@ -110,6 +114,7 @@ impl SimDevice {
         self.jobs.clear();
         self.holder.clear();
         self.boot += 1;
+        self.since = Instant::now();
     }
 
     /// The rate at which the link goes on once the last answer is sent, if that changes.
@@ -302,7 +307,9 @@ impl Device for SimDevice {
     fn environment(&mut self, job: u32) -> Result<(), Refusal<'_>> {
         let mut known = Job::default();
         let mut scratch = vec![0; STREAM_FRAME_MAX];
+        let uptime_ms = self.since.elapsed().as_millis() as u64;
         for event in [
+            Event::Number { key: Key::UptimeMs, index: 0, value: uptime_ms },
             Event::Text { key: TextKey::CpuModel, index: 0, value: "simulated" },
             Event::Missing { key: Key::TemperatureMilliC, reason: "a simulation has no temperature" },
             Event::Ended(Ended::Completed),
