@@ -78,7 +78,8 @@ fn targets(root: &Path, all: bool) -> Result<Vec<String>> {
 }
 
 fn cargo_test(selection: &[&str], rest: &[String], targets: &[String]) -> Result<()> {
-    let mut command = cargo(&["test", "--release", "--locked"]);
+    // One test that fails must not hide what others would say.
+    let mut command = cargo(&["test", "--release", "--locked", "--no-fail-fast"]);
     command.args(selection);
     if let Some(library) = library_here(&std::env::current_dir()?) {
         command.env("BOARDPROOF_ONNXRUNTIME", library);
