@@ -98,7 +98,6 @@ mod tests {
                 lower <= 1e9 / mean_ns && 1e9 / mean_ns <= upper
             });
             let share = held.count() as f64 / PASSES as f64;
-            eprintln!("{name}: {:.1} %", share * 100.0);
             assert!(share >= 0.95, "{name}: {share}");
         }
     }

@@ -8,7 +8,7 @@ use wide::f64x4;
 /// Accumulators that run side by side.
 pub(super) const WIDTH: usize = 4;
 
-/// Four values. No operation promises anything about a NaN but those of arithmetic.
+/// Four values.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lanes(f64x4);
 
@@ -50,14 +50,25 @@ impl Lanes {
         Self(self.0 / other.0)
     }
 
+    /// The larger of each; a NaN in `other` is passed over. The instruction of x86-64 gives its second operand where one is NaN, those of other
+    /// machines do not.
     #[inline(always)]
     pub(super) fn max(self, other: Self) -> Self {
-        Self(self.0.fast_max(other.0))
+        if cfg!(target_arch = "x86_64") {
+            Self(other.0.fast_max(self.0))
+        } else {
+            other.choose_if_above(self, other, self)
+        }
     }
 
+    /// The smaller of each, likewise.
     #[inline(always)]
     pub(super) fn min(self, other: Self) -> Self {
-        Self(self.0.fast_min(other.0))
+        if cfg!(target_arch = "x86_64") {
+            Self(other.0.fast_min(self.0))
+        } else {
+            self.choose_if_above(other, other, self)
+        }
     }
 
     #[inline(always)]
@@ -145,6 +156,19 @@ mod tests {
             assert_eq!(sum.sum(), n * (n + 1.0) / 2.0);
             assert_eq!(largest.largest(), n);
             assert_eq!(products.sum(), n * (n + 1.0) * (2.0 * n + 1.0) / 6.0);
+        }
+    }
+
+    #[test]
+    fn a_nan_is_passed_over_wherever_it_comes() {
+        let values = [1.0, 5.0, -7.0, 2.0].map(Lanes::splat);
+        for place in 0..=values.len() {
+            let (mut largest, mut smallest) = (Lanes::splat(f64::NEG_INFINITY), Lanes::splat(f64::INFINITY));
+            let (before, after) = values.split_at(place);
+            for value in before.iter().chain(&[Lanes::splat(f64::NAN)]).chain(after) {
+                (largest, smallest) = (largest.max(*value), smallest.min(*value));
+            }
+            assert_eq!((largest.values(), smallest.values()), ([5.0; WIDTH], [-7.0; WIDTH]), "behind {place}");
         }
     }
 

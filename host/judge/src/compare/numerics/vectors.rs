@@ -317,6 +317,14 @@ mod tests {
                 assert_eq!(argmax(&values), i.min(j), "equals at {i} and {j} of {n}");
             }
         }
+        for n in [2, SHORT, SHORT + 1, 3 * SHORT] {
+            for i in 0..n {
+                let mut values: Vec<f64> = (0..n).map(|i| i as f64).collect();
+                values[i] = f64::NAN;
+                let largest = if i == n - 1 { n - 2 } else { n - 1 };
+                assert_eq!(argmax(&values), largest, "a NaN at {i} of {n}");
+            }
+        }
         assert_eq!([0, 1, 2, 3].map(|i| rank(&[2.0, 5.0, 2.0, 2.0], i)), [1, 0, 2, 3]);
     }
 
