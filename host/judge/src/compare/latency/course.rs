@@ -220,20 +220,60 @@ pub fn correlation_time(samples: &[f64], at: f64) -> CorrelationTime {
     /// Beyond, the pass has a few independent samples and no more; and the sum takes long.
     const LAG_MAX: usize = 1000;
     let n = samples.len() as f64;
-    let share = samples.iter().filter(|v| **v <= at).count() as f64 / n;
-    let flags: Vec<f64> = samples.iter().map(|v| f64::from(u8::from(*v <= at)) - share).collect();
+    let flags = Flags::of(samples.iter().map(|v| *v <= at));
+    let share = flags.set as f64 / n;
     let variance = share * (1.0 - share);
     let lag_max = if variance > 0.0 { LAG_MAX.min(samples.len() / 4) } else { 0 };
     let (mut sum, mut lag) = (1.0, 0);
+    // Flags among the first `n - lag`, and among the last.
+    let (mut first, mut last) = (flags.set, flags.set);
     while lag < lag_max && (lag as f64) < 5.0 * sum {
         lag += 1;
-        let product: f64 = flags.iter().zip(&flags[lag..]).map(|(a, b)| a * b).sum();
-        sum += 2.0 * product / (n - lag as f64) / variance;
+        first -= usize::from(flags.is_set(samples.len() - lag));
+        last -= usize::from(flags.is_set(lag - 1));
+        let pairs = n - lag as f64;
+        // The sum of (a - share) (b - share) over all pairs, multiplied out.
+        let product = flags.both(lag) as f64 - share * (first + last) as f64 + share * share * pairs;
+        sum += 2.0 * product / pairs / variance;
     }
     let terms = 2.0 * lag as f64 + 1.0;
     // The bias is that of a sum: where nothing was summed there is none.
     let unbiased = if lag > 0 { sum * (1.0 + terms / n) } else { sum };
     CorrelationTime { samples: unbiased.max(1.0), degrees: (n / terms).max(1.0) }
+}
+
+/// A yes or no per sample, 64 of them in a word.
+struct Flags {
+    words: Vec<u64>,
+    /// How many are yes.
+    set: usize,
+}
+
+impl Flags {
+    fn of(flags: impl ExactSizeIterator<Item = bool>) -> Self {
+        let mut words = vec![0; flags.len().div_ceil(64)];
+        for (sample, flag) in flags.enumerate() {
+            words[sample / 64] |= u64::from(flag) << (sample % 64);
+        }
+        let set = words.iter().map(|word: &u64| word.count_ones() as usize).sum();
+        Self { words, set }
+    }
+
+    fn is_set(&self, sample: usize) -> bool {
+        self.words[sample / 64] >> (sample % 64) & 1 == 1
+    }
+
+    /// Pairs of samples, one `lag` behind the other, that are both yes.
+    fn both(&self, lag: usize) -> usize {
+        let (whole, part) = (lag / 64, lag % 64);
+        let later = &self.words[whole..];
+        let shifted = later.iter().enumerate().map(|(at, low)| {
+            let high = later.get(at + 1).copied().unwrap_or(0);
+            // Two shifts, since one by 64 is none.
+            low >> part | high << 1 << (63 - part)
+        });
+        self.words.iter().zip(shifted).map(|(own, later)| (own & later).count_ones() as usize).sum()
+    }
 }
 
 #[cfg(test)]
@@ -290,6 +330,17 @@ pub(super) mod tests {
         let ramp: Vec<f64> = (0..SAMPLES_MIN).map(|i| 100.0 + i as f64).collect();
         assert!(movement(&ramp).is_some());
         assert_eq!(movement(&ramp[1..]), None);
+    }
+
+    #[test]
+    fn pairs_of_flags_are_counted_at_every_lag() {
+        let flags: Vec<bool> = noise(300).iter().map(|v| *v <= 1010.0).collect();
+        let packed = Flags::of(flags.iter().copied());
+        for lag in 0..flags.len() {
+            let both = flags.iter().zip(&flags[lag..]).filter(|(a, b)| **a && **b).count();
+            assert_eq!(packed.both(lag), both, "{lag}");
+            assert_eq!(packed.is_set(lag), flags[lag], "{lag}");
+        }
     }
 
     #[test]

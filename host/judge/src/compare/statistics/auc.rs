@@ -1,5 +1,5 @@
 //! Area under the ROC curve by ranks, and the difference of two of them on the same samples (DeLong, DeLong and Clarke-Pearson 1988, computed
-//! by midranks as Sun and Xu 2014).
+//! from sorted scores as Sun and Xu 2014).
 
 use super::{Confidence, Interval, Position, StatisticsError, growth_needed};
 use serde::Serialize;
@@ -183,30 +183,44 @@ impl Placements {
         if high.is_empty() || low.is_empty() {
             return Ok(None);
         }
-        let all = midranks(&[high.as_slice(), low.as_slice()].concat());
-        let (in_high, in_low) = (midranks(&high), midranks(&low));
         let (m, n) = (high.len() as f64, low.len() as f64);
-        let positives = all.iter().zip(&in_high).map(|(all, own)| (all - own) / n).collect();
-        let negatives = all[high.len()..].iter().zip(&in_low).map(|(all, own)| 1.0 - (all - own) / m).collect();
-        Ok(Some(Self { positives, negatives }))
+        let (sorted_high, sorted_low) = (Sorted::of(&high), Sorted::of(&low));
+        let positives = sorted_high.above(&sorted_low).map(|beaten| beaten / n);
+        let negatives = sorted_low.above(&sorted_high).map(|beaten| 1.0 - beaten / m);
+        Ok(Some(Self { positives: sorted_high.put_back(positives), negatives: sorted_low.put_back(negatives) }))
     }
 }
 
-/// Ranks from 1, equals sharing the mean of theirs. No value is NaN.
-fn midranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_unstable_by(|a, b| values[*a].total_cmp(&values[*b]));
-    let mut ranks = vec![0.0; values.len()];
-    let mut before = 0;
-    // `==` and not the order of bits: both zeros are equal.
-    for equals in order.chunk_by(|a, b| values[*a] == values[*b]) {
-        let rank = before as f64 + (equals.len() + 1) as f64 / 2.0;
-        for index in equals {
-            ranks[*index] = rank;
-        }
-        before += equals.len();
+/// Scores in ascending order, each with where it came from. None is NaN.
+struct Sorted(Vec<(f64, usize)>);
+
+impl Sorted {
+    fn of(scores: &[f64]) -> Self {
+        let mut sorted: Vec<(f64, usize)> = scores.iter().copied().zip(0..).collect();
+        sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        Self(sorted)
     }
-    ranks
+
+    /// For each of these in turn, how many of the others lie below it, equals counting half: its midrank among all less that among its own.
+    fn above(&self, others: &Self) -> impl Iterator<Item = f64> {
+        let (mut below, mut up_to) = (0, 0);
+        self.0.iter().map(move |(score, _)| {
+            // `<` and not the order of bits: both zeros are equal.
+            below += others.0[below..].iter().take_while(|other| other.0 < *score).count();
+            up_to = up_to.max(below);
+            up_to += others.0[up_to..].iter().take_while(|other| other.0 <= *score).count();
+            below as f64 + (up_to - below) as f64 / 2.0
+        })
+    }
+
+    /// Values in this order, back where their scores came from.
+    fn put_back(&self, values: impl Iterator<Item = f64>) -> Vec<f64> {
+        let mut back = vec![0.0; self.0.len()];
+        for ((_, from), value) in self.0.iter().zip(values) {
+            back[*from] = value;
+        }
+        back
+    }
 }
 
 fn mean(values: &[f64]) -> f64 {
