@@ -2,8 +2,9 @@
 
 use super::block::{Differences, Peaks, Totals};
 use super::histogram::{LsbHistogram, Octaves, Saturation};
+use super::lanes::{Any, Machine};
 use super::summary::{At, NonFiniteCounts, Summary};
-use super::vectors::{ClassVectors, OpenSample, SampleCosines};
+use super::vectors::{ClassVectors, OpenSample, SampleCosines, TOGETHER};
 use super::{Options, check_dtypes};
 use crate::compare::tensor::{DType, TensorView, subtract_wide, widen};
 use crate::compare::validity::Incomparable;
@@ -129,39 +130,26 @@ impl Accumulator {
         Ok(())
     }
 
-    /// The same code twice: for every machine, and for those with vectors of four f64. The order of operations is that of the source in both
-    /// (nothing is contracted or reassociated), so the results are equal to the last bit.
+    /// The same code twice: for every machine, and for those with AVX2. The order of operations is that of the source in both (nothing is
+    /// contracted or reassociated), so the results are equal to the last bit.
     fn push_samples(&mut self, reference: &[u8], candidate: &[u8]) {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the machine was just asked whether it has AVX2, the only feature that the callee needs.
-            #[expect(
-                unsafe_code,
-                reason = "calling code compiled for AVX2 after detecting it; without it the pass is half as fast"
-            )]
-            unsafe {
-                self.push_spans_avx2(reference, candidate);
-            }
+        if let Some(machine) = pulp::x86::V3::try_new() {
+            machine.vectorize(OnV3 { machine, accumulator: self, reference, candidate });
             return;
         }
-        self.push_spans(reference, candidate);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn push_spans_avx2(&mut self, reference: &[u8], candidate: &[u8]) {
-        self.push_spans(reference, candidate);
+        self.push_spans(Any, reference, candidate);
     }
 
     #[inline(always)]
-    pub(super) fn push_spans(&mut self, reference: &[u8], candidate: &[u8]) {
+    pub(super) fn push_spans<M: Machine>(&mut self, machine: M, reference: &[u8], candidate: &[u8]) {
         let (r_size, c_size) = (self.reference.size_bytes(), self.candidate.size_bytes());
         let block = self.layout.block_elements();
         let span = self.layout.span_elements(block);
         let mut scratch = std::mem::take(&mut self.scratch);
         for (r_span, c_span) in reference.chunks(span * r_size).zip(candidate.chunks(span * c_size)) {
             for (r_block, c_block) in r_span.chunks(block * r_size).zip(c_span.chunks(block * c_size)) {
-                self.add_block(scratch.load(self.reference, r_block, self.candidate, c_block));
+                self.add_block(machine, scratch.load(self.reference, r_block, self.candidate, c_block));
             }
         }
         self.scratch = scratch;
@@ -185,11 +173,12 @@ impl Accumulator {
     }
 
     #[inline(always)]
-    fn add_block(&mut self, block: Block) {
-        let differences = Differences::of(block.d);
+    fn add_block<M: Machine>(&mut self, machine: M, block: Block) {
+        let differences = Differences::of(machine, block.d);
         let finite = differences.all_finite();
         if finite {
-            let peaks = self.seen.totals.add_differences(block.r, block.c, block.d, &differences, &self.options);
+            let peaks =
+                self.seen.totals.add_differences(machine, block.r, block.c, block.d, &differences, &self.options);
             self.note_peaks(block, peaks, None);
             self.seen.errors.add(block.d);
         } else {
@@ -200,10 +189,10 @@ impl Accumulator {
             self.seen.saturation_reference.add(self.reference, block.r);
             self.seen.saturation_candidate.add(self.candidate, block.c);
         }
-        self.add_samples(block);
+        self.add_samples(machine, block);
         if self.layout.class_elements >= 2 {
             let Layout { class_elements, .. } = self.layout;
-            self.seen.classes.add_block(block.r, block.c, class_elements, self.options.top_k, !finite);
+            self.seen.classes.add_block(machine, [block.r, block.c], class_elements, self.options.top_k, !finite);
         }
         self.seen.elements += block.r.len() as u64;
     }
@@ -214,7 +203,7 @@ impl Accumulator {
     fn add_partly_finite(&mut self, block: Block) {
         let (kept, positions) = self.sort_out(block);
         let kept = kept.block();
-        let peaks = self.seen.totals.add_block(kept.r, kept.c, kept.d, &self.options);
+        let peaks = self.seen.totals.add_block(Any, kept.r, kept.c, kept.d, &self.options);
         self.note_peaks(kept, peaks, Some(&positions));
         self.seen.errors.add(kept.d);
     }
@@ -257,25 +246,49 @@ impl Accumulator {
     }
 
     #[inline(always)]
-    fn add_samples(&mut self, block: Block) {
+    fn add_samples<M: Machine>(&mut self, machine: M, block: Block) {
         let size = self.layout.sample_elements;
         if size < 3 {
             return;
         }
         if size <= block.r.len() {
-            for (r, c) in block.r.chunks_exact(size).zip(block.c.chunks_exact(size)) {
-                let mut sample = OpenSample::default();
-                sample.add(r, c);
-                self.seen.cosines.add(sample);
+            let mut samples = [OpenSample::default(); TOGETHER];
+            for (r, c) in block.r.chunks(size * TOGETHER).zip(block.c.chunks(size * TOGETHER)) {
+                let pairs = r.chunks_exact(size).zip(c.chunks_exact(size));
+                let count = pairs.len();
+                for ((r, c), sample) in pairs.zip(&mut samples) {
+                    *sample = OpenSample::default();
+                    sample.add(machine, r, c);
+                }
+                self.seen.cosines.add_all(machine, &samples[..count]);
             }
             return;
         }
-        self.open.add(block.r, block.c);
+        self.open.add(machine, block.r, block.c);
         self.open_elements += block.r.len();
         if self.open_elements == size {
             self.seen.cosines.add(std::mem::take(&mut self.open));
             self.open_elements = 0;
         }
+    }
+}
+
+/// A push on a machine with AVX2. A type and not a closure: what calls a closure would stay a call, and every operation of the loops with it.
+#[cfg(target_arch = "x86_64")]
+struct OnV3<'a> {
+    machine: pulp::x86::V3,
+    accumulator: &'a mut Accumulator,
+    reference: &'a [u8],
+    candidate: &'a [u8],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl pulp::NullaryFnOnce for OnV3<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.accumulator.push_spans(self.machine, self.reference, self.candidate);
     }
 }
 

@@ -5,7 +5,7 @@
 //! and second moments are joined by Chan's formula: sums of squares would cancel when the mean is large against the spread.
 
 use super::Options;
-use super::lanes::{Lanes, each, each2};
+use super::lanes::{Lanes, Machine, each, each2};
 
 /// A compensated sum (Neumaier 1974).
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -125,26 +125,34 @@ impl Totals {
 
     /// Adds a block of pairs that are finite on both sides. All slices have the same length.
     #[inline(always)]
-    pub(in crate::compare) fn add_block(&mut self, r: &[f64], c: &[f64], d: &[f64], options: &Options) -> Peaks {
-        self.add_differences(r, c, d, &Differences::of(d), options)
+    pub(super) fn add_block<M: Machine>(
+        &mut self,
+        machine: M,
+        r: &[f64],
+        c: &[f64],
+        d: &[f64],
+        options: &Options,
+    ) -> Peaks {
+        self.add_differences(machine, r, c, d, &Differences::of(machine, d), options)
     }
 
     /// The same where the differences have been summed already.
     #[inline(always)]
-    pub(in crate::compare) fn add_differences(
+    pub(super) fn add_differences<M: Machine>(
         &mut self,
+        machine: M,
         r: &[f64],
         c: &[f64],
         d: &[f64],
         differences: &Differences,
         options: &Options,
     ) -> Peaks {
-        let (products, relative) = (products(r, c), relative(r, d, options));
+        let (products, relative) = (products(machine, r, c), relative(machine, r, d, options));
         let peaks = Peaks {
             d_abs: differences.max_abs,
             relative: relative.max,
             relative_stand_in: relative.max_stand_in,
-            ..peaks(r, c)
+            ..peaks(machine, r, c)
         };
         self.pairs += r.len() as u64;
         self.d.add(differences.sum);
@@ -157,8 +165,8 @@ impl Totals {
         self.within_tolerance += relative.within;
         self.zero_reference_differs += relative.zero_reference_differs;
         self.peaks.merge(&peaks);
-        self.difference.merge(moments(d, differences.sum));
-        self.reference.merge(moments(r, products.r));
+        self.difference.merge(moments(machine, d, differences.sum));
+        self.reference.merge(moments(machine, r, products.r));
         peaks
     }
 }
@@ -184,15 +192,21 @@ pub(in crate::compare) struct Differences {
 
 impl Differences {
     #[inline(always)]
-    pub(in crate::compare) fn of(d: &[f64]) -> Self {
-        let [mut sum, mut sum_abs, mut squares, mut max_abs] = [Lanes::ZERO; 4];
-        each(d, 0.0, |d| {
-            let d_abs = d.abs();
-            sum = sum.add(d);
-            sum_abs = sum_abs.add(d_abs);
-            squares = squares.add(d.mul(d));
-            max_abs = max_abs.max(d_abs);
-        });
+    pub(super) fn of<M: Machine>(machine: M, d: &[f64]) -> Self {
+        let [mut sum, mut sum_abs, mut squares, mut max_abs] = [Lanes::zero(machine); 4];
+        each(
+            machine,
+            d,
+            0.0,
+            #[inline(always)]
+            |d| {
+                let d_abs = d.abs();
+                sum = sum.add(d);
+                sum_abs = sum_abs.add(d_abs);
+                squares = squares.add(d.mul(d));
+                max_abs = max_abs.max(d_abs);
+            },
+        );
         Self { sum: sum.sum(), sum_abs: sum_abs.sum(), squares: squares.sum(), max_abs: max_abs.largest() }
     }
 
@@ -211,14 +225,21 @@ struct Products {
 }
 
 #[inline(always)]
-fn products(r: &[f64], c: &[f64]) -> Products {
-    let [mut sum, mut rr, mut cc, mut rc] = [Lanes::ZERO; 4];
-    each2(r, c, [0.0; 2], |r, c| {
-        sum = sum.add(r);
-        rr = rr.add(r.mul(r));
-        cc = cc.add(c.mul(c));
-        rc = rc.add(r.mul(c));
-    });
+fn products<M: Machine>(machine: M, r: &[f64], c: &[f64]) -> Products {
+    let [mut sum, mut rr, mut cc, mut rc] = [Lanes::zero(machine); 4];
+    each2(
+        machine,
+        r,
+        c,
+        [0.0; 2],
+        #[inline(always)]
+        |r, c| {
+            sum = sum.add(r);
+            rr = rr.add(r.mul(r));
+            cc = cc.add(c.mul(c));
+            rc = rc.add(r.mul(c));
+        },
+    );
     Products { r: sum.sum(), rr: rr.sum(), cc: cc.sum(), rc: rc.sum() }
 }
 
@@ -233,74 +254,102 @@ struct Relative {
 /// Everything that is relative to the reference's element. The quotients go through a small buffer: one plain loop each for division, sums
 /// and counts is faster than one loop with too many accumulators.
 #[inline(always)]
-fn relative(r: &[f64], d: &[f64], options: &Options) -> Relative {
+fn relative<M: Machine>(machine: M, r: &[f64], d: &[f64], options: &Options) -> Relative {
     let Options { atol, rtol, .. } = *options;
     let mut buffer = [0.0; 256];
-    let [mut sum, mut max] = [Lanes::ZERO; 2];
+    let [mut sum, mut max] = [Lanes::zero(machine); 2];
     let (mut within, mut zeros) = (0, 0);
     for (r, d) in r.chunks(buffer.len()).zip(d.chunks(buffer.len())) {
         let quotients = &mut buffer[..r.len()];
         for ((quotient, r), d) in quotients.iter_mut().zip(r).zip(d) {
             *quotient = d.abs() / if *r == 0.0 { ZERO_STAND_IN } else { r.abs() };
         }
-        each(quotients, 0.0, |quotient| {
-            sum = sum.add(quotient);
-            max = max.max(quotient);
-        });
+        each(
+            machine,
+            quotients,
+            0.0,
+            #[inline(always)]
+            |quotient| {
+                sum = sum.add(quotient);
+                max = max.max(quotient);
+            },
+        );
         for (r, d) in r.iter().zip(d) {
             within += u64::from(d.abs() <= atol + rtol * r.abs());
             zeros += u64::from(*r == 0.0);
         }
     }
     let max_stand_in = max.largest();
-    let (max, zero_reference_differs) = if zeros == 0 { (max_stand_in, 0) } else { relative_around_zeros(r, d) };
+    let (max, zero_reference_differs) =
+        if zeros == 0 { (max_stand_in, 0) } else { relative_around_zeros(machine, r, d) };
     Relative { sum: sum.sum(), max, max_stand_in, within, zero_reference_differs }
 }
 
 /// Largest `|d| / |r|` over `r != 0`, and how many `r = 0` have `d != 0`.
 #[inline(always)]
-fn relative_around_zeros(r: &[f64], d: &[f64]) -> (f64, u64) {
-    let mut max = Lanes::ZERO;
+fn relative_around_zeros<M: Machine>(machine: M, r: &[f64], d: &[f64]) -> (f64, u64) {
+    let mut max = Lanes::zero(machine);
     // Nothing over nothing is NaN, and where the reference is zero the quotient is not wanted anyway.
-    each2(r, d, [1.0, 0.0], |r, d| {
-        let quotient = r.abs().choose_if_above(Lanes::ZERO, d.abs().divide(r.abs()), Lanes::ZERO);
-        max = max.max(quotient);
-    });
+    each2(
+        machine,
+        r,
+        d,
+        [1.0, 0.0],
+        #[inline(always)]
+        |r, d| {
+            let quotient = r.abs().choose_if_above(Lanes::zero(machine), d.abs().divide(r.abs()), Lanes::zero(machine));
+            max = max.max(quotient);
+        },
+    );
     let differs = r.iter().zip(d).map(|(r, d)| u64::from((*r == 0.0) & (*d != 0.0))).sum();
     (max.largest(), differs)
 }
 
 /// The peaks of the operands themselves.
 #[inline(always)]
-fn peaks(r: &[f64], c: &[f64]) -> Peaks {
-    let [mut r_abs, mut c_abs] = [Lanes::ZERO; 2];
-    let mut c_signed = Lanes::splat(f64::NEG_INFINITY);
+fn peaks<M: Machine>(machine: M, r: &[f64], c: &[f64]) -> Peaks {
+    let [mut r_abs, mut c_abs] = [Lanes::zero(machine); 2];
+    let mut c_signed = Lanes::splat(machine, f64::NEG_INFINITY);
     // Filled with elements that are there.
     let fill = [r, c].map(|x| x.first().copied().unwrap_or(0.0));
-    each2(r, c, fill, |r, c| {
-        r_abs = r_abs.max(r.abs());
-        c_abs = c_abs.max(c.abs());
-        c_signed = c_signed.max(c);
-    });
+    each2(
+        machine,
+        r,
+        c,
+        fill,
+        #[inline(always)]
+        |r, c| {
+            r_abs = r_abs.max(r.abs());
+            c_abs = c_abs.max(c.abs());
+            c_signed = c_signed.max(c);
+        },
+    );
     Peaks { r_abs: r_abs.largest(), c_abs: c_abs.largest(), c: c_signed.largest(), ..Peaks::default() }
 }
 
 #[inline(always)]
-fn moments(x: &[f64], sum: f64) -> Moments {
+fn moments<M: Machine>(machine: M, x: &[f64], sum: f64) -> Moments {
     if x.is_empty() {
         return Moments::default();
     }
     let mean = sum / x.len() as f64;
-    let (mut squares, mean_lanes) = (Lanes::ZERO, Lanes::splat(mean));
-    each(x, mean, |x| {
-        let deviation = x.subtract(mean_lanes);
-        squares = squares.add(deviation.mul(deviation));
-    });
+    let (mut squares, mean_lanes) = (Lanes::zero(machine), Lanes::splat(machine, mean));
+    each(
+        machine,
+        x,
+        mean,
+        #[inline(always)]
+        |x| {
+            let deviation = x.subtract(mean_lanes);
+            squares = squares.add(deviation.mul(deviation));
+        },
+    );
     Moments { count: x.len() as u64, mean, squared_deviations: squares.sum() }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::Any;
     use super::*;
 
     #[test]
@@ -317,7 +366,7 @@ mod tests {
         // Deviations -1, 0, 1 around 1e9: sums of squares would give 0 or worse.
         let mut joined = Moments::default();
         for value in [1e9 - 1.0, 1e9, 1e9 + 1.0] {
-            joined.merge(moments(&[value], value));
+            joined.merge(moments(Any, &[value], value));
         }
         assert_eq!(joined.variance(), Some(1.0));
     }
@@ -329,7 +378,7 @@ mod tests {
             let c: Vec<f64> = r.iter().map(|x| x - 0.5).collect();
             let d = vec![-0.5; r.len()];
             let mut totals = Totals::default();
-            totals.add_block(&r, &c, &d, &Options { atol: 1.0, ..Options::default() });
+            totals.add_block(Any, &r, &c, &d, &Options { atol: 1.0, ..Options::default() });
             assert_eq!(totals.within_tolerance, r.len() as u64);
             assert_eq!(totals.peaks.c, c[r.len() - 1], "the largest candidate is negative");
             assert_eq!(totals.d_abs.total(), 0.5 * r.len() as f64);
@@ -342,9 +391,9 @@ mod tests {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             for position in 0..9 {
                 let mut d = [1.0; 9];
-                assert!(Differences::of(&d).all_finite());
+                assert!(Differences::of(Any, &d).all_finite());
                 d[position] = bad;
-                assert!(!Differences::of(&d).all_finite());
+                assert!(!Differences::of(Any, &d).all_finite());
             }
         }
     }

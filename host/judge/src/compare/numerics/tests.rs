@@ -402,7 +402,7 @@ fn machines_with_and_without_wide_vectors_agree_to_the_last_bit() {
     let new = || Accumulator::new(DType::F32, DType::F32, Layout::of_shape(&[1, 10]), options()).unwrap();
     let (mut detected, mut plain) = (new(), new());
     detected.push_bytes(&reference, &candidate).unwrap();
-    plain.push_spans(&reference, &candidate);
+    plain.push_spans(super::lanes::Any, &reference, &candidate);
     assert_eq!(detected.summary(), plain.summary());
 }
 

@@ -1,13 +1,16 @@
 //! What needs a whole sample or a whole class vector at once: cosine per sample, agreement of the top classes, divergence of probabilities.
 
 use super::block::Sum;
-use super::lanes::{Lanes, WIDTH, each, each2};
+use super::lanes::{Any, Lanes, Machine, WIDTH, each, each2};
 use super::logarithm::ln;
 use super::summary::At;
 
 /// Probabilities below this count as this much, so that the logarithm exists; all are then divided by their new sum. The value is near the
 /// rounding error of an f32 softmax.
 pub(super) const PROBABILITY_FLOOR: f64 = 1e-7;
+
+/// Samples whose cosines are computed side by side.
+pub(super) const TOGETHER: usize = 64;
 
 /// Smallest sum of squares in which no digits have been lost to underflow.
 const SQUARES_MIN: f64 = 1e-280;
@@ -46,6 +49,42 @@ impl SampleCosines {
         }
     }
 
+    /// Several samples, at most [`TOGETHER`]. Where all have plain sums their cosines are computed side by side: one after the other, each
+    /// waits for the root, the quotient and the sum of the one before.
+    #[inline(always)]
+    pub(super) fn add_all<M: Machine>(&mut self, machine: M, samples: &[OpenSample]) {
+        let mut values = [0.0; TOGETHER];
+        let Some(values) = values.get_mut(..samples.len()).filter(|_| samples.iter().all(OpenSample::is_plain)) else {
+            samples.iter().for_each(|sample| self.add(*sample));
+            return;
+        };
+        for (value, sample) in values.iter_mut().zip(samples) {
+            *value = (sample.rc / (sample.rr * sample.cc).sqrt()).clamp(-1.0, 1.0);
+        }
+        let (mut sum, mut lowest) = (Lanes::zero(machine), Lanes::splat(machine, f64::INFINITY));
+        each(
+            machine,
+            values,
+            0.0,
+            #[inline(always)]
+            |value| sum = sum.add(value),
+        );
+        each(
+            machine,
+            values,
+            f64::INFINITY,
+            #[inline(always)]
+            |value| lowest = lowest.min(value),
+        );
+        let lowest = lowest.smallest();
+        if self.min.is_none_or(|min| lowest < min.value) {
+            let place = values.iter().position(|value| *value == lowest);
+            self.min = place.map(|place| At { value: lowest, index: self.samples + place as u64 });
+        }
+        self.sum.add(sum.sum());
+        self.samples += samples.len() as u64;
+    }
+
     pub(super) fn merge(&mut self, later: &Self) {
         let shifted = later.min.map(|min| At { index: min.index + self.samples, ..min });
         if shifted.is_some_and(|min| self.min.is_none_or(|own| min.value < own.value)) {
@@ -70,19 +109,33 @@ pub(super) struct OpenSample {
 
 impl OpenSample {
     #[inline(always)]
-    pub(super) fn add(&mut self, r: &[f64], c: &[f64]) {
-        let [mut rr, mut cc, mut rc] = [Lanes::ZERO; 3];
-        each2(r, c, [0.0; 2], |r, c| {
-            rr = rr.add(r.mul(r));
-            cc = cc.add(c.mul(c));
-            rc = rc.add(r.mul(c));
-        });
+    pub(super) fn add<M: Machine>(&mut self, machine: M, r: &[f64], c: &[f64]) {
+        let [mut rr, mut cc, mut rc] = [Lanes::zero(machine); 3];
+        each2(
+            machine,
+            r,
+            c,
+            [0.0; 2],
+            #[inline(always)]
+            |r, c| {
+                rr = rr.add(r.mul(r));
+                cc = cc.add(c.mul(c));
+                rc = rc.add(r.mul(c));
+            },
+        );
         let (rr, cc) = (rr.sum(), cc.sum());
         // A sum of exactly zero is rare; whether it is the values or underflow can then be looked up.
         self.underflow |= (rr == 0.0 && r.iter().any(|r| *r != 0.0)) || (cc == 0.0 && c.iter().any(|c| *c != 0.0));
         self.rr += rr;
         self.cc += cc;
         self.rc += rc.sum();
+    }
+
+    /// Sums whose product is in the range of f64, so that one root is enough; see [`cosine`].
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        let plain = |squares: f64| (1e-139..1e139).contains(&squares);
+        !self.underflow && plain(self.rr) && plain(self.cc)
     }
 
     /// `None` if an element is not finite or the squares left the range of f64.
@@ -143,7 +196,14 @@ pub(super) struct Divergence {
 impl ClassVectors {
     /// Adds a block of whole vectors of `classes` (two or more) elements.
     #[inline(always)]
-    pub(super) fn add_block(&mut self, r: &[f64], c: &[f64], classes: usize, top_k: usize, may_have_nan: bool) {
+    pub(super) fn add_block<M: Machine>(
+        &mut self,
+        machine: M,
+        [r, c]: [&[f64]; 2],
+        classes: usize,
+        top_k: usize,
+        may_have_nan: bool,
+    ) {
         self.divergence.prepare(r, c);
         for (i, (r, c)) in r.chunks_exact(classes).zip(c.chunks_exact(classes)).enumerate() {
             let index = self.vectors;
@@ -152,12 +212,12 @@ impl ClassVectors {
                 self.nan += 1;
                 continue;
             }
-            let (reference_top, candidate_top) = (argmax(r), argmax(c));
+            let (reference_top, candidate_top) = (argmax_on(machine, r), argmax_on(machine, c));
             let agree = reference_top == candidate_top;
             self.top1_agree += u64::from(agree);
             self.top_k_agree += u64::from(agree || rank(c, reference_top) < top_k);
             if !self.divergence.reference_is_no_distribution {
-                self.divergence.add(r, c, i * classes, index);
+                self.divergence.add(machine, r, c, i * classes, index);
             }
         }
     }
@@ -187,8 +247,8 @@ impl Divergence {
 
     /// Adds the vector whose terms begin at `first`.
     #[inline(always)]
-    fn add(&mut self, r: &[f64], c: &[f64], first: usize, index: u64) {
-        let (p, q) = (Mass::of(r), Mass::of(c));
+    fn add<M: Machine>(&mut self, machine: M, r: &[f64], c: &[f64], first: usize, index: u64) {
+        let (p, q) = (Mass::of(machine, r), Mass::of(machine, c));
         if !p.is_distribution(0.01) {
             self.reference_is_no_distribution = true;
             return;
@@ -198,8 +258,14 @@ impl Divergence {
             self.candidate_no_distribution += 1;
             return;
         }
-        let mut cross = Lanes::ZERO;
-        each(&self.terms[first..first + r.len()], 0.0, |term| cross = cross.add(term));
+        let mut cross = Lanes::zero(machine);
+        each(
+            machine,
+            &self.terms[first..first + r.len()],
+            0.0,
+            #[inline(always)]
+            |term| cross = cross.add(term),
+        );
         // With P and Q the sums of what was floored: sum (p/P) ln((p/P) / (q/Q)) = (sum p ln(p/q)) / P - ln(P / Q).
         let value = (cross.sum() / p.floored - ln(p.floored / q.floored)).max(0.0);
         self.vectors += 1;
@@ -217,27 +283,43 @@ impl Divergence {
     }
 }
 
-/// Vectors up to this length are searched in one plain loop: setting up lanes would cost more than it saves.
+/// Vectors up to this length have a bit for each element in one word.
 const SHORT: usize = 32;
 
 /// Index of the largest element, the lowest index among equals (as numpy and ONNX ArgMax); NaN is passed over, and a vector of nothing else
 /// gives 0.
-#[inline(always)]
 pub(crate) fn argmax(values: &[f64]) -> usize {
-    if values.len() <= SHORT {
-        let (mut best, mut largest) = (0, f64::NEG_INFINITY);
-        for (index, value) in values.iter().enumerate() {
-            if *value > largest {
-                (best, largest) = (index, *value);
-            }
-        }
-        return best;
-    }
-    // First the value, then its place: both loops run over several elements at once.
-    let mut lanes = Lanes::splat(f64::NEG_INFINITY);
-    each(values, f64::NEG_INFINITY, |v| lanes = lanes.max(v));
+    argmax_on(Any, values)
+}
+
+/// The same, on a machine: first the value, then its place.
+#[inline(always)]
+fn argmax_on<M: Machine>(machine: M, values: &[f64]) -> usize {
+    let mut lanes = Lanes::splat(machine, f64::NEG_INFINITY);
+    each(
+        machine,
+        values,
+        f64::NEG_INFINITY,
+        #[inline(always)]
+        |v| lanes = lanes.max(v),
+    );
     let largest = lanes.largest();
-    values.iter().position(|value| *value == largest).unwrap_or(0)
+    if values.len() > SHORT {
+        return values.iter().position(|value| *value == largest).unwrap_or(0);
+    }
+    let (mut found, mut first) = (0, 0);
+    each(
+        machine,
+        values,
+        f64::NEG_INFINITY,
+        #[inline(always)]
+        |v| {
+            found |= v.at_least(Lanes::splat(machine, largest)) << first;
+            first += WIDTH;
+        },
+    );
+    let place = found.trailing_zeros() as usize;
+    if place < values.len() { place } else { 0 }
 }
 
 /// How many elements come before `index` when the largest come first and equals by their index.
@@ -263,15 +345,21 @@ struct Mass {
 
 impl Mass {
     #[inline(always)]
-    fn of(values: &[f64]) -> Self {
-        let [mut sum, mut sum_floored, mut low, mut high] = [Lanes::ZERO; 4];
-        let floor = Lanes::splat(PROBABILITY_FLOOR);
-        each(values, 0.0, |p| {
-            sum = sum.add(p);
-            sum_floored = sum_floored.add(p.max(floor));
-            low = low.min(p);
-            high = high.max(p);
-        });
+    fn of<M: Machine>(machine: M, values: &[f64]) -> Self {
+        let [mut sum, mut sum_floored, mut low, mut high] = [Lanes::zero(machine); 4];
+        let floor = Lanes::splat(machine, PROBABILITY_FLOOR);
+        each(
+            machine,
+            values,
+            0.0,
+            #[inline(always)]
+            |p| {
+                sum = sum.add(p);
+                sum_floored = sum_floored.add(p.max(floor));
+                low = low.min(p);
+                high = high.max(p);
+            },
+        );
         let filling = (values.len().next_multiple_of(WIDTH) - values.len()) as f64 * PROBABILITY_FLOOR;
         Self { sum: sum.sum(), floored: sum_floored.sum() - filling, low: low.smallest(), high: high.largest() }
     }
@@ -298,10 +386,10 @@ mod tests {
     #[test]
     fn squares_that_underflow_are_not_a_perfect_match() {
         let mut sample = OpenSample::default();
-        sample.add(&[1e-200, 1e-150, 0.0], &[-1e-200, -1e-150, 0.0]);
+        sample.add(Any, &[1e-200, 1e-150, 0.0], &[-1e-200, -1e-150, 0.0]);
         assert_eq!(sample.cosine(), None, "nearly all digits are lost");
         let mut sample = OpenSample::default();
-        sample.add(&[1e-200, 0.0, 0.0], &[-1e-200, 0.0, 0.0]);
+        sample.add(Any, &[1e-200, 0.0, 0.0], &[-1e-200, 0.0, 0.0]);
         assert_eq!(sample.cosine(), None, "the squares are zero, the values are not");
     }
 
@@ -331,9 +419,9 @@ mod tests {
     #[test]
     fn top_k_contains_the_references_choice() {
         let mut classes = ClassVectors::default();
-        classes.add_block(&[9.0, 0.0, 0.0, 0.0], &[2.0, 4.0, 3.0, 1.0], 4, 2, false);
+        classes.add_block(Any, [&[9.0, 0.0, 0.0, 0.0], &[2.0, 4.0, 3.0, 1.0]], 4, 2, false);
         assert_eq!((classes.top1_agree, classes.top_k_agree), (0, 0));
-        classes.add_block(&[9.0, 0.0, 0.0, 0.0], &[2.0, 4.0, 3.0, 1.0], 4, 3, false);
+        classes.add_block(Any, [&[9.0, 0.0, 0.0, 0.0], &[2.0, 4.0, 3.0, 1.0]], 4, 3, false);
         assert_eq!((classes.top1_agree, classes.top_k_agree), (0, 1));
     }
 
@@ -341,7 +429,7 @@ mod tests {
     fn divergence_equals_scipy() {
         let kl = |p: &[f64], q: &[f64]| {
             let mut classes = ClassVectors::default();
-            classes.add_block(p, q, p.len(), 1, false);
+            classes.add_block(Any, [p, q], p.len(), 1, false);
             classes.divergence.max.unwrap().value
         };
         // scipy.stats.entropy([0.7, 0.2, 0.1], [0.5, 0.3, 0.2])
@@ -355,8 +443,8 @@ mod tests {
     #[test]
     fn logits_have_no_divergence() {
         let mut classes = ClassVectors::default();
-        classes.add_block(&[0.3, 0.7], &[0.3, 0.7], 2, 1, false);
-        classes.add_block(&[-4.0, 9.0], &[-4.0, 9.0], 2, 1, false);
+        classes.add_block(Any, [&[0.3, 0.7], &[0.3, 0.7]], 2, 1, false);
+        classes.add_block(Any, [&[-4.0, 9.0], &[-4.0, 9.0]], 2, 1, false);
         assert!(classes.divergence.reference_is_no_distribution);
     }
 }
