@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Comparisons of `real-ab`; each takes seconds
     #[arg(long, default_value_t = 500)]
     comparisons: u32,
+    /// Of `verdicts`, only the cells that docs/verdicts.md calls open
+    #[arg(long)]
+    open: bool,
     /// Put the tables of all into docs/benchmarks.md; of one, only `firmware` has a table there, and `honesty` a document of its own
     #[arg(long)]
     write: bool,
@@ -88,11 +91,14 @@ pub fn bench(root: &Path, arguments: &Arguments) -> Result<()> {
     let targets = or_usual(&arguments.target, &["host", "virtual-board-aarch64"]);
     let models = or_usual(&arguments.model, &verdicts::MODELS);
     match arguments.name {
-        Some(Name::Verdicts) => return verdicts::verdicts(root, &models, &targets),
+        Some(Name::Verdicts) => return verdicts::verdicts(root, &models, &targets, arguments.open),
         Some(Name::Causes) => return causes::causes(root, &models),
         Some(Name::RealAb) => return real_ab::real_ab(root, arguments.comparisons),
         Some(Name::Honesty) => return honesty::honesty(root, arguments.write),
         _ => {}
+    }
+    if arguments.open {
+        bail!("--open is for `verdicts`");
     }
     if arguments.write && !matches!(arguments.name, None | Some(Name::Firmware)) {
         bail!("--write is for the tables of all figures, and for that of `firmware` alone");

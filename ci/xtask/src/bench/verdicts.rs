@@ -11,7 +11,6 @@ use anyhow::{Context, Result, bail};
 use boardproof_record::verdict::Verdict;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -45,6 +44,8 @@ enum Worth {
 }
 
 impl Worth {
+    const ALL: [Self; 5] = [Self::Right, Self::Either, Self::Engine, Self::Open, Self::Wrong];
+
     fn word(self) -> &'static str {
         match self {
             Self::Right => "right",
@@ -56,56 +57,135 @@ impl Worth {
     }
 }
 
-/// Checks all variants of these models on these targets.
-pub fn verdicts(root: &Path, models: &[String], targets: &[String]) -> Result<()> {
+/// One row of the page.
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    model: String,
+    variant: String,
+    target: String,
+    worth: Worth,
+    /// The whole line.
+    text: String,
+}
+
+impl Row {
+    fn new(expected: &Expectations, judged: &Judged<'_>, again: bool) -> Result<Self> {
+        let (model, variant, target) = (&judged.cell.model, judged.cell.variant.as_str(), judged.cell.target.as_str());
+        let expectation =
+            expected.variants.get(variant).with_context(|| format!("verdicts.json has no {model}/{variant}"))?;
+        let kinds: Vec<_> = judged.failed_metrics().into_iter().map(kind).collect();
+        let worth = worth(expectation, judged.answer.verdict, &kinds, judged.cannot_run().is_some());
+        let wanted = match expectation.must_trip.is_empty() {
+            true => expectation.expect.clone(),
+            false => format!("{} ({})", expectation.expect, expectation.must_trip.join(", ")),
+        };
+        let verdict = format!("{:?}", judged.answer.verdict).to_lowercase();
+        let why = judged.answer.reason.replace('|', "\\|").replace('\n', " ");
+        let why = if again { format!("{AGAIN}{why}") } else { why };
+        let text = format!("| {model} | {variant} | {target} | {wanted} | {verdict} | {} | {why} |", worth.word());
+        Ok(Self { model: model.to_string(), variant: variant.into(), target: target.into(), worth, text })
+    }
+
+    /// Reads a line of the page; `None` where it is no row.
+    fn read(line: &str) -> Option<Self> {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        let mut cell = || cells.next().map(str::to_owned);
+        let (model, variant, target, _, _, word) = (cell()?, cell()?, cell()?, cell()?, cell()?, cell()?);
+        let worth = Worth::ALL.into_iter().find(|worth| worth.word() == word)?;
+        Some(Self { model, variant, target, worth, text: line.to_owned() })
+    }
+}
+
+/// Stands before the reason of a row that was open at first.
+const AGAIN: &str = "measured again: ";
+
+/// Checks all variants of these models on these targets; with `open` only those that the page calls open. What is open then is measured once
+/// more: undecided is what asks for it.
+pub fn verdicts(root: &Path, models: &[String], targets: &[String], open: bool) -> Result<()> {
     build_tool()?;
     build_agents(root, targets)?;
-    let whole = models.len() == MODELS.len();
-    let mut table = String::new();
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let wanted = |row: &Row| models.contains(&row.model) && targets.contains(&row.target);
+    let (mut rows, whole) = if open { (read_page(root)?, true) } else { (Vec::new(), models.len() == MODELS.len()) };
     for (at, model) in models.iter().enumerate() {
         let expected = expectations(root, model)?;
         for target in targets {
-            let run = step(&format!("{model} on {target}"), || check(root, model, target))?;
-            for judged in run.judged()? {
-                let worth = add_row(&mut table, &expected, &judged)?;
-                *counts.entry(worth.word()).or_default() += 1;
+            if !open {
+                let run = step(&format!("{model} on {target}"), || check(root, model, target, &["all".to_owned()]))?;
+                run.judged()?.iter().try_for_each(|judged| {
+                    rows.push(Row::new(&expected, judged, false)?);
+                    anyhow::Ok(())
+                })?;
             }
+            measure_again(root, &expected, &mut rows, model, target)?;
         }
         if whole {
             // After each model: on a slow target the whole takes long, and what is known by then is kept.
-            write_page(root, &table, &counts, targets, &models[at + 1..])?;
+            let missing = if open { &[] } else { &models[at + 1..] };
+            write_page(root, &rows, missing)?;
         }
     }
-    println!("{COLUMNS}{table}\n{}", in_words(&counts));
-    let bad = [Worth::Wrong, Worth::Open].iter().filter_map(|worth| counts.get(worth.word())).sum::<usize>();
+    let own: Vec<Row> = rows.into_iter().filter(wanted).collect();
+    println!("{COLUMNS}{}\n{}", lines(&own), in_words(&own));
+    let bad = own.iter().filter(|row| matches!(row.worth, Worth::Wrong | Worth::Open)).count();
     if bad == 0 { Ok(()) } else { bail!("{bad} verdicts are wrong or open") }
 }
 
-fn in_words(counts: &BTreeMap<&str, usize>) -> String {
+/// Measures the open rows of a model on a target once more, and puts what comes of it in their place.
+fn measure_again(root: &Path, expected: &Expectations, rows: &mut [Row], model: &str, target: &str) -> Result<()> {
+    let is_open = |row: &Row| row.worth == Worth::Open && row.model == model && row.target == target;
+    let variants: Vec<String> = rows.iter().filter(|row| is_open(row)).map(|row| row.variant.clone()).collect();
+    if variants.is_empty() {
+        return Ok(());
+    }
+    let what = format!("{model} on {target} again: {}", variants.join(", "));
+    let run = step(&what, || check(root, model, target, &variants))?;
+    for judged in run.judged()? {
+        let new = Row::new(expected, &judged, true)?;
+        if let Some(row) = rows.iter_mut().find(|row| is_open(row) && row.variant == new.variant) {
+            *row = new;
+        }
+    }
+    Ok(())
+}
+
+fn read_page(root: &Path) -> Result<Vec<Row>> {
+    let path = root.join(PAGE);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+    let rows: Vec<Row> = text.lines().filter_map(Row::read).collect();
+    if rows.is_empty() { bail!("{PAGE} has no rows; run without --open") } else { Ok(rows) }
+}
+
+fn lines(rows: &[Row]) -> String {
+    rows.iter().map(|row| format!("{}\n", row.text)).collect()
+}
+
+fn in_words(rows: &[Row]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in rows {
+        *counts.entry(row.worth.word()).or_default() += 1;
+    }
     let parts: Vec<_> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
     parts.join(", ")
 }
 
-fn write_page(
-    root: &Path,
-    table: &str,
-    counts: &BTreeMap<&str, usize>,
-    targets: &[String],
-    missing: &[String],
-) -> Result<()> {
+const PAGE: &str = "docs/verdicts.md";
+
+fn write_page(root: &Path, rows: &[Row], missing: &[String]) -> Result<()> {
     let left = match missing {
         [] => String::new(),
         _ => format!(" Not run yet: {}.", missing.join(", ")),
     };
-    let text = format!("{HEAD}\n{}, on {}.{left}\n\n{COLUMNS}{table}", in_words(counts), targets.join(" and "));
-    std::fs::write(root.join("docs/verdicts.md"), text).context("could not write docs/verdicts.md")
+    let mut targets: Vec<&str> = rows.iter().map(|row| row.target.as_str()).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    let text = format!("{HEAD}\n{}, on {}.{left}\n\n{COLUMNS}{}", in_words(rows), targets.join(" and "), lines(rows));
+    std::fs::write(root.join(PAGE), text).context("could not write docs/verdicts.md")
 }
 
 const HEAD: &str = "# Verdicts\n\nEvery variant in `models/`, judged by the default policy; made by `cargo xtask bench verdicts`. *right*: as \
 `verdicts.json` says, with every reason it names. *either*: too close to a limit to count. *the engine's own*: true of this engine and not of \
 onnxruntime, which `verdicts.json` was measured with: an operator that it lacks or gets wrong, or a variant that it runs so much slower than its own \
-float model that the policy stops it, as it should.\n";
+float model that the policy stops it, as it should. What was open is measured once more, and its row says so.\n";
 const COLUMNS: &str =
     "| model | variant | target | expected | verdict | worth | why |\n|---|---|---|---|---|---|---|\n";
 
@@ -115,29 +195,16 @@ fn expectations(root: &Path, model: &str) -> Result<Expectations> {
     serde_json::from_str(&text).with_context(|| format!("could not read {}", path.display()))
 }
 
-fn check(root: &Path, model: &str, target: &str) -> Result<Run> {
+fn check(root: &Path, model: &str, target: &str, variants: &[String]) -> Result<Run> {
     let out = fresh_folder(root, &format!("verdicts/{model}-{target}"))?;
-    let mut command = tool(root, &["check", model, "--variant", "all", "--target", target, "--quiet", "--out"]);
+    let mut command = tool(root, &["check", model, "--target", target, "--quiet", "--out"]);
     command.arg(&out).stdin(Stdio::null()).stdout(Stdio::null());
+    for variant in variants {
+        command.args(["--variant", variant]);
+    }
     // Its exit code is the worst of all variants, which says nothing here.
     command.status().context("could not start boardproof")?;
     Run::read(&out)
-}
-
-fn add_row(table: &mut String, expected: &Expectations, judged: &Judged<'_>) -> Result<Worth> {
-    let (model, variant, target) = (&judged.cell.model, judged.cell.variant.as_str(), judged.cell.target.as_str());
-    let expectation =
-        expected.variants.get(variant).with_context(|| format!("verdicts.json has no {model}/{variant}"))?;
-    let kinds: Vec<_> = judged.failed_metrics().into_iter().map(kind).collect();
-    let worth = worth(expectation, judged.answer.verdict, &kinds, judged.cannot_run().is_some());
-    let wanted = match expectation.must_trip.is_empty() {
-        true => expectation.expect.clone(),
-        false => format!("{} ({})", expectation.expect, expectation.must_trip.join(", ")),
-    };
-    let verdict = format!("{:?}", judged.answer.verdict).to_lowercase();
-    let why = judged.answer.reason.replace('|', "\\|").replace('\n', " ");
-    writeln!(table, "| {model} | {variant} | {target} | {wanted} | {verdict} | {} | {why} |", worth.word())?;
-    Ok(worth)
 }
 
 /// The engine's optimizer changes the answers: whatever else fails follows from that.
@@ -205,6 +272,20 @@ mod tests {
         check("either", &[], Verdict::Fail, &["latency"], false, Worth::Either);
         check("either", &[], Verdict::Incomplete, &[], false, Worth::Open);
         check("pass", &[], Verdict::Inconclusive, &[], false, Worth::Open);
+    }
+
+    #[test]
+    fn rows_are_read_as_they_were_written() {
+        let row = |worth: Worth| {
+            let (model, variant, target) = ("m".to_owned(), "v".to_owned(), "t".to_owned());
+            let text = format!("| m | v | t | fail (drift, task) | fail | {} | SQNR 1 dB \\| and more |", worth.word());
+            Row { model, variant, target, worth, text }
+        };
+        for worth in Worth::ALL {
+            assert_eq!(Row::read(&row(worth).text), Some(row(worth)));
+        }
+        assert_eq!(COLUMNS.lines().find_map(Row::read), None, "the head of the table is no row");
+        assert_eq!(Row::read("14 either, 8 open, on host."), None);
     }
 
     #[test]
