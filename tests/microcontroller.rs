@@ -33,6 +33,25 @@ fn a_damaged_variant_fails_for_its_drift_and_a_good_one_answers_as_the_host_does
     assert_eq!(counted, [200, 200]);
 }
 
+/// int8 at both ends, as tools for microcontrollers export it: the host quantizes what goes in, and judges the numbers that come out.
+#[test]
+#[ignore = "boots a board; `cargo xtask test` runs it"]
+fn a_variant_that_reads_and_answers_integers_is_worth_what_the_same_with_floats_is() {
+    let home = Home::new();
+    let models = models();
+    let check =
+        ["check", "mnist_dscnn", "--models", &models, "--target", "mps2-an386", "--samples", "120", "--out", "out"];
+    let ended = home.run([&check[..], &["-v", "int8_qdq_pc", "-v", "int8_io"]].concat());
+    let said = "100.00 % of 1200 elements within one step of the variant on the host (0 at most)";
+    assert_eq!(ended.stdout.matches(said).count(), 1, "{}", ended.stdout);
+    let lines = |word: &str| ended.stdout.lines().filter(|line| line.contains(word)).map(str::trim).collect::<Vec<_>>();
+    for word in ["drift   quantization", "flips   "] {
+        let [one, other] = lines(word)[..] else { panic!("{}", ended.stdout) };
+        assert_eq!(one, other);
+    }
+    assert!(lines("drift   quantization")[0].contains("deployment infinite (identical)"), "{}", ended.stdout);
+}
+
 /// The board of `mps2-an386`, with a store that 120 samples do not fit into.
 #[test]
 #[ignore = "boots a board; `cargo xtask test` runs it"]

@@ -38,7 +38,7 @@ fn survey(path: &Path) -> Outcome<String> {
     let folder = path.parent().ok_or("a model without a folder")?;
     let mut options = LoadOptions::default();
     if folder.ends_with("mnist_dscnn") {
-        let pixels = Preprocess { scale: 1.0 / 255.0, mean: vec![0.1307], std: vec![0.3081], channel_axis: 1 };
+        let pixels = Preprocess { scale: 1.0 / 255.0, mean: vec![0.1307], std: vec![0.3081], ..Preprocess::default() };
         options.preprocess.insert("input".into(), pixels);
     }
     let start = Instant::now();

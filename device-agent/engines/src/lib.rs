@@ -31,7 +31,7 @@ pub use micro::values;
 pub use micro::{Edge, Inside, MicroEngine};
 #[cfg(feature = "onnxruntime")]
 pub use onnxruntime::OnnxruntimeEngine;
-pub use preprocess::Preprocess;
+pub use preprocess::{Preprocess, Quantize};
 pub use self_check::{Parting, SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};
 pub use tensor::{DType, Tensor, TensorError, TensorView};
 #[cfg(feature = "tract-graph")]

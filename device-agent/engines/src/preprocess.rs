@@ -1,8 +1,9 @@
-//! The arithmetic between an evalset's raw values and a model's input: `(x * scale - mean) / std`.
+//! The arithmetic between an evalset's raw values and a model's input: `(x * scale - mean) / std`, and where the model reads integers that
+//! stand for such numbers, their quantization.
 //!
-//! Owns that one formula, in f32 as training pipelines compute it. Refuses anything that is not elementwise per channel.
+//! Owns these two formulas, in f32 as training pipelines and runtimes compute them. Refuses anything that is not elementwise per channel.
 
-use crate::tensor::{DType, Tensor, TensorError, TensorView, encode_floats};
+use crate::tensor::{DType, Tensor, TensorError, TensorView, encode_floats, integer_range};
 
 /// `(x * scale - mean[c]) / std[c]`, computed in f32, where `c` runs over `channel_axis`. One mean or std serves all channels.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,16 +16,58 @@ pub struct Preprocess {
     pub std: Vec<f32>,
     /// The axis that channels run over, counted with the batch axis (1 for NCHW).
     pub channel_axis: usize,
+    /// What the model's integers stand for, where it reads integers.
+    pub quantize: Option<Quantize>,
+}
+
+/// `clamp(round(x / scale) + zero_point)` to the ends of the integer type, halves to even, computed in f32: ONNX's QuantizeLinear.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quantize {
+    /// What one step of the integer is worth.
+    pub scale: f32,
+    /// The integer that stands for 0.
+    pub zero_point: i32,
+}
+
+impl Quantize {
+    /// Little-endian integers of type `to`. What is no number becomes the zero point.
+    fn apply(self, values: &[f64], to: DType) -> Result<Vec<u8>, TensorError> {
+        let refuse = |reason: String| Err(TensorError::Preprocess { shape: vec![values.len()], reason });
+        let (min, max) = match to {
+            DType::I8 | DType::U8 | DType::I16 | DType::U16 => integer_range(to),
+            _ => return refuse(format!("expected integers of 8 or 16 bits to quantize to, got {}", to.name())),
+        };
+        let zero_point = i128::from(self.zero_point);
+        if !self.scale.is_normal() || self.scale < 0.0 || !(min..=max).contains(&zero_point) {
+            let (scale, dtype) = (self.scale, to.name());
+            return refuse(format!(
+                "expected a scale above 0 and a zero point within {dtype}, got {scale} and {zero_point}"
+            ));
+        }
+        let (low, high) = (min as f32, max as f32);
+        let integer = |value: &f64| {
+            let near = (*value as f32 / self.scale).round_ties_even() + self.zero_point as f32;
+            if near.is_nan() { self.zero_point } else { near.clamp(low, high) as i32 }
+        };
+        Ok(values.iter().flat_map(|value| integer(value).to_le_bytes().into_iter().take(to.size_bytes())).collect())
+    }
+}
+
+impl Default for Preprocess {
+    /// Leaves every value as it is.
+    fn default() -> Self {
+        Self { scale: 1.0, mean: vec![0.0], std: vec![1.0], channel_axis: 1, quantize: None }
+    }
 }
 
 impl Preprocess {
-    /// The preprocessed tensor in `to`, which must be a float type.
+    /// The preprocessed tensor in `to`: a float type, or where there is a quantization an integer type.
     ///
     /// # Errors
-    /// `TensorError::Preprocess` when a count of channels does not fit the shape, a number is not finite or a std is zero;
-    /// `TensorError::Inexact` when `to` is an integer type.
+    /// `TensorError::Preprocess` when a count of channels does not fit the shape, a number is not finite, a std is zero, or the quantization
+    /// does not fit `to`; `TensorError::Inexact` when `to` is an integer type and there is no quantization.
     pub fn apply(&self, raw: TensorView<'_>, to: DType) -> Result<Tensor, TensorError> {
-        if !to.is_float() {
+        if !to.is_float() && self.quantize.is_none() {
             return Err(TensorError::Inexact { expected: to, got: DType::F32 });
         }
         let (channels, stride) = self.channels(raw.shape())?;
@@ -38,7 +81,11 @@ impl Preprocess {
                 f64::from(scaled / pick(&self.std, channel))
             })
             .collect();
-        Tensor::new(to, raw.shape().to_vec(), encode_floats(&values, to))
+        let bytes = match self.quantize {
+            Some(quantize) => quantize.apply(&values, to)?,
+            None => encode_floats(&values, to),
+        };
+        Tensor::new(to, raw.shape().to_vec(), bytes)
     }
 
     /// Channel count and the distance in elements from one channel to the next.
@@ -77,7 +124,7 @@ mod tests {
     }
 
     fn per_channel(mean: Vec<f32>, std: Vec<f32>) -> Preprocess {
-        Preprocess { scale: 1.0 / 255.0, mean, std, channel_axis: 1 }
+        Preprocess { scale: 1.0 / 255.0, mean, std, ..Preprocess::default() }
     }
 
     #[test]
@@ -96,6 +143,36 @@ mod tests {
     fn an_integer_result_is_refused() {
         let error = per_channel(vec![0.0], vec![1.0]).apply(pixels().view(), DType::I8).unwrap_err();
         assert!(matches!(error, TensorError::Inexact { .. }), "{error}");
+    }
+
+    fn quantized(values: &[f32], scale: f32, zero_point: i32, to: DType) -> Result<Vec<u8>, TensorError> {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let raw = Tensor::new(DType::F32, vec![1, values.len()], bytes)?;
+        let step = Preprocess { quantize: Some(Quantize { scale, zero_point }), ..Preprocess::default() };
+        Ok(step.apply(raw.view(), to)?.bytes().to_vec())
+    }
+
+    #[test]
+    fn quantized_values_round_halves_to_even_and_stop_at_the_ends_of_their_type() {
+        let values = [0.0, 0.5, 1.5, 2.5, -0.5, -2.5, 1e9, -1e9, f32::INFINITY, f32::NAN];
+        let signed = quantized(&values, 1.0, 3, DType::I8).unwrap();
+        assert_eq!(signed.iter().map(|b| *b as i8).collect::<Vec<_>>(), [3, 3, 5, 5, 3, 1, 127, -128, 127, 3]);
+        assert_eq!(quantized(&values, 1.0, 128, DType::U8).unwrap(), [128, 128, 130, 130, 128, 126, 255, 0, 255, 128]);
+        assert_eq!(quantized(&[-1.0, 40_000.0], 1.0, 0, DType::U16).unwrap(), [0, 0, 64, 156]);
+    }
+
+    #[test]
+    fn a_quantization_that_does_not_fit_is_refused() {
+        let refused = |scale, zero_point, to| quantized(&[1.0], scale, zero_point, to).unwrap_err().to_string();
+        assert!(refused(1.0, 128, DType::I8).contains("a zero point within i8, got 1 and 128"));
+        for scale in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40] {
+            assert!(refused(scale, 0, DType::I8).contains("expected a scale above 0"), "{scale}");
+        }
+        assert!(
+            refused(1.0, 0, DType::F32).contains("expected integers of 8 or 16 bits"),
+            "nothing is rounded in silence"
+        );
+        assert!(refused(1.0, 0, DType::I32).contains("got i32"));
     }
 
     #[test]

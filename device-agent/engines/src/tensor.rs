@@ -301,7 +301,7 @@ fn integers(dtype: DType, bytes: &[u8]) -> Vec<i128> {
     }
 }
 
-fn integer_range(dtype: DType) -> (i128, i128) {
+pub(crate) fn integer_range(dtype: DType) -> (i128, i128) {
     match dtype {
         DType::Bool => (0, 1),
         DType::U8 => (0, u8::MAX.into()),

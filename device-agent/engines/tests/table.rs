@@ -30,6 +30,8 @@ enum Outcome {
     Differs,
     /// It does not run, for this reason.
     Refused(String),
+    /// The model has no such variant.
+    Absent,
 }
 
 impl Outcome {
@@ -39,6 +41,7 @@ impl Outcome {
             Outcome::Runs => "runs",
             Outcome::Differs => "**differs**",
             Outcome::Refused(_) => "no",
+            Outcome::Absent => "-",
         }
     }
 }
@@ -114,7 +117,11 @@ fn variants() -> Vec<String> {
 }
 
 fn outcome(engine: &dyn Engine, folder: &str, variant: &str) -> Outcome {
-    let bytes = model(&format!("{folder}/{variant}.onnx"));
+    let file = format!("{folder}/{variant}.onnx");
+    if !models().join(&file).is_file() {
+        return Outcome::Absent;
+    }
+    let bytes = model(&file);
     let mut loaded = match engine.load(&bytes, &LoadOptions { batch: Some(1), ..LoadOptions::default() }) {
         Ok(loaded) => loaded,
         Err(refusal) => return Outcome::Refused(refusal.to_string()),

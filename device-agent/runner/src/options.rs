@@ -1,7 +1,7 @@
 //! The runner's options: JSON from the host, checked here.
 
 use crate::pass::RunError;
-use boardproof_engines::Preprocess;
+use boardproof_engines::{Preprocess, Quantize};
 use serde::Deserialize;
 
 /// Most copies of a model that the accuracy pass may work with.
@@ -58,6 +58,26 @@ pub struct Input {
     pub dtype: String,
     /// How raw values become inputs.
     pub preprocess: Option<RawPreprocess>,
+    /// What the integers stand for that the model reads.
+    pub quantize: Option<RawQuantize>,
+}
+
+/// `clamp(round(x / scale) + zero_point)`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawQuantize {
+    scale: f32,
+    zero_point: i32,
+}
+
+impl Input {
+    /// What is done to a raw value; `None` if nothing is.
+    pub fn step(&self) -> Option<Preprocess> {
+        let quantize = self.quantize.map(|RawQuantize { scale, zero_point }| Quantize { scale, zero_point });
+        let step = self.preprocess.as_ref().map(Preprocess::from);
+        let step = step.or_else(|| quantize.map(|_| Preprocess::default()))?;
+        Some(Preprocess { quantize, ..step })
+    }
 }
 
 /// `(x * scale - mean) / std`, channels on the first dimension after the sample.
@@ -99,7 +119,7 @@ impl Options {
 
 impl From<&RawPreprocess> for Preprocess {
     fn from(raw: &RawPreprocess) -> Self {
-        Self { scale: raw.scale, mean: raw.mean.clone(), std: raw.std.clone(), channel_axis: 1 }
+        Self { scale: raw.scale, mean: raw.mean.clone(), std: raw.std.clone(), ..Self::default() }
     }
 }
 
@@ -122,6 +142,22 @@ mod tests {
             let error = parse(more).unwrap_err();
             assert!(error.contains(said), "{more}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_done_to_an_input_is_preprocessing_quantization_both_or_nothing() {
+        let step = |more: &str| {
+            let input = format!(r#"{{ "tensor": "t", "name": "x", "shape": [2], "dtype": "i8" {more} }}"#);
+            serde_json::from_str::<Input>(&input).unwrap().step()
+        };
+        let quantize = r#", "quantize": { "scale": 0.5, "zero_point": -3 }"#;
+        let preprocess = r#", "preprocess": { "scale": 2.0, "mean": [1.0], "std": [4.0] }"#;
+        assert_eq!(step(""), None);
+        let wanted = Some(Quantize { scale: 0.5, zero_point: -3 });
+        assert_eq!(step(quantize), Some(Preprocess { quantize: wanted, ..Preprocess::default() }));
+        let scaled = Preprocess { scale: 2.0, mean: vec![1.0], std: vec![4.0], ..Preprocess::default() };
+        assert_eq!(step(preprocess), Some(scaled.clone()));
+        assert_eq!(step(&format!("{preprocess}{quantize}")), Some(Preprocess { quantize: wanted, ..scaled }));
     }
 
     #[test]

@@ -223,8 +223,7 @@ fn reading(wire: &mut Wire, key: Key, value: Result<u64, String>) -> Result<(), 
 
 impl Job<'_> {
     fn load_options(&self, batch: usize) -> LoadOptions {
-        let preprocess =
-            self.options.inputs.iter().filter_map(|i| Some((i.name.clone(), i.preprocess.as_ref()?.into())));
+        let preprocess = self.options.inputs.iter().filter_map(|input| Some((input.name.clone(), input.step()?)));
         LoadOptions {
             batch: Some(batch),
             preprocess: preprocess.collect(),

@@ -3,7 +3,7 @@
 use crate::compare::tensor::{DType, TensorError, TensorView};
 use boardproof_record::observation::{CannotRun, Ended, FileRef, Observation, Outcome, PassObservation};
 use boardproof_record::order::{ORDER, order, strata};
-use boardproof_record::plan::{Cell, Clock, CustomMetric, FOREIGN, HOST, Model, Pass, PassPlan, Role, Task};
+use boardproof_record::plan::{Affine, Cell, Clock, CustomMetric, FOREIGN, HOST, Model, Pass, PassPlan, Role, Task};
 use boardproof_record::record::{
     NUMBERS, Numbers, Record, SHOWN_COLUMNS as COLUMNS, SHOWN_INPUT as INPUT, SHOWN_SAMPLES as SAMPLES,
 };
@@ -48,13 +48,15 @@ pub struct Tensor<'a> {
     /// Shape; the first dimension is the sample.
     pub shape: Vec<usize>,
     bytes: Cow<'a, [u8]>,
+    /// Element type and bytes as they were recorded, where integers stand for these numbers.
+    integers: Option<(DType, Cow<'a, [u8]>)>,
 }
 
 impl<'a> Tensor<'a> {
     /// A tensor that a test makes up.
     #[cfg(test)]
     pub(crate) fn owned(name: &str, dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Tensor<'static> {
-        Tensor { name: name.into(), dtype, shape, bytes: Cow::Owned(bytes) }
+        Tensor { name: name.into(), dtype, shape, bytes: Cow::Owned(bytes), integers: None }
     }
 
     /// A view for the comparers.
@@ -68,7 +70,7 @@ impl<'a> Tensor<'a> {
         let rows = samples.iter().filter_map(|sample| self.bytes.get(sample * width..(sample + 1) * width));
         let bytes = rows.clone().flatten().copied().collect();
         let shape = std::iter::once(rows.count()).chain(self.shape.iter().skip(1).copied()).collect();
-        Tensor { name: self.name.clone(), dtype: self.dtype, shape, bytes: Cow::Owned(bytes) }
+        Tensor { name: self.name.clone(), dtype: self.dtype, shape, bytes: Cow::Owned(bytes), integers: None }
     }
 
     /// The first samples of it.
@@ -77,9 +79,9 @@ impl<'a> Tensor<'a> {
         let count = self.shape.first().copied().unwrap_or(0);
         let kept = usize::try_from(samples).unwrap_or(usize::MAX).min(count);
         let shape = std::iter::once(kept).chain(self.shape.iter().skip(1).copied()).collect();
-        let width = self.bytes.len() / count.max(1);
-        let bytes = Cow::Owned(self.bytes[..kept * width].to_vec());
-        Self { name: self.name.clone(), dtype: self.dtype, shape, bytes }
+        let cut = |bytes: &[u8]| Cow::Owned(bytes[..bytes.len() / count.max(1) * kept].to_vec());
+        let integers = self.integers.as_ref().map(|(dtype, bytes)| (*dtype, cut(bytes)));
+        Self { name: self.name.clone(), dtype: self.dtype, shape, bytes: cut(&self.bytes), integers }
     }
 
     /// These samples and behind them those of another tensor from there on; `None` where the two are not alike.
@@ -89,7 +91,26 @@ impl<'a> Tensor<'a> {
         let width = other.bytes.len() / all.max(1);
         let bytes = [&*self.bytes, other.bytes.get(own * width..)?].concat();
         let (name, dtype, shape) = (self.name.clone(), self.dtype, other.shape.clone());
-        alike.then_some(Tensor { name, dtype, shape, bytes: Cow::Owned(bytes) })
+        alike.then_some(Tensor { name, dtype, shape, bytes: Cow::Owned(bytes), integers: None })
+    }
+
+    /// The numbers that its integers stand for, in f32 as ONNX's DequantizeLinear computes them; itself where it holds floats.
+    #[must_use]
+    fn dequantized(self, Affine { scale, zero_point }: Affine) -> Self {
+        if self.dtype.limits().is_none() {
+            return self;
+        }
+        // Integers of 8 and 16 bits are exact in f32, and so is what is left of them without the zero point.
+        let real = |integer: f64| (integer - f64::from(zero_point)) as f32 * scale as f32;
+        let bytes = self.to_f64().into_iter().flat_map(|integer| real(integer).to_le_bytes()).collect();
+        let integers = Some((self.dtype, self.bytes));
+        Self { dtype: DType::F32, bytes: Cow::Owned(bytes), integers, ..self }
+    }
+
+    /// The integers that were recorded, where they stand for other numbers; else its own elements.
+    pub fn recorded_view(&self) -> TensorView<'_> {
+        let (dtype, bytes) = self.integers.as_ref().map_or((self.dtype, &self.bytes), |(dtype, bytes)| (*dtype, bytes));
+        TensorView::new(dtype, &self.shape, bytes).expect("checked when the file was opened")
     }
 
     /// The same name, element type, shape and bits.
@@ -263,7 +284,8 @@ impl<'a> Evidence<'a> {
         Ok(Some(all.into_iter().map(|tensor| if more(&tensor) { tensor.first(samples) } else { tensor }).collect()))
     }
 
-    /// Outputs of a cell's accuracy pass, each with one answer per sample that was visited; `None` when there are none.
+    /// Outputs of a cell's accuracy pass, each with one answer per sample that was visited; `None` when there are none. Where the variant
+    /// answers in integers they are the numbers that these stand for.
     pub fn outputs(&self, cell: &CellId) -> Result<Option<Vec<Tensor<'a>>>, EvidenceError> {
         let Some(file) = self.completed(cell, Pass::Accuracy).and_then(|p| p.outputs.as_ref()) else { return Ok(None) };
         let bytes = self.bytes(file)?;
@@ -293,7 +315,24 @@ impl<'a> Evidence<'a> {
                 return Err(samples_of(file, &output.name, expected, found));
             }
         }
-        Ok(Some(outputs))
+        let affines = self.output_quantization(cell);
+        if affines.is_empty() {
+            return Ok(Some(outputs));
+        }
+        if affines.len() != outputs.len() {
+            let what =
+                format!("it holds {} outputs, and the plan has the quantization of {}", outputs.len(), affines.len());
+            return Err(damaged(file, &what));
+        }
+        Ok(Some(outputs.into_iter().zip(affines).map(|(output, affine)| output.dequantized(*affine)).collect()))
+    }
+
+    /// What the integers of a cell's outputs stand for; nothing where its variant answers in floats.
+    fn output_quantization(&self, cell: &CellId) -> &'a [Affine] {
+        let plan = &self.record.plan;
+        let cell = plan.cells.iter().find(|c| c.id == *cell);
+        let variant = cell.and_then(|cell| plan.models.get(&cell.model)?.variants.get(&cell.variant));
+        variant.map_or(&[], |variant| &variant.output_quantization)
     }
 
     /// The numbers of a custom metric of the model, one per answer of the cell's accuracy pass, or why there are none. Numbers that its range
@@ -486,7 +525,8 @@ impl<'a> Evidence<'a> {
             let error = |source| EvidenceError::Tensor { path: file.path.clone(), tensor: name.clone(), source };
             let dtype = DType::from_name(&format!("{:?}", view.dtype())).map_err(error)?;
             TensorView::new(dtype, view.shape(), view.data()).map_err(error)?;
-            Ok(Tensor { name: name.clone(), dtype, shape: view.shape().to_vec(), bytes: Cow::Borrowed(view.data()) })
+            let (shape, bytes) = (view.shape().to_vec(), Cow::Borrowed(view.data()));
+            Ok(Tensor { name: name.clone(), dtype, shape, bytes, integers: None })
         };
         opened.tensors().into_iter().map(tensor).collect()
     }

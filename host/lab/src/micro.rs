@@ -4,10 +4,10 @@
 
 use crate::ship::Blob;
 use boardproof_compile::{CompileError, Edges, InputReport, compile};
-use boardproof_engines::{DType, Preprocess, TensorError, TensorView, values};
+use boardproof_engines::{DType, Preprocess, Quantize, TensorError, TensorView, values};
 use boardproof_micro::{Invalid, Model as CompiledModel};
 use boardproof_record::Digest;
-use boardproof_record::plan::{Model, Variant};
+use boardproof_record::plan::{Affine, Model, Variant};
 use safetensors::SafeTensors;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ pub fn prepare(model: &Model, variant: &Variant, count: u64, cache: &Path) -> Re
     let compiled =
         compile(&onnx, Edges::HostQuantizes).map_err(|source| PrepareError::Compile { path: path.clone(), source })?;
     let parsed = CompiledModel::check(&compiled.bytes)?;
-    let samples = samples(model, &compiled.report.inputs, &parsed, count)?;
+    let samples = samples(model, variant, &compiled.report.inputs, &parsed, count)?;
     Ok(Prepared {
         model: keep("model", &compiled.bytes, cache, "model")?,
         samples: keep("evalset", &samples, cache, "samples")?,
@@ -159,6 +159,7 @@ pub(crate) struct Column<'d> {
 
 fn samples(
     model: &Model,
+    variant: &Variant,
     inputs: &[InputReport],
     compiled: &CompiledModel<'_>,
     count: u64,
@@ -172,6 +173,10 @@ fn samples(
         let at = model.inputs.iter().position(|spec| spec.name == input.name).unwrap_or(i);
         let name = model.evalset.inputs.get(at).or(model.evalset.inputs.get(i)).cloned().unwrap_or_default();
         let preprocess = model.inputs.get(at).and_then(|spec| spec.preprocess.as_ref()).map(preprocess_of);
+        let preprocess = match variant.input_quantization.get(at) {
+            Some(affine) => Some(Preprocess { quantize: Some(quantize_of(*affine)), ..preprocess.unwrap_or_default() }),
+            None => preprocess,
+        };
         columns.push(column(input, name, preprocess, file.tensors(), count)?);
     }
     let mut out = Vec::new();
@@ -217,10 +222,14 @@ pub(crate) fn column<'d>(
     Ok(Column { name: name.clone(), shape, dtype, bytes: found.data(), width, preprocess, declared })
 }
 
+fn quantize_of(affine: Affine) -> Quantize {
+    Quantize { scale: affine.scale as f32, zero_point: affine.zero_point }
+}
+
 /// The same step in the words of the engines.
 pub(crate) fn preprocess_of(step: &boardproof_record::plan::Preprocess) -> Preprocess {
     let narrow = |list: &[f64]| list.iter().map(|v| *v as f32).collect();
-    Preprocess { scale: step.scale as f32, mean: narrow(&step.mean), std: narrow(&step.std), channel_axis: 1 }
+    Preprocess { scale: step.scale as f32, mean: narrow(&step.mean), std: narrow(&step.std), ..Preprocess::default() }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::error::{PlanError, check_schema, from_toml};
 use boardproof_record::plan::{
-    Better, CustomMetric, Evalset, Model, Preprocess, Shows, Task, TensorSpec, Tolerance, Variant,
+    Affine, Better, CustomMetric, Evalset, Model, Preprocess, Shows, Task, TensorSpec, Tolerance, Variant,
 };
 use boardproof_record::{Digest, ModelName, TargetName, VariantName};
 use serde::Deserialize;
@@ -160,8 +160,19 @@ struct RawVariant {
     purpose: Purpose,
     #[serde(default)]
     input_dtypes: Vec<String>,
+    #[serde(default)]
+    input_quantization: Vec<RawAffine>,
+    #[serde(default)]
+    output_quantization: Vec<RawAffine>,
     #[expect(dead_code, reason = "for the reader of the manifest")]
     note: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAffine {
+    scale: f64,
+    zero_point: i32,
 }
 
 #[derive(Deserialize)]
@@ -229,6 +240,7 @@ pub fn parse_model(file: &str, folder: &str, text: &str) -> Result<Manifest, Pla
         return Err(PlanError::value(file, "evalset.inputs", format!("{want} tensors, one per [[input]]"), got));
     }
     check_shown(file, &model)?;
+    check_quantized(file, &model)?;
     Ok(Manifest { model, purposes, recipe: raw.model.recipe, calibration, accepts, suite })
 }
 
@@ -390,6 +402,9 @@ fn variants(file: &str, folder: &str, raw: Vec<RawVariant>) -> Result<Variants, 
         if v.format != "onnx" && v.format != "affine" {
             return Err(PlanError::value(file, format!("variant {name} format"), "onnx", v.format));
         }
+        let place = format!("variant {name}");
+        let input_quantization = affines(file, &format!("{place} input_quantization"), v.input_quantization)?;
+        let output_quantization = affines(file, &format!("{place} output_quantization"), v.output_quantization)?;
         let variant = Variant {
             name: name.clone(),
             file: join(folder, &v.file),
@@ -399,6 +414,8 @@ fn variants(file: &str, folder: &str, raw: Vec<RawVariant>) -> Result<Variants, 
             batch,
             same_weights: v.same_weights,
             input_dtypes: v.input_dtypes,
+            input_quantization,
+            output_quantization,
         };
         purposes.insert(name.clone(), v.purpose);
         if variants.insert(name.clone(), variant).is_some() {
@@ -406,6 +423,46 @@ fn variants(file: &str, folder: &str, raw: Vec<RawVariant>) -> Result<Variants, 
         }
     }
     Ok((variants, purposes))
+}
+
+fn affines(file: &str, place: &str, raw: Vec<RawAffine>) -> Result<Vec<Affine>, PlanError> {
+    let affine = |RawAffine { scale, zero_point }| {
+        // As f32, which is what computes with it.
+        let usable = (scale as f32).is_normal() && scale > 0.0 && (-32_768..=65_535).contains(&zero_point);
+        let expected = "a scale above 0 and a zero point within 16 bits";
+        let found = || format!("scale {scale}, zero_point {zero_point}");
+        if usable { Ok(Affine { scale, zero_point }) } else { Err(PlanError::value(file, place, expected, found())) }
+    };
+    raw.into_iter().map(affine).collect()
+}
+
+/// Which integers stand for what must be said for every input that is one where the reference's is none, for no other, and for each output or
+/// none.
+fn check_quantized(file: &str, model: &Model) -> Result<(), PlanError> {
+    let is_small = |dtype: &str| matches!(dtype, "I8" | "U8" | "I16" | "U16");
+    for variant in model.variants.values() {
+        let Variant { name, input_dtypes, input_quantization: inputs, output_quantization: outputs, .. } = variant;
+        let refuse = |what: &str, expected: String, found: String| {
+            Err(PlanError::value(file, format!("variant {name} {what}"), expected, found))
+        };
+        let own = |i: usize| input_dtypes.get(i).unwrap_or(&model.inputs[i].dtype);
+        let is_quantized = |i: usize| is_small(own(i)) && model.inputs[i].dtype.starts_with('F');
+        let quantized = (0..model.inputs.len()).filter(|i| is_quantized(*i)).count();
+        if quantized > 0 && quantized < model.inputs.len() {
+            let found = format!("{quantized} of {}", model.inputs.len());
+            return refuse("input_dtypes", "all inputs or none in integers of 8 or 16 bits".into(), found);
+        }
+        if inputs.len() != quantized {
+            let expected =
+                format!("{quantized} entries {{ scale, zero_point }}, one per input that is a quantized float");
+            return refuse("input_quantization", expected, inputs.len().to_string());
+        }
+        if !outputs.is_empty() && outputs.len() != model.outputs.len() {
+            let expected = format!("{} entries {{ scale, zero_point }}, one per output, or none", model.outputs.len());
+            return refuse("output_quantization", expected, outputs.len().to_string());
+        }
+    }
+    Ok(())
 }
 
 fn tolerances(file: &str, raw: Vec<RawTolerance>) -> Result<Vec<Tolerance>, PlanError> {
@@ -438,4 +495,48 @@ fn tolerances(file: &str, raw: Vec<RawTolerance>) -> Result<Vec<Tolerance>, Plan
 
 fn join(folder: &str, relative: &str) -> String {
     if folder.is_empty() { relative.to_owned() } else { format!("{folder}/{relative}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INPUT: &str = "input_quantization = [{ scale = 0.012728233821690083, zero_point = -95 }]";
+    const OUTPUT: &str = "output_quantization = [{ scale = 0.09427506476640701, zero_point = -3 }]";
+
+    /// The manifest of a model that has a variant with integers at both ends, with one part of it changed.
+    fn read(from: &str, to: &str) -> Result<Manifest, PlanError> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/mnist_dscnn/model.toml");
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains(from), "{from}");
+        parse_model("model.toml", "model", &text.replacen(from, to, 1))
+    }
+
+    #[test]
+    fn what_integers_stand_for_is_read() {
+        let manifest = read(INPUT, INPUT).unwrap();
+        let variant = manifest.model.variants.values().find(|variant| variant.name.as_str() == "int8_io").unwrap();
+        assert_eq!(variant.input_quantization, [Affine { scale: 0.012_728_233_821_690_083, zero_point: -95 }]);
+        assert_eq!(variant.output_quantization, [Affine { scale: 0.094_275_064_766_407_01, zero_point: -3 }]);
+    }
+
+    #[track_caller]
+    fn is_refused(from: &str, to: &str, words: &[&str]) {
+        let error = read(from, to).expect_err(to).to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+
+    #[test]
+    fn integers_that_stand_for_nothing_known_are_refused() {
+        let what = "variant int8_io input_quantization";
+        is_refused(INPUT, "", &[what, "1 entries", "got 0"]);
+        is_refused("input_dtypes = [\"I8\"]", "", &[what, "0 entries", "got 1"]);
+        let two = format!("{}, {{ scale = 1.0, zero_point = 0 }}]", OUTPUT.trim_end_matches(']'));
+        is_refused(OUTPUT, &two, &["variant int8_io output_quantization", "1 entries", "got 2"]);
+        for affine in ["scale = 0.0, zero_point = 0", "scale = -1.0, zero_point = 0", "scale = nan, zero_point = 0"] {
+            let line = format!("output_quantization = [{{ {affine} }}]");
+            is_refused(OUTPUT, &line, &["a scale above 0 and a zero point within 16 bits"]);
+        }
+        is_refused(OUTPUT, "output_quantization = [{ scale = 1.0, zero_point = 70000 }]", &["zero_point 70000"]);
+    }
 }

@@ -403,6 +403,22 @@ pub struct Variant {
     /// Element types of the inputs where they differ from the reference's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub input_dtypes: Vec<String>,
+    /// What the integers of its inputs stand for, in the model's order; empty where it reads what the reference reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input_quantization: Vec<Affine>,
+    /// What the integers of its outputs stand for, in the model's order; empty where it answers as the reference does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output_quantization: Vec<Affine>,
+}
+
+/// `real = (integer - zero_point) * scale`, in f32 as ONNX's QuantizeLinear and DequantizeLinear compute it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Affine {
+    /// What one step of the integer is worth; above 0.
+    pub scale: f64,
+    /// The integer that stands for 0.
+    pub zero_point: i32,
 }
 
 /// A limit that a model sets for itself.

@@ -218,7 +218,8 @@ impl Subject<'_> {
             for sample in 0..self.fixture.samples() {
                 let values = |kind: &str| {
                     let name = format!("{kind}.{}", self.model.tensor_name(&output));
-                    self.values(&self.fixture.array(&name).expect("every output is there").floats(sample), &steps)
+                    let array = self.fixture.array(&name).expect("every output is there");
+                    if array.is_numbers() { self.values(&array.floats(sample), &steps) } else { array.values(sample) }
                 };
                 largest = largest.max(Apart::of(&values("best"), &values("out")).largest);
             }

@@ -75,7 +75,10 @@ pub enum Incomparable {
         candidate: Vec<usize>,
     },
     /// Element types cannot be compared without a quantization that says what the integers mean.
-    #[error("element types cannot be compared: reference {reference}, candidate {candidate}")]
+    #[error(
+        "element types cannot be compared: reference {reference}, candidate {candidate} (output_quantization in model.toml says what \
+         integers stand for)"
+    )]
     DType {
         /// Type of the reference.
         reference: DType,

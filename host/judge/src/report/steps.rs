@@ -1,8 +1,9 @@
 //! How far a quantized output is off in steps of its integer, and how much of it stands at the ends of its type.
 
 use super::amount;
-use crate::compare::numerics::{LsbHistogram, Saturation, Summary};
+use crate::compare::numerics::{self, LsbHistogram, Options, Saturation, Summary};
 use crate::compare::tensor::DType;
+use crate::evidence::Tensor;
 use serde::Serialize;
 
 /// Steps of one output of 8 or 16 bits. Wider integers number things; they are not quantized.
@@ -82,9 +83,16 @@ impl From<Saturation> for Ends {
 }
 
 impl Steps {
-    /// Those of a comparison; `None` without one, and where the outputs are not quantized.
-    pub fn of(compared: Option<&Summary>, against: Against) -> Option<Self> {
-        let compared = compared.filter(|compared| is_quantized(compared.dtypes().0))?;
+    /// Between the integers of two outputs as they were recorded; `None` without another, and where they are not quantized alike.
+    pub fn between(other: Option<&Tensor<'_>>, own: &Tensor<'_>, against: Against) -> Option<Self> {
+        let (other, own) = (other?.recorded_view(), own.recorded_view());
+        let quantized = is_quantized(own.dtype()) && own.dtype() == other.dtype();
+        let compared = quantized.then(|| numerics::compare(&other, &own, Options::default()).ok()).flatten();
+        Self::of(&compared?, against)
+    }
+
+    /// Those of a comparison of integers.
+    fn of(compared: &Summary, against: Against) -> Option<Self> {
         let (of_other, own) = compared.saturation()?;
         let counted = compared.lsb()?;
         let (saturated, saturated_against) = (own.into(), of_other.into());

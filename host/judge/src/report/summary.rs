@@ -771,8 +771,8 @@ impl Compared {
             total_db: db(total.as_ref()),
         };
         // A float reference has no steps: then the variant's own answers on the host have.
-        let steps =
-            Steps::of(total.as_ref(), Against::Reference).or(Steps::of(deployment.as_ref(), Against::VariantOnHost));
+        let steps = Steps::between(reference, own, Against::Reference)
+            .or_else(|| Steps::between(host, own, Against::VariantOnHost));
         let bare = Self { output: own.name.clone(), split: Some(split), steps, ..Self::default() };
         let Some(total) = total else { return bare };
         let metrics = Metric::ALL.iter().map(|m| Figure::new(m.name(), m.unit(), total.value_under(*m, nonfinite)));

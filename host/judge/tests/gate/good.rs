@@ -302,6 +302,8 @@ fn model() -> Model {
         batch: None,
         same_weights: true,
         input_dtypes: Vec::new(),
+        input_quantization: Vec::new(),
+        output_quantization: Vec::new(),
     };
     let (float, int8) = (variant("f32", 40_000), variant("int8", 11_000));
     Model {

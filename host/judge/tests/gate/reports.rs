@@ -1,6 +1,6 @@
 //! What the reports say besides the verdict, and that they say it in the same words and numbers as the rules.
 
-use crate::good::{Case, HOST_VARIANT, JUDGED, REFERENCE, SAMPLES, answers, good};
+use crate::good::{Case, HOST_VARIANT, JUDGED, REFERENCE, SAMPLES, answers, good, id};
 use boardproof_judge::report::html;
 use boardproof_judge::report::json;
 use boardproof_judge::report::junit;
@@ -8,7 +8,7 @@ use boardproof_judge::report::markdown;
 use boardproof_judge::report::summary::{CellSummary, Summary, measured, summarize};
 use boardproof_judge::report::text::{Paint, render};
 use boardproof_record::observation::{Attempt, Outcome};
-use boardproof_record::plan::{Pass, Task};
+use boardproof_record::plan::{Affine, Pass, Task};
 use boardproof_record::policy::Against;
 use boardproof_record::verdict::{Judgement, Verdict};
 use safetensors::Dtype;
@@ -200,6 +200,47 @@ fn quantized_outputs_are_told_in_steps_and_others_are_not() {
     assert_eq!((&steps["saturated"]["low"], &steps["saturated"]["high"]), (&4.into(), &1.into()));
     let page = html::render(&summary);
     assert!(page.contains("Steps of the quantized output") && page.contains("<title>-2: 1</title>"), "{page}");
+}
+
+/// The variant's answers as integers of 8 bits on both machines, and what the plan says that they stand for.
+fn with_quantized_answers(said: &[Affine]) -> Case {
+    let mut case = good();
+    let meant = Affine { scale: 1.0 / 16.0, zero_point: -3 };
+    for cell in [HOST_VARIANT, JUDGED] {
+        let answers = case.evidence().outputs(&id(cell)).unwrap().unwrap()[0].to_f64();
+        let integer = |x: f64| ((x / meant.scale).round() as i32 + meant.zero_point).clamp(-128, 127) as i8 as u8;
+        let bytes = answers.into_iter().map(integer).collect();
+        case.outputs(cell, &[("scores", Dtype::I8, vec![SAMPLES, 3], bytes)]);
+    }
+    let model = case.record.plan.models.values_mut().next().unwrap();
+    let variant = model.variants.values_mut().find(|variant| variant.name.as_str() == "int8").unwrap();
+    variant.output_quantization = said.to_vec();
+    case
+}
+
+#[test]
+fn integer_answers_are_judged_by_the_numbers_that_they_stand_for() {
+    let meant = Affine { scale: 1.0 / 16.0, zero_point: -3 };
+    let right = with_quantized_answers(&[meant]);
+    assert_eq!(right.judge().unwrap().verdict, Verdict::Pass);
+    let float = good();
+    let of = |case: &Case| case.evidence().outputs(&id(JUDGED)).unwrap().unwrap()[0].to_f64();
+    let furthest = of(&float).iter().zip(of(&right)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(furthest > 0.0 && furthest <= meant.scale / 2.0, "half a step at most, got {furthest}");
+    let page = render(&measured(right.evidence()).unwrap(), Paint::Plain);
+    assert!(
+        page.contains("100.00 % of 1200 elements within one step of the variant on the host (0 at most)"),
+        "{page}"
+    );
+
+    for wrong in [Affine { scale: 1.0, ..meant }, Affine { zero_point: 40, ..meant }] {
+        assert_eq!(with_quantized_answers(&[wrong]).judge().unwrap().verdict, Verdict::Fail, "{wrong:?}");
+    }
+    let silent = with_quantized_answers(&[]).judge().unwrap();
+    assert_ne!(silent.verdict, Verdict::Pass);
+    assert!(silent.cells[0].reason.contains("output_quantization in model.toml"), "{}", silent.cells[0].reason);
+    let error = with_quantized_answers(&[meant, meant]).judge().unwrap_err().to_string();
+    assert!(error.contains("it holds 1 outputs, and the plan has the quantization of 2"), "{error}");
 }
 
 #[test]

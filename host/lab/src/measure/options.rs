@@ -56,6 +56,9 @@ pub fn options(model: &Model, variant: &Variant, target: &Target, cell: &Cell, l
             if let Some(p) = &spec.preprocess {
                 input["preprocess"] = json!({ "scale": p.scale, "mean": p.mean, "std": p.std });
             }
+            if let Some(affine) = variant.input_quantization.get(i) {
+                input["quantize"] = json!({ "scale": affine.scale, "zero_point": affine.zero_point });
+            }
             input
         })
         .collect();
