@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Comparisons of `real-ab`; each takes seconds
     #[arg(long, default_value_t = 500)]
     comparisons: u32,
-    /// Of `verdicts`, only the cells that docs/verdicts.md calls open
+    /// Of `verdicts`, only the cells that docs/verdicts.md calls open or does not have
     #[arg(long)]
     open: bool,
     /// Put the tables of all into docs/benchmarks.md; of one, only `firmware` has a table there, and `honesty` a document of its own

@@ -99,8 +99,8 @@ impl Row {
 /// Stands before the reason of a row that was open at first.
 const AGAIN: &str = "measured again: ";
 
-/// Checks all variants of these models on these targets; with `open` only those that the page calls open. What is open then is measured once
-/// more: undecided is what asks for it.
+/// Checks all variants of these models on these targets; with `open` only those that the page calls open or does not have. What is open
+/// then is measured once more: undecided is what asks for it.
 pub fn verdicts(root: &Path, models: &[String], targets: &[String], open: bool) -> Result<()> {
     build_tool()?;
     build_agents(root, targets)?;
@@ -130,19 +130,28 @@ pub fn verdicts(root: &Path, models: &[String], targets: &[String], open: bool) 
     if bad == 0 { Ok(()) } else { bail!("{bad} verdicts are wrong or open") }
 }
 
-/// Measures the open rows of a model on a target once more, and puts what comes of it in their place.
-fn measure_again(root: &Path, expected: &Expectations, rows: &mut [Row], model: &str, target: &str) -> Result<()> {
-    let is_open = |row: &Row| row.worth == Worth::Open && row.model == model && row.target == target;
-    let variants: Vec<String> = rows.iter().filter(|row| is_open(row)).map(|row| row.variant.clone()).collect();
+/// Measures the open rows of a model on a target once more, and puts what comes of it in their place. A variant that has no row yet gets one.
+fn measure_again(root: &Path, expected: &Expectations, rows: &mut Vec<Row>, model: &str, target: &str) -> Result<()> {
+    let here = |row: &Row| row.model == model && row.target == target;
+    let is_open = |variant: &str, rows: &[Row]| {
+        let row = rows.iter().find(|row| here(row) && row.variant == variant);
+        row.is_none_or(|row| row.worth == Worth::Open)
+    };
+    let variants: Vec<String> = expected.variants.keys().filter(|variant| is_open(variant, rows)).cloned().collect();
     if variants.is_empty() {
         return Ok(());
     }
     let what = format!("{model} on {target} again: {}", variants.join(", "));
     let run = step(&what, || check(root, model, target, &variants))?;
     for judged in run.judged()? {
-        let new = Row::new(expected, &judged, true)?;
-        if let Some(row) = rows.iter_mut().find(|row| is_open(row) && row.variant == new.variant) {
-            *row = new;
+        let known = rows.iter().position(|row| here(row) && row.variant == judged.cell.variant.as_str());
+        let new = Row::new(expected, &judged, known.is_some())?;
+        match known {
+            Some(at) => rows[at] = new,
+            None => {
+                let behind = rows.iter().rposition(here).map_or(rows.len(), |last| last + 1);
+                rows.insert(behind, new);
+            }
         }
     }
     Ok(())
