@@ -135,27 +135,24 @@ impl<'m> Model<'m> {
         to: &mut [u8],
         scratch: &mut [u8],
     ) -> Option<()> {
-        let window = window_of(operator, input, output);
         let weights = self.constant(operator, 0);
-        let taps = window.kernel.0 * window.kernel.1;
-        let zero_point = input.zero_point;
-        match operator.kind {
-            Kind::Conv2d => {
-                let count = output.image().2;
-                let weights = weights.get(..weight_bytes(count, taps * window.input.2))?;
-                let channels = self.channels(operator, count, output)?;
-                conv(&window, &channels, zero_point as u8, (from, weights), to, scratch);
-            }
-            Kind::DepthwiseConv2d => {
-                let count = window.input.2;
-                let weights = weights.get(..depthwise_weight_bytes(count, taps))?;
-                let channels = self.channels(operator, count, output)?;
-                depthwise(&window, &channels, zero_point as u8, (from, weights), to, scratch);
-            }
-            _ => {
-                let weights = weights.get(..weight_bytes(to.len(), from.len()))?;
-                dense(&self.channels(operator, to.len(), output)?, (from, weights), to, scratch);
-            }
+        if operator.kind == Kind::FullyConnected {
+            let weights = weights.get(..weight_bytes(to.len(), from.len()))?;
+            dense(&self.channels(operator, to.len(), output)?, (from, weights), to, scratch);
+            return Some(());
+        }
+        let window = window_of(operator, input, output);
+        let (taps, zero_point) = (window.kernel.0 * window.kernel.1, input.zero_point as u8);
+        if operator.kind == Kind::Conv2d {
+            let count = output.image().2;
+            let weights = weights.get(..weight_bytes(count, taps * window.input.2))?;
+            let channels = self.channels(operator, count, output)?;
+            conv(&window, &channels, zero_point, (from, weights), to, scratch);
+        } else {
+            let count = window.input.2;
+            let weights = weights.get(..depthwise_weight_bytes(count, taps))?;
+            let channels = self.channels(operator, count, output)?;
+            depthwise(&window, &channels, zero_point, (from, weights), to, scratch);
         }
         Some(())
     }

@@ -119,30 +119,40 @@ pub fn dense(channels: &Channels<'_>, (input, weights): (&[u8], &[u8]), output: 
         four.iter_mut().zip(rest).for_each(|(four, value)| *four = *value);
         *words = widen(four);
     }
-    let (column, mut outputs) = (column.as_flattened(), output.chunks_mut(CHANNELS));
-    let weights: &[Weights] = weights.as_chunks().0;
-    let parts = channels.all.chunks(CHANNELS).zip(weights.chunks(CHANNELS / 2 * column.len().max(1)));
-    for ((channels_here, rows), output) in parts.zip(outputs.by_ref()) {
-        let mut sums = [0; CHANNELS];
-        sums_of(channels_here, rows, column, &mut sums);
-        for ((channel, sum), output) in channels_here.iter().zip(sums).zip(output) {
-            *output = channels.values.of_one(numbers(channel).1, sum);
+    let column = column.as_flattened();
+    let (stride, weights) = (column.len().max(1), weights.as_chunks().0);
+    let (fours, last) = channels.all.as_chunks::<4>();
+    let (whole, end) = output.as_chunks_mut::<4>();
+    let parts = fours.chunks(FOURS).zip(weights.chunks(2 * FOURS * stride));
+    for ((fours, rows), outputs) in parts.zip(whole.chunks_mut(FOURS)) {
+        let mut sums = [[0; 4]; FOURS];
+        sums_of_fours(fours, rows, column, &mut sums);
+        for ((four, sums), output) in fours.iter().zip(sums).zip(outputs) {
+            for lane in 0..4 {
+                output[lane] = channels.values.of_one(numbers(&four[lane]).1, sums[lane]);
+            }
+        }
+    }
+    let rows = weights.get(2 * stride * fours.len()..).unwrap_or_default().chunks_exact(stride);
+    for ((pair, rows), output) in last.chunks(2).zip(rows).zip(end.chunks_mut(2)) {
+        let sums = two_by_one(rows, column, [0; 2]);
+        for ((channel, sum), output) in pair.iter().zip(sums).zip(output) {
+            let (bias, by) = numbers(channel);
+            *output = channels.values.of_one(by, sum.wrapping_add(bias));
         }
     }
 }
 
-/// Channels of a fully connected layer whose sums wait for their rounding: there are too few registers for both at once.
-const CHANNELS: usize = 16;
+/// Fours of channels of a fully connected layer whose sums wait for their rounding: there are too few registers for both at once.
+const FOURS: usize = 4;
 
-/// The sums of channels on one column, four and four.
+/// The sums of four channels each on one column.
 #[inline(never)]
-fn sums_of(channels: &[Channel], weights: &[Weights], column: &[Word], sums: &mut [i32; CHANNELS]) {
-    let rows = weights.chunks(2 * column.len().max(1));
-    for ((sums, four), rows) in sums.as_chunks_mut().0.iter_mut().zip(channels.chunks(4)).zip(rows) {
-        let bias = |at: usize| four.get(at).map_or(0, |channel| numbers(channel).0);
-        let biases = [bias(0), bias(1), bias(2), bias(3)];
+fn sums_of_fours(fours: &[[Channel; 4]], weights: &[Weights], column: &[Word], all: &mut [[i32; 4]; FOURS]) {
+    let rows = weights.chunks_exact(2 * column.len().max(1));
+    for ((four, rows), sums) in fours.iter().zip(rows).zip(all) {
         let (one, two) = rows.split_at(column.len().min(rows.len()));
-        *sums = if two.is_empty() { two_by_one(one, column, biases) } else { four_by_one([one, two], column, biases) };
+        *sums = four_by_one([one, two], column, four.map(|channel| numbers(&channel).0));
     }
 }
 

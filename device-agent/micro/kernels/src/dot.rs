@@ -40,9 +40,9 @@ pub fn four_by_one(weights: [&[Weights]; 2], column: &[Word], mut acc: [i32; 4])
     acc
 }
 
-/// The first two channels on one column.
+/// Two channels on one column.
 #[inline(always)]
-pub fn two_by_one(weights: &[Weights], column: &[Word], mut acc: [i32; 4]) -> [i32; 4] {
+pub fn two_by_one(weights: &[Weights], column: &[Word], mut acc: [i32; 2]) -> [i32; 2] {
     for (w, word) in weights.iter().zip(column) {
         let x = i32::from_le_bytes(*word);
         for (n, x) in [(0, i32::from(x as i16)), (2, x >> 16)] {

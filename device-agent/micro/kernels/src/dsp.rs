@@ -43,7 +43,7 @@ pub fn four_by_one(weights: [&[Weights]; 2], column: &[Word], mut acc: [i32; 4])
 
 /// See [`super::dot::two_by_one`].
 #[inline(always)]
-pub fn two_by_one(weights: &[Weights], column: &[Word], mut acc: [i32; 4]) -> [i32; 4] {
+pub fn two_by_one(weights: &[Weights], column: &[Word], mut acc: [i32; 2]) -> [i32; 2] {
     for (weights, words) in weights.as_chunks::<2>().0.iter().zip(column.as_chunks::<2>().0) {
         for step in 0..2 {
             let [w, x] = [weights[step], words[step]].map(u32::from_le_bytes);
@@ -196,7 +196,7 @@ mod tests {
             let column: Vec<_> = values.iter().flat_map(|group| dot::widen(*group)).collect();
             let both = [&one[..], &two[..]];
             prop_assert_eq!(super::four_by_one(both, &column, four), dot::four_by_one(both, &column, four));
-            prop_assert_eq!(super::two_by_one(&one, &column, four), dot::two_by_one(&one, &column, four));
+            prop_assert_eq!(super::two_by_one(&one, &column, acc[0]), dot::two_by_one(&one, &column, acc[0]));
         }
 
         #[test]
