@@ -3,6 +3,33 @@
 
 use crate::{Channel, Channels, Group, Inside, Values, Window};
 
+/// A tap: weights in `t` and `u`, values in `v` and `r`, bytes 0 and 2 and then 1 and 3 as halves.
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+#[rustfmt::skip]
+macro_rules! tap {
+    ($place:literal) => {
+        concat!(
+            "ldr {t}, [{w}], #4\n sxtb16 {u}, {t}, ror #8\n sxtb16 {t}, {t}\n",
+            "ldr {v}, [{x}", $place, "]\n sxtb16 {r}, {v}, ror #8\n sxtb16 {v}, {v}\n",
+            "smlabb {a}, {t}, {v}, {a}\n smlabb {b}, {u}, {r}, {b}\n",
+            "smlatt {c}, {t}, {v}, {c}\n smlatt {d}, {u}, {r}, {d}"
+        )
+    };
+}
+
+/// A sum becomes a value as in [`Values::of_small`], by the factor and shift of its channel, which stand at `t`.
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+#[rustfmt::skip]
+macro_rules! value {
+    ($sum:literal $factor:literal $shift:literal) => {
+        concat!(
+            "ldr {u}, [{t}, #", $factor, "]\n ldr {v}, [{t}, #", $shift, "]\n sub {v}, {v}, #1\n",
+            "smmul ", $sum, ", ", $sum, ", {u}\n asr ", $sum, ", ", $sum, ", {v}\n add ", $sum, ", ", $sum, ", {r}\n",
+            "ssat ", $sum, ", #8, ", $sum, ", asr #1\n strb ", $sum, ", [{x}], #1"
+        )
+    };
+}
+
 /// A layer whose kernel is three wide and whose multipliers are below a quarter.
 pub struct ThreeWide<'l> {
     /// At least one group.
@@ -58,70 +85,35 @@ impl<'l> ThreeWide<'l> {
         }
     }
 
-    /// The sums of a group and what is at work in them take every register; what groups go by waits on the stack meanwhile.
+    /// The sums of a group (`a` to `d`) and what is at work in them take every register; what groups go by waits on the stack meanwhile.
     #[cfg(all(feature = "dsp", target_arch = "arm"))]
     #[expect(unsafe_code, reason = "the compiler keeps sums in memory where they need every register")]
     #[inline(never)]
+    #[rustfmt::skip]
     fn groups(&self, values: &[u8], output: &mut [u8]) {
-        // Weights of a tap in `t` and `u`, values in `v` and `r`: bytes 0 and 2, and 1 and 3, as halves.
-        macro_rules! tap {
-            ($place:literal) => {
-                concat!(
-                    "ldr {t}, [{w}], #4\n sxtb16 {u}, {t}, ror #8\n sxtb16 {t}, {t}\n",
-                    "ldr {v}, [{x}",
-                    $place,
-                    "]\n sxtb16 {r}, {v}, ror #8\n sxtb16 {v}, {v}\n",
-                    "smlabb {a}, {t}, {v}, {a}\n smlabb {b}, {u}, {r}, {b}\n",
-                    "smlatt {c}, {t}, {v}, {c}\n smlatt {d}, {u}, {r}, {d}"
-                )
-            };
-        }
-        // A sum becomes a value as in `Values::of_small`, by the factor and shift of its channel.
-        macro_rules! value {
-            ($sum:literal $factor:literal $shift:literal) => {
-                concat!(
-                    "ldr {u}, [{t}, #",
-                    $factor,
-                    "]\n ldr {v}, [{t}, #",
-                    $shift,
-                    "]\n smmul ",
-                    $sum,
-                    ", ",
-                    $sum,
-                    ", {u}\n",
-                    "sub {v}, {v}, #1\n asr ",
-                    $sum,
-                    ", ",
-                    $sum,
-                    ", {v}\n add ",
-                    $sum,
-                    ", ",
-                    $sum,
-                    ", {r}\n",
-                    "ssat ",
-                    $sum,
-                    ", #8, ",
-                    $sum,
-                    ", asr #1\n strb ",
-                    $sum,
-                    ", [{x}], #1"
-                )
-            };
-        }
         // SAFETY: all groups have their weights and channels, as `of` has seen, and the values reach to the last tap of the last group and the
-        // output to its end, as `pixel` has. These cores read words at any address. 24 bytes of stack are taken and given back: channels,
-        // values, rows, output, the zero point, and how many groups are left.
+        // output to its end, as `pixel` has. These cores read words at any address. 24 bytes of stack are taken and given back.
         unsafe {
             core::arch::asm!(
-                "sub sp, sp, #24", "str {a}, [sp]", "str {x}, [sp, #4]", "str {n}, [sp, #8]", "str {b}, [sp, #12]", "str {c}, [sp, #16]",
-                "str {d}, [sp, #20]",
-                "2:", "ldr {t}, [sp]", "ldr {a}, [{t}]", "ldr {b}, [{t}, #12]", "ldr {c}, [{t}, #24]", "ldr {d}, [{t}, #36]",
+                "sub sp, sp, #24",
+                "str {a}, [sp]",        // channels
+                "str {x}, [sp, #4]",    // values
+                "str {n}, [sp, #8]",    // rows
+                "str {b}, [sp, #12]",   // output
+                "str {c}, [sp, #16]",   // one more than twice the zero point
+                "str {d}, [sp, #20]",   // groups that are left
+                "2:",
+                "ldr {t}, [sp]", "ldr {a}, [{t}]", "ldr {b}, [{t}, #12]", "ldr {c}, [{t}, #24]", "ldr {d}, [{t}, #36]",
                 "ldr {x}, [sp, #4]", "ldr {n}, [sp, #8]",
-                "3:", tap!(""), tap!(", {s}"), tap!(", {s}, lsl #1"), "add {x}, {x}, {below}", "subs {n}, {n}, #1", "bne 3b",
+                "3:",
+                tap!(""), tap!(", {s}"), tap!(", {s}, lsl #1"),
+                "add {x}, {x}, {below}", "subs {n}, {n}, #1", "bne 3b",
                 "ldr {t}, [sp]", "ldr {x}, [sp, #12]", "ldr {r}, [sp, #16]",
                 value!("{a}" "4" "8"), value!("{b}" "16" "20"), value!("{c}" "28" "32"), value!("{d}" "40" "44"),
-                "add {t}, {t}, #48", "str {t}, [sp]", "str {x}, [sp, #12]", "ldr {u}, [sp, #4]", "add {u}, {u}, #4", "str {u}, [sp, #4]",
-                "ldr {v}, [sp, #20]", "subs {v}, {v}, #1", "str {v}, [sp, #20]", "bne 2b", "add sp, sp, #24",
+                "add {t}, {t}, #48", "str {t}, [sp]", "str {x}, [sp, #12]",
+                "ldr {u}, [sp, #4]", "add {u}, {u}, #4", "str {u}, [sp, #4]",
+                "ldr {v}, [sp, #20]", "subs {v}, {v}, #1", "str {v}, [sp, #20]", "bne 2b",
+                "add sp, sp, #24",
                 w = inout(reg) self.weights.as_ptr() => _,
                 x = inout(reg) values.as_ptr() => _,
                 n = inout(reg) self.rows => _,
