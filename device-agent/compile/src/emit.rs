@@ -142,7 +142,7 @@ fn parameters(writer: &mut Writer, operator: &Operator) -> [i32; 13] {
         Body::Pool { window, by_count, clamp } => {
             put_window(window, &mut parameters);
             if !by_count.is_empty() {
-                (parameters[2], parameters[3]) = writer.multipliers(by_count);
+                parameters[1] = writer.channels(by_count.iter().map(|by| (0, *by)));
             }
             parameters[7] = 0;
             parameters[8] = pair(clamp.0, clamp.1);
@@ -170,8 +170,7 @@ fn put_sums(writer: &mut Writer, kind: Kind, sums: &Sums, parameters: &mut [i32;
     let row = sums.weights.len() / sums.biases.len().max(1);
     parameters[0] =
         if kind == Kind::DepthwiseConv2d { writer.lanes(&sums.weights, row) } else { writer.rows(&sums.weights, row) };
-    parameters[1] = writer.words(sums.biases.iter().copied());
-    (parameters[2], parameters[3]) = writer.multipliers(&sums.multipliers);
+    parameters[1] = writer.channels(sums.biases.iter().copied().zip(sums.multipliers.iter().copied()));
     if kind != Kind::FullyConnected {
         put_window(&sums.window, parameters);
     }

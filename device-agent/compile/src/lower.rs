@@ -387,7 +387,7 @@ impl Lowering<'_> {
             sum_factors(one.scale / to.scale, two.scale / to.scale)?
         } else {
             let by = Multiplier::from_real(one.scale * two.scale / to.scale).ok_or("the scales cannot be")?;
-            [by.factor, by.shift.into(), 0, 0]
+            [by.factor, by.shift, 0, 0]
         };
         let dims = self.program.tensors[alike[0].tensor].dims.clone();
         // Both are one block of memory; an image that lies there as another shape has the same order.
@@ -411,7 +411,7 @@ impl Lowering<'_> {
             let layout = if pool.dims.len() == 1 { Layout::Plain } else { Layout::Image };
             let dims = self.stored(&pool.dims, layout)?;
             let tensor = self.tensor(name, Dtype::I8, &dims, to);
-            let numbers = Body::Numbers([by.factor, by.shift.into(), 0, 0], pool.clamp);
+            let numbers = Body::Numbers([by.factor, by.shift, 0, 0], pool.clamp);
             self.push(node, pool.kind, &[image.tensor], tensor, numbers);
             return Ok(Quant { tensor, dims: pool.dims.clone(), layout });
         }

@@ -2,10 +2,10 @@
 
 use boardproof_micro::write::{OperatorSpec, TensorSpec, Writer};
 use boardproof_micro::{Dtype, Kind, Model, Multiplier, scratch_bytes};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// A layer that is measured on its own.
+/// A layer on its own.
+#[derive(Clone, Copy)]
 struct Layer {
     name: &'static str,
     kind: Kind,
@@ -17,8 +17,15 @@ struct Layer {
     stride: usize,
     /// Above and left.
     padding: [usize; 2],
+    dilation: usize,
+    /// The largest multiplier, of sums that are about as large as there are weights in a row.
+    scale: f64,
 }
 
+/// Layers of made-up shapes that are only held against the host's answers.
+const SHAPES: usize = 90;
+
+/// What is measured.
 const LAYERS: &[Layer] = &[
     layer("conv 1x1 64->64 on 8x8", Kind::Conv2d, [8, 8, 64], [8, 8, 64], [1, 1], 1, [0, 0]),
     layer("conv 1x1 16->32 on 14x14", Kind::Conv2d, [14, 14, 16], [14, 14, 32], [1, 1], 1, [0, 0]),
@@ -41,7 +48,7 @@ const fn layer(
     stride: usize,
     padding: [usize; 2],
 ) -> Layer {
-    Layer { name, kind, input, output, kernel, stride, padding }
+    Layer { name, kind, input, output, kernel, stride, padding, dilation: 1, scale: 0.4 }
 }
 
 /// Numbers without a pattern, the same in every build.
@@ -51,6 +58,40 @@ impl Noise {
     fn byte(&mut self) -> i8 {
         self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (self.0 >> 24) as i8
+    }
+
+    /// From 1 to `most`.
+    fn up_to(&mut self, most: usize) -> usize {
+        1 + usize::from(self.byte() as u8) * most / 256
+    }
+
+    /// Whatever the kernels have ways of their own for: borders, strides, dilations, channels that are no two or four, large multipliers.
+    fn shape(&mut self, index: usize) -> Layer {
+        let kind = [Kind::Conv2d, Kind::DepthwiseConv2d, Kind::FullyConnected][index % 3];
+        let flat = kind == Kind::FullyConnected;
+        let side = |noise: &mut Self| if flat { 1 } else { noise.up_to(9) };
+        let input = [side(self), side(self), self.up_to(if flat { 80 } else { 14 })];
+        let (dilation, stride) = if flat { (1, 1) } else { (self.up_to(2), self.up_to(3)) };
+        let mut axis = |size: usize| {
+            let kernel = if flat { 1 } else { self.up_to(4) };
+            // As much padding as the window needs to fit at all, and at times more.
+            let reach = (kernel - 1) * dilation + 1;
+            let padding = reach.saturating_sub(size).max(if flat { 0 } else { self.up_to(kernel) - 1 });
+            (kernel, padding, (size + 2 * padding - reach) / stride + 1)
+        };
+        let (rows, columns) = (axis(input[0]), axis(input[1]));
+        let channels = if kind == Kind::DepthwiseConv2d { input[2] } else { self.up_to(11) };
+        Layer {
+            name: "shape",
+            kind,
+            input,
+            output: [rows.2, columns.2, channels],
+            kernel: [rows.0, columns.0],
+            stride,
+            padding: [rows.1, columns.1],
+            dilation,
+            scale: if self.up_to(3) == 1 { 40.0 } else { 0.4 },
+        }
     }
 
     fn bytes(&mut self, count: usize) -> Vec<i8> {
@@ -72,17 +113,29 @@ fn model(layer: &Layer, noise: &mut Noise) -> Vec<u8> {
     } else {
         writer.rows(&noise.bytes(row * channels), row)
     };
-    let biases = writer.words((0..channels).map(|c| 37 * c as i32 - 100));
-    let reals = (0..channels).map(|c| 0.4 / (1.0 + c as f64) / (taps * depth) as f64);
-    let multipliers: Vec<Multiplier> = reals.filter_map(Multiplier::from_real).collect();
-    let (factors, shifts) = writer.multipliers(&multipliers);
+    let reals = (0..channels).map(|c| layer.scale / (1.0 + c as f64) / (taps * depth) as f64);
+    let multipliers = reals.filter_map(Multiplier::from_real).enumerate();
+    let all = writer.channels(multipliers.map(|(c, by)| (37 * c as i32 - 100, by)));
     let pair = |a: usize, b: usize| (a | b << 16) as i32;
     let clamp = pair(0xff80, 0x007f);
     let strides = pair(layer.stride.min(layer.input[0]), layer.stride);
     let kernel = pair(layer.kernel[0], layer.kernel[1]);
     let padding = pair(layer.padding[0], layer.padding[1]);
-    let parameters =
-        [weights, biases, factors, shifts, kernel, strides, padding, pair(1, 1), clamp, scratch_at as i32, 0, 0, 0];
+    let parameters = [
+        weights,
+        all,
+        0,
+        0,
+        kernel,
+        strides,
+        padding,
+        pair(layer.dilation, layer.dilation),
+        clamp,
+        scratch_at as i32,
+        0,
+        0,
+        0,
+    ];
     writer.operator(&OperatorSpec { name: layer.name, kind: layer.kind, inputs: &[0], output: 1, parameters });
     writer.finish(1, 1, scratch_at + scratch_bytes(layer.kind, row))
 }
@@ -93,26 +146,31 @@ fn main() {
     println!("cargo:rustc-link-search={}", std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets it"));
     let mut noise = Noise(1);
-    let mut cases = String::new();
-    for (index, layer) in LAYERS.iter().enumerate() {
-        let bytes = model(layer, &mut noise);
-        let model = Model::check(&bytes).unwrap_or_else(|e| panic!("{}: {e}", layer.name));
-        let mut arena = vec![0; model.arena_bytes()];
-        let input: Vec<u8> = noise.bytes(model.input(0).bytes).iter().map(|x| *x as u8).collect();
-        arena[model.input(0).range()].copy_from_slice(&input);
-        model.run(&mut arena).unwrap_or_else(|e| panic!("{}: {e}", layer.name));
-        let answer = &arena[model.output(0).range()];
-        let file = |part: &str, bytes: &[u8]| write(&out, &format!("{index}.{part}"), bytes);
-        let (model, input, answer) = (file("model", &bytes), file("input", &input), file("answer", answer));
-        writeln!(cases, "Case {{ name: {:?}, model: {model}, input: {input}, answer: {answer} }},", layer.name)
-            .expect("text grows");
+    let shapes: Vec<Layer> = (0..SHAPES).map(|index| noise.shape(index)).collect();
+    for (list, layers) in [("cases", LAYERS), ("shapes", &shapes)] {
+        let cases: String =
+            layers.iter().enumerate().map(|(i, layer)| case(&out, &format!("{list}{i}"), layer, &mut noise)).collect();
+        std::fs::write(out.join(format!("{list}.rs")), format!("&[{cases}]")).expect("the build folder takes files");
     }
-    std::fs::write(out.join("cases.rs"), format!("&[{cases}]")).expect("the build folder takes files");
+}
+
+/// An expression of a layer, its input and the host's answer.
+fn case(out: &Path, file: &str, layer: &Layer, noise: &mut Noise) -> String {
+    let bytes = model(layer, noise);
+    let model = Model::check(&bytes).unwrap_or_else(|e| panic!("{} {file}: {e}", layer.name));
+    let mut arena = vec![0; model.arena_bytes()];
+    let input: Vec<u8> = noise.bytes(model.input(0).bytes).iter().map(|x| *x as u8).collect();
+    arena[model.input(0).range()].copy_from_slice(&input);
+    model.run(&mut arena).unwrap_or_else(|e| panic!("{} {file}: {e}", layer.name));
+    let answer = &arena[model.output(0).range()];
+    let place = |part: &str, bytes: &[u8]| write(out, &format!("{file}.{part}"), bytes);
+    let (model, input, answer) = (place("model", &bytes), place("input", &input), place("answer", answer));
+    format!("Case {{ name: {:?}, model: {model}, input: {input}, answer: {answer} }},", layer.name)
 }
 
 /// Writes a file; returns the expression that includes it.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> String {
     let path = folder.join(name);
     std::fs::write(&path, bytes).expect("the build folder takes files");
-    format!("include_bytes!({path:?})")
+    format!("&Aligned(*include_bytes!({path:?})).0")
 }

@@ -3,7 +3,9 @@
 use crate::format::{
     Dtype, HEADER_BYTES, Kind, MAGIC, Model, NO_TENSOR, OPERATOR_BYTES, Operator, TENSOR_BYTES, Tensor, VERSION, u32_at,
 };
-use crate::kernel::{Multiplier, Window, depthwise_weight_bytes, scratch_of, weight_bytes, window_of, word};
+use crate::kernel::{
+    CHANNEL_BYTES, Multiplier, Window, depthwise_weight_bytes, numbers, scratch_of, weight_bytes, window_of,
+};
 
 /// Where a model is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,9 +288,8 @@ impl Looking<'_, '_> {
     }
 
     fn multiplier(&self, operator: &Operator) -> Checked {
-        let shift = i8::try_from(operator.parameters[1]);
-        let good = shift.is_ok_and(|shift| Multiplier { factor: operator.parameters[0], shift }.is_valid());
-        self.same(What::OperatorParameter, 1, good.into())
+        let by = Multiplier { factor: operator.parameters[0], shift: operator.parameters[1] };
+        self.same(What::OperatorParameter, 1, by.is_valid().into())
     }
 
     /// Constants of so many bytes lie inside of the model.
@@ -299,22 +300,11 @@ impl Looking<'_, '_> {
 
     /// Biases and multipliers of so many channels, and the clamp.
     fn channels(&self, operator: &Operator, count: usize) -> Checked {
-        self.constant(operator, 1, 4 * count)?;
-        let biases = &self.model.bytes[operator.at(1)..];
-        let large = (0..count).find(|i| !(-BIAS_MAX..=BIAS_MAX).contains(&word(biases, *i)));
-        self.same(What::OperatorParameter, count, large.unwrap_or(count))?;
-        self.multipliers(operator, count)?;
+        self.constant(operator, 1, CHANNEL_BYTES * count)?;
+        let all = self.model.bytes[operator.at(1)..].as_chunks().0.as_chunks().0.iter().take(count);
+        let good = all.map(numbers).take_while(|(bias, by)| (-BIAS_MAX..=BIAS_MAX).contains(bias) && by.is_valid());
+        self.same(What::OperatorParameter, count, good.count())?;
         self.clamp(operator)
-    }
-
-    fn multipliers(&self, operator: &Operator, count: usize) -> Checked {
-        self.constant(operator, 2, 4 * count)?;
-        self.constant(operator, 3, count)?;
-        let bytes = self.model.bytes;
-        let (factors, shifts) = (&bytes[operator.at(2)..], &bytes[operator.at(3)..]);
-        let valid = |i: &usize| Multiplier { factor: word(factors, *i), shift: shifts[*i] as i8 }.is_valid();
-        let good = (0..count).take_while(valid).count();
-        self.same(What::OperatorParameter, count, good)
     }
 
     fn window(&self, operator: &Operator, input: &Tensor, output: &Tensor) -> Result<Window, Invalid> {
@@ -358,8 +348,7 @@ impl Looking<'_, '_> {
         if operator.kind == Kind::MaxPool {
             return Ok(());
         }
-        self.multipliers(operator, window.kernel.0 * window.kernel.1)?;
-        self.clamp(operator)
+        self.channels(operator, window.kernel.0 * window.kernel.1)
     }
 
     fn sum(&self, operator: &Operator, input: &Tensor, output: &Tensor) -> Checked {
@@ -400,7 +389,7 @@ impl Looking<'_, '_> {
 
     /// Nothing that is needed is overwritten: the output and the scratch lie apart from each other and from all that lives.
     fn places(&self, operator: &Operator) -> Checked {
-        let scratch = scratch_of(self.model, operator);
+        let scratch = scratch_of(operator, &self.model.tensor(operator.inputs[0].into()));
         let from = operator.at(9);
         if scratch > 0 {
             self.most(What::Overlap, self.model.arena_bytes(), from.saturating_add(scratch))?;

@@ -26,7 +26,7 @@
 /// First bytes of a model.
 pub const MAGIC: [u8; 4] = *b"bpM1";
 /// Version of the format that is written and read.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 48;
 /// Bytes of a tensor's entry.
@@ -74,13 +74,14 @@ impl Dtype {
 
 /// What an operator does. Its parameters by position:
 ///
-/// * `Conv2d`, `DepthwiseConv2d`: 0 weights, 1 biases (i32 per channel, input zero point folded in), 2 factors (i32 per channel), 3 shifts
-///   (i8 per channel), 4 kernel, 5 strides, 6 padding before, 7 dilations, 8 clamp, 9 scratch in the arena. Pairs are
-///   `height | width << 16`, the clamp `low | high << 16` as i16. Padding behind is what the output's shape needs.
-/// * `FullyConnected`: 0 weights, 1 biases, 2 factors, 3 shifts, 8 clamp, 9 scratch.
+/// * `Conv2d`, `DepthwiseConv2d`: 0 weights, 1 channels (for each its bias with the input's zero point folded in, its factor and its shift, an
+///   i32 each), 4 kernel, 5 strides, 6 padding before, 7 dilations, 8 clamp, 9 scratch in the arena. Pairs are `height | width << 16`, the
+///   clamp `low | high << 16` as i16. Padding behind is what the output's shape needs.
+/// * `FullyConnected`: 0 weights, 1 channels, 8 clamp, 9 scratch.
 /// * `Add`: 0, 1 factor of each input, 2 right shift of their sum, 8 clamp: `(x * f0 + y * f1 + 2^(s-1)) >> s`, zero points taken off.
 /// * `Mul`: 0 factor, 1 shift, 8 clamp, of the product without zero points.
-/// * `MaxPool`: 4 kernel, 5 strides, 6 padding before. `AveragePool`: also 2 factors, 3 shifts, by the number of elements less one, 8 clamp.
+/// * `MaxPool`: 4 kernel, 5 strides, 6 padding before. `AveragePool`: also 1 as for channels, with bias 0, by the number of elements less one, 8
+///   clamp.
 /// * `GlobalAveragePool`: 0 factor, 1 shift, 8 clamp, of the sum without zero point.
 /// * `Pad`: 0 to 3 elements before each dimension.
 /// * `Transpose`: 0 to 3 the input's dimension that each dimension of the output is.
@@ -216,6 +217,18 @@ pub struct Operator {
 }
 
 impl Operator {
+    #[inline(always)]
+    pub(crate) fn read(entry: &[u8; OPERATOR_BYTES], kind: Kind) -> Self {
+        let (halves, words) = (entry.as_chunks::<2>().0, entry.as_chunks::<4>().0);
+        Self {
+            kind,
+            inputs: [u16::from_le_bytes(halves[1]), u16::from_le_bytes(halves[2])],
+            output: u16::from_le_bytes(halves[3]),
+            parameters: core::array::from_fn(|i| i32::from_le_bytes(words[2 + i])),
+            name: u32::from_le_bytes(words[15]),
+        }
+    }
+
     /// A pair of small numbers in one parameter.
     pub(crate) fn pair(&self, at: usize) -> (usize, usize) {
         let word = self.parameters[at] as u32;
@@ -281,19 +294,24 @@ impl<'m> Model<'m> {
 
     /// A tensor. One that does not exist is empty.
     pub fn tensor(&self, index: usize) -> Tensor {
-        let at = u32_at(self.bytes, 28) as usize + index * TENSOR_BYTES;
-        let field = |offset: usize| u32_at(self.bytes, at + offset);
-        let dims = core::array::from_fn(|i| usize::from(u16_at(self.bytes, at + 8 + 2 * i)));
+        let entry = self.entry::<TENSOR_BYTES>(28, index).unwrap_or(&[0; TENSOR_BYTES]);
+        let (halves, words) = (entry.as_chunks::<2>().0, entry.as_chunks::<4>().0);
         Tensor {
-            offset: field(0) as usize,
-            bytes: field(4) as usize,
-            dims,
-            rank: usize::from(self.bytes.get(at + 17).copied().unwrap_or(0)).min(4),
-            dtype: self.bytes.get(at + 16).and_then(|b| Dtype::from_byte(*b)).unwrap_or(Dtype::I8),
-            zero_point: i32::from(u16_at(self.bytes, at + 18) as i16),
-            scale: f32::from_bits(field(20)),
-            name: field(24),
+            offset: u32::from_le_bytes(words[0]) as usize,
+            bytes: u32::from_le_bytes(words[1]) as usize,
+            dims: core::array::from_fn(|i| u16::from_le_bytes(halves[4 + i]).into()),
+            rank: usize::from(entry[17]).min(4),
+            dtype: Dtype::from_byte(entry[16]).unwrap_or(Dtype::I8),
+            zero_point: i16::from_le_bytes(halves[9]).into(),
+            scale: f32::from_le_bytes(words[5]),
+            name: u32::from_le_bytes(words[6]),
         }
+    }
+
+    /// An entry of the table whose place stands at `table`.
+    pub(crate) fn entry<const N: usize>(&self, table: usize, index: usize) -> Option<&'m [u8; N]> {
+        let at = u32_at(self.bytes, table) as usize + index * N;
+        self.bytes.get(at..)?.first_chunk()
     }
 
     /// An input.
@@ -311,14 +329,8 @@ impl<'m> Model<'m> {
         if index >= self.operator_count() {
             return None;
         }
-        let at = u32_at(self.bytes, 32) as usize + index * OPERATOR_BYTES;
-        Some(Operator {
-            kind: *Kind::ALL.get(usize::from(self.bytes[at]))?,
-            inputs: [u16_at(self.bytes, at + 2), u16_at(self.bytes, at + 4)],
-            output: u16_at(self.bytes, at + 6),
-            parameters: core::array::from_fn(|i| u32_at(self.bytes, at + 8 + 4 * i) as i32),
-            name: u32_at(self.bytes, at + 60),
-        })
+        let entry = self.entry(32, index)?;
+        Some(Operator::read(entry, *Kind::ALL.get(usize::from(entry[0]))?))
     }
 
     /// All operators in order of execution.
@@ -366,7 +378,8 @@ impl<'m> Model<'m> {
     pub fn arena_bytes_min(&self) -> usize {
         let live = |index: usize| {
             let tensors = (0..self.tensor_count()).filter(|t| self.lives(*t, index));
-            let scratch = self.operator(index).map_or(0, |o| crate::kernel::scratch_of(self, &o));
+            let scratch =
+                self.operator(index).map_or(0, |o| crate::kernel::scratch_of(&o, &self.tensor(o.inputs[0].into())));
             tensors.map(|t| self.tensor(t).bytes).sum::<usize>() + scratch
         };
         (0..self.operator_count()).map(live).max().unwrap_or(0)

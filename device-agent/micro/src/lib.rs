@@ -18,7 +18,7 @@
 //! | operator | values | constraints |
 //! |---|---|---|
 //! | `Conv2d` | i8 NHWC | any kernel, stride, padding, dilation; one group; per-channel multipliers; clamp |
-//! | `DepthwiseConv2d` | i8 NHWC | as many outputs as inputs; 3 x 3 and 1 x 1 are fast |
+//! | `DepthwiseConv2d` | i8 NHWC | as many outputs as inputs; kernels three wide are the fastest |
 //! | `FullyConnected` | i8, flat | as Conv2d on one pixel |
 //! | `Add`, `Mul` | i8 | same shape |
 //! | `MaxPool`, `AveragePool` | i8 NHWC | padding does not count |

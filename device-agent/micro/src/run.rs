@@ -52,12 +52,16 @@ impl<'m> Model<'m> {
         if found < needed {
             return Err(RunError::Arena { needed, found });
         }
-        let Some(operator) = self.operator(index) else { return Ok(()) };
+        let entry = if index < self.operator_count() { self.entry(32, index) } else { None };
+        let Some(entry) = entry else { return Ok(()) };
+        let kind = *Kind::ALL.get(usize::from(entry[0])).ok_or(RunError::Operator { index })?;
+        // Not `operator`, which would be copied once more: on a small layer that shows.
+        let operator = Operator::read(entry, kind);
         self.act(&operator, arena).ok_or(RunError::Operator { index })?;
-        if is_held_behind(operator.kind) {
+        let clamp = operator.clamp();
+        if is_held_behind(kind) && clamp != (-128, 127) {
             let output = self.tensor(operator.output.into());
-            let values = arena.get_mut(output.range()).unwrap_or_default();
-            Values::new(output.zero_point, operator.clamp()).hold(values);
+            Values::hold(clamp, arena.get_mut(output.range()).unwrap_or_default());
         }
         Ok(())
     }
@@ -68,10 +72,8 @@ impl<'m> Model<'m> {
 
     fn channels(&self, operator: &Operator, count: usize, output: &Tensor) -> Option<Channels<'m>> {
         Some(Channels {
-            biases: self.constant(operator, 1).as_chunks().0.get(..count).unwrap_or_default(),
-            factors: self.constant(operator, 2).as_chunks().0.get(..count)?,
-            shifts: self.constant(operator, 3).get(..count)?,
-            values: Values::new(output.zero_point, operator.clamp()),
+            all: self.constant(operator, 1).as_chunks().0.as_chunks().0.get(..count)?,
+            values: Values::new(output.zero_point),
         })
     }
 
@@ -81,7 +83,7 @@ impl<'m> Model<'m> {
             return self.act_on_two(operator, (&input, &output), arena);
         }
         let from = operator.at(9);
-        let scratch = from..from + scratch_of(self, operator);
+        let scratch = from..from + scratch_of(operator, &input);
         let [from, to, scratch] = if scratch.is_empty() {
             let [from, to] = arena.get_disjoint_mut([input.range(), output.range()]).ok()?;
             [from, to, &mut []]
@@ -90,9 +92,9 @@ impl<'m> Model<'m> {
         };
         let (dims_in, dims_out) = (input.dims, output.dims);
         let four = || core::array::from_fn(|i| operator.at(i));
-        let by = Multiplier { factor: operator.parameters[0], shift: operator.parameters[1] as i8 };
+        let by = Multiplier { factor: operator.parameters[0], shift: operator.parameters[1] };
         let zeros = (input.zero_point, output.zero_point);
-        let values = Values::new(output.zero_point, operator.clamp());
+        let values = Values::new(output.zero_point);
         match operator.kind {
             Kind::Conv2d | Kind::DepthwiseConv2d | Kind::FullyConnected => {
                 return self.convolve(operator, (&input, &output), from, to, scratch);
@@ -133,27 +135,24 @@ impl<'m> Model<'m> {
         to: &mut [u8],
         scratch: &mut [u8],
     ) -> Option<()> {
-        let window = window_of(operator, input, output);
         let weights = self.constant(operator, 0);
-        let taps = window.kernel.0 * window.kernel.1;
-        let zero_point = input.zero_point;
-        match operator.kind {
-            Kind::Conv2d => {
-                let count = output.image().2;
-                let weights = weights.get(..weight_bytes(count, taps * window.input.2))?;
-                let channels = self.channels(operator, count, output)?;
-                conv(&window, &channels, zero_point as u8, (from, weights), to, scratch);
-            }
-            Kind::DepthwiseConv2d => {
-                let count = window.input.2;
-                let weights = weights.get(..depthwise_weight_bytes(count, taps))?;
-                let channels = self.channels(operator, count, output)?;
-                depthwise(&window, &channels, zero_point as u8, (from, weights), to, scratch);
-            }
-            _ => {
-                let weights = weights.get(..weight_bytes(to.len(), from.len()))?;
-                dense(&self.channels(operator, to.len(), output)?, (from, weights), to, scratch);
-            }
+        if operator.kind == Kind::FullyConnected {
+            let weights = weights.get(..weight_bytes(to.len(), from.len()))?;
+            dense(&self.channels(operator, to.len(), output)?, (from, weights), to, scratch);
+            return Some(());
+        }
+        let window = window_of(operator, input, output);
+        let (taps, zero_point) = (window.kernel.0 * window.kernel.1, input.zero_point as u8);
+        if operator.kind == Kind::Conv2d {
+            let count = output.image().2;
+            let weights = weights.get(..weight_bytes(count, taps * window.input.2))?;
+            let channels = self.channels(operator, count, output)?;
+            conv(&window, &channels, zero_point, (from, weights), to, scratch);
+        } else {
+            let count = window.input.2;
+            let weights = weights.get(..depthwise_weight_bytes(count, taps))?;
+            let channels = self.channels(operator, count, output)?;
+            depthwise(&window, &channels, zero_point, (from, weights), to, scratch);
         }
         Some(())
     }
@@ -170,12 +169,12 @@ impl<'m> Model<'m> {
         };
         let inputs: [&[u8]; 2] = if itself { [one, one] } else { [one, two] };
         let zeros = ([input.zero_point, second.zero_point], output.zero_point);
-        let values = Values::new(output.zero_point, operator.clamp());
+        let values = Values::new(output.zero_point);
         let [first, next, shift] = [0, 1, 2].map(|i| operator.parameters[i]);
         match operator.kind {
             Kind::Add => elementwise::add(([first, next], shift as u32), zeros, operator.clamp(), inputs, to),
             Kind::Mul => {
-                let by = Multiplier { factor: first, shift: next as i8 };
+                let by = Multiplier { factor: first, shift: next };
                 elementwise::mul(by, zeros.0, values, inputs, to);
             }
             _ => {

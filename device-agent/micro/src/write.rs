@@ -112,11 +112,9 @@ impl Writer {
         self.constant(&bytes)
     }
 
-    /// Adds multipliers; returns the places of factors and shifts.
-    pub fn multipliers(&mut self, all: &[Multiplier]) -> (i32, i32) {
-        let factors = self.words(all.iter().map(|m| m.factor));
-        let shifts: Vec<u8> = all.iter().map(|m| m.shift as u8).collect();
-        (factors, self.constant(&shifts))
+    /// Adds output channels: the bias and multiplier of each.
+    pub fn channels(&mut self, all: impl IntoIterator<Item = (i32, Multiplier)>) -> i32 {
+        self.words(all.into_iter().flat_map(|(bias, by)| [bias, by.factor, by.shift]))
     }
 
     /// Adds the weights of a convolution or fully connected layer: a row per output channel, elements in the order of the window's taps,
@@ -209,8 +207,8 @@ impl Writer {
 /// Parameters that are places of constants.
 fn constants_of(kind: Kind) -> &'static [usize] {
     match kind {
-        Kind::Conv2d | Kind::DepthwiseConv2d | Kind::FullyConnected => &[0, 1, 2, 3],
-        Kind::AveragePool => &[2, 3],
+        Kind::Conv2d | Kind::DepthwiseConv2d | Kind::FullyConnected => &[0, 1],
+        Kind::AveragePool => &[1],
         Kind::Softmax | Kind::Table | Kind::Dequantize => &[0],
         _ => &[],
     }

@@ -17,13 +17,12 @@ fn network() -> Vec<u8> {
     let m = [Multiplier::from_real(0.01).unwrap(); 3];
     let mut conv = [0; 13];
     conv[0] = writer.rows(&[3; 54], 18);
-    conv[1] = writer.words([1, 2, 3]);
-    (conv[2], conv[3]) = writer.multipliers(&m);
+    conv[1] = writer.channels([1, 2, 3].into_iter().zip(m));
     let ones = 1 | 1 << 16;
     (conv[4], conv[5], conv[6], conv[7]) = (3 | 3 << 16, ones, ones, ones);
     (conv[8], conv[9]) = ((-128 & 0xffff) | 127 << 16, 100);
     let mut mean = [0; 13];
-    (mean[0], mean[1], mean[8]) = (m[0].factor, m[0].shift.into(), conv[8]);
+    (mean[0], mean[1], mean[8]) = (m[0].factor, m[0].shift, conv[8]);
     let mut table = [0; 13];
     table[0] = writer.constant(&[7; 256]);
     let mut numbers = [0; 13];
@@ -109,7 +108,7 @@ fn errors_name_what_is_wrong_with_both_values() {
         assert!(error.to_string().contains(said), "{error}");
     };
     check(0, b"nope", What::Magic, "does not begin as a model does");
-    check(4, &[9, 0], What::Version, "expected 1, got 9");
+    check(4, &[9, 0], What::Version, "expected 2, got 9");
     let tensors = 48;
     check(tensors, &[255, 255, 0, 0], What::TensorPlace, "outside of its arena (number 0)");
     check(tensors + 16, &[7], What::TensorType, "(number 0): expected 1, got 7");

@@ -18,8 +18,8 @@ impl Engine for MicroEngine {
     }
 
     fn version(&self) -> &'static str {
-        const _: () = assert!(VERSION == 1);
-        "1"
+        const _: () = assert!(VERSION == 2);
+        "2"
     }
 
     fn load(&self, model: &[u8], options: &LoadOptions) -> Result<Box<dyn Loaded>, Refusal> {

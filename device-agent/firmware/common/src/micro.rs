@@ -18,7 +18,10 @@ pub struct MicroModel<'m> {
 
 impl Engine for Micro {
     const NAME: &'static str = "micro";
-    const TITLE: &'static str = "micro 1";
+    const TITLE: &'static str = {
+        assert!(boardproof_micro::VERSION == 2);
+        "micro 2"
+    };
     type Loaded<'m> = MicroModel<'m>;
 
     fn load<'m>(&mut self, bytes: &'m [u8], arena: &mut [u8]) -> Result<MicroModel<'m>, Unfit> {

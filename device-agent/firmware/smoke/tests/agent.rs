@@ -68,7 +68,7 @@ fn board(machine: &str, triple: &str) -> Board {
 fn greet(board: &mut Board) -> u64 {
     let boot = board.greet(|reply| match reply {
         Reply::Hello(hello) => {
-            assert_eq!((hello.architecture, hello.engines, hello.tick_hz), ("arm", "micro 1", 25_000_000));
+            assert_eq!((hello.architecture, hello.engines, hello.tick_hz), ("arm", "micro 2", 25_000_000));
             hello.boot
         }
         other => panic!("{other:?}"),

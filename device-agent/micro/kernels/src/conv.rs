@@ -1,10 +1,10 @@
 //! Convolutions and fully connected layers: columns of values against rows of weights.
 
-use crate::path::{four_by_one, two_by_two, widen};
-use crate::{Channels, Values, Weights, Window, Word, row_bytes};
+use crate::path::{four_by_one, two_by, two_by_one, widen};
+use crate::{Channel, Channels, Inside, PIXELS, Step, Values, Weights, Window, Word, numbers, row_bytes};
 
 /// A convolution. `input` and `output` are NHWC without the sample; `weights` has two and two rows, one per output channel, interleaved;
-/// `scratch` has room for two columns of 16-bit values, also interleaved.
+/// `scratch` has room for [`PIXELS`] columns of 16-bit values, also interleaved.
 #[inline(never)]
 pub fn conv(
     window: &Window,
@@ -14,31 +14,102 @@ pub fn conv(
     output: &mut [u8],
     scratch: &mut [u8],
 ) {
-    let words = row_bytes(window.kernel.0 * window.kernel.1 * window.input.2) / 2;
-    let (pixels, width) = (window.output.0 * window.output.1, window.output.1.max(1));
-    let count = output.len() / pixels.max(1);
-    let weights = weights.as_chunks().0;
-    let pairs = Pairs::of(channels, count / 2);
-    // What fills a column up has weight 0, and may hold anything.
-    let Some(columns) = scratch.as_chunks_mut().0.as_chunks_mut().0.get_mut(..words) else { return };
-    for (i, pair) in output.chunks_mut((2 * count).max(1)).enumerate() {
-        let (left, right) = pair.split_at_mut(count.min(pair.len()));
-        for (slot, pixel) in [2 * i, 2 * i + 1].into_iter().enumerate() {
-            if pixel < pixels {
-                fill(window, zero_point, input, (pixel / width, pixel % width), columns, slot);
-            }
+    let elements = window.kernel.0 * window.kernel.1 * window.input.2;
+    let stride = (row_bytes(elements) / 2).max(1);
+    let Some(columns) = scratch.as_chunks_mut().0.as_chunks_mut().0.get_mut(..stride) else { return };
+    let count = channels.all.len().max(1);
+    let rows = Rows { channels, is_small: channels.are_small(), weights: weights.as_chunks().0, stride };
+    let filling = Filling::of(window, zero_point, input);
+    let mut pixels = (0..window.output.0).flat_map(|y| (0..window.output.1).map(move |x| (y, x)));
+    let mut twos = output.chunks_exact_mut(PIXELS * count);
+    for outputs in twos.by_ref() {
+        (0..PIXELS).zip(pixels.by_ref()).for_each(|(slot, at)| filling.fill(at, columns, slot));
+        let done = rows.two_pixels(columns, outputs);
+        rows.others(done, columns, outputs);
+    }
+    for (output, at) in twos.into_remainder().chunks_exact_mut(count).zip(pixels) {
+        filling.fill(at, columns, 0);
+        let done = rows.one_pixel(columns, output);
+        rows.others(done, columns, output);
+    }
+}
+
+/// Rows of weights against columns.
+struct Rows<'l> {
+    channels: &'l Channels<'l>,
+    is_small: bool,
+    weights: &'l [Weights],
+    /// From the rows of two channels to those of the next two, in weights.
+    stride: usize,
+}
+
+impl<'l> Rows<'l> {
+    /// Pairs of channels with their rows. None where not all multipliers are below a quarter, as those of almost all layers are.
+    #[inline(always)]
+    fn pairs(&self) -> impl Iterator<Item = (&'l [Channel; 2], &'l [Weights])> + use<'l> {
+        let pairs = if self.is_small { self.channels.all.as_chunks().0 } else { &[] };
+        pairs.iter().zip(self.weights.chunks_exact(self.stride))
+    }
+
+    /// All pairs of channels of two pixels; returns how many channels these are.
+    #[inline(never)]
+    fn two_pixels(&self, columns: &[Step], outputs: &mut [u8]) -> usize {
+        let values = self.channels.values;
+        let count = self.channels.all.len();
+        let (one, two) = outputs.split_at_mut(count.min(outputs.len()));
+        let [one, two] = [one, two].map(|output| output.as_chunks_mut::<2>().0);
+        for (((pair, rows), one), two) in self.pairs().zip(one).zip(two) {
+            let acc = two_by(rows, columns, pair.map(|channel| [numbers(&channel).0; PIXELS]));
+            let [first, second] = put_pair(values, pair, acc);
+            *one = [first[0], second[0]];
+            *two = [first[1], second[1]];
         }
-        if right.is_empty() {
-            // The last pixel stands alone: worked out beside whatever the other column holds.
-            lone_pixel(channels, weights, columns, left);
-        } else {
-            let done = pairs.as_ref().map_or(0, |pairs| pairs.two_pixels(weights, columns, (left, right)));
-            two_pixels((channels, done), weights, columns, left, right);
+        if self.is_small { count & !1 } else { 0 }
+    }
+
+    /// All pairs of channels of the first pixel; returns how many channels these are.
+    #[inline(never)]
+    fn one_pixel(&self, columns: &[Step], output: &mut [u8]) -> usize {
+        let values = self.channels.values;
+        for ((pair, rows), output) in self.pairs().zip(output.as_chunks_mut::<2>().0) {
+            let acc = two_by(rows, columns, pair.map(|channel| [numbers(&channel).0]));
+            let [first, second] = put_pair(values, pair, acc);
+            *output = [first[0], second[0]];
+        }
+        if self.is_small { self.channels.all.len() & !1 } else { 0 }
+    }
+
+    /// Channels from `done` on, which is even, in any number and with any multiplier, of as many pixels as there are outputs for.
+    fn others(&self, done: usize, columns: &[Step], outputs: &mut [u8]) {
+        if done < self.channels.all.len() {
+            self.slowly(done, columns, outputs);
+        }
+    }
+
+    #[inline(never)]
+    fn slowly(&self, done: usize, columns: &[Step], outputs: &mut [u8]) {
+        let rows = self.weights.chunks_exact(self.stride).skip(done / 2);
+        for (i, rows) in (done / 2..).zip(rows) {
+            let acc = two_by(rows, columns, [[0; PIXELS]; 2]);
+            for (acc, n) in acc.into_iter().zip(2 * i..) {
+                let Some((bias, by)) = self.channels.all.get(n).map(numbers) else { continue };
+                for (acc, output) in acc.into_iter().zip(outputs.chunks_exact_mut(self.channels.all.len())) {
+                    output[n] = self.channels.values.of_one(by, acc.wrapping_add(bias));
+                }
+            }
         }
     }
 }
 
+/// The values of two channels.
+#[inline(always)]
+fn put_pair<const N: usize>(values: Values, pair: &[Channel; 2], acc: [[i32; N]; 2]) -> [[u8; N]; 2] {
+    let [one, two] = pair.map(|channel| numbers(&channel).1);
+    [values.of_small(one, acc[0]), values.of_small(two, acc[1])]
+}
+
 /// A fully connected layer. `scratch` has room for a column of 16-bit values.
+#[inline(never)]
 pub fn dense(channels: &Channels<'_>, (input, weights): (&[u8], &[u8]), output: &mut [u8], scratch: &mut [u8]) {
     let column = scratch.as_chunks_mut().0.as_chunks_mut().0;
     let (whole, rest) = input.as_chunks();
@@ -48,190 +119,166 @@ pub fn dense(channels: &Channels<'_>, (input, weights): (&[u8], &[u8]), output: 
         four.iter_mut().zip(rest).for_each(|(four, value)| *four = *value);
         *words = widen(four);
     }
-    four_channels(channels, weights.as_chunks().0, column.as_flattened(), output);
-}
-
-/// Writes the column of one output pixel into its slot. Without dilation a row of the window lies in one piece on the input.
-#[inline(never)]
-fn fill(window: &Window, zero_point: u8, input: &[u8], at: (usize, usize), columns: &mut [[Word; 2]], slot: usize) {
-    let (depth, slot) = (window.input.2, slot & 1);
-    let length = window.kernel.1 * depth;
-    let whole = window.inside(at).filter(|_| window.dilations.1 == 1);
-    let mut steps = columns.as_chunks_mut::<2>().0.iter_mut();
-    match whole {
-        _ if !depth.is_multiple_of(4) => fill_narrow(window, zero_point, input, (at, whole), columns, slot),
-        Some((mut from, below)) => {
-            for _ in 0..window.kernel.0 {
-                let values = input.get(from..from + length).unwrap_or_default();
-                // The values first: a step that is taken for none of them would be lost.
-                values.as_chunks().0.iter().zip(steps.by_ref()).for_each(|(four, step)| put(step, slot, *four));
-                from += below;
+    let column = column.as_flattened();
+    let (stride, weights) = (column.len().max(1), weights.as_chunks().0);
+    let (fours, last) = channels.all.as_chunks::<4>();
+    let (whole, end) = output.as_chunks_mut::<4>();
+    let parts = fours.chunks(FOURS).zip(weights.chunks(2 * FOURS * stride));
+    for ((fours, rows), outputs) in parts.zip(whole.chunks_mut(FOURS)) {
+        let mut sums = [[0; 4]; FOURS];
+        sums_of_fours(fours, rows, column, &mut sums);
+        for ((four, sums), output) in fours.iter().zip(sums).zip(outputs) {
+            for lane in 0..4 {
+                output[lane] = channels.values.of_one(numbers(&four[lane]).1, sums[lane]);
             }
         }
-        None => {
-            for tap in 0..window.kernel.0 * window.kernel.1 {
-                let under = window.pixel(at, (tap / window.kernel.1, tap % window.kernel.1));
-                let values = under.and_then(|pixel| input.get(pixel * depth..(pixel + 1) * depth));
-                let steps = steps.by_ref().take(depth / 4);
-                match values {
-                    Some(values) => steps.zip(values.as_chunks().0).for_each(|(step, four)| put(step, slot, *four)),
-                    None => steps.for_each(|step| put(step, slot, [zero_point; 4])),
-                }
-            }
+    }
+    let rows = weights.get(2 * stride * fours.len()..).unwrap_or_default().chunks_exact(stride);
+    for ((pair, rows), output) in last.chunks(2).zip(rows).zip(end.chunks_mut(2)) {
+        let sums = two_by_one(rows, column, [0; 2]);
+        for ((channel, sum), output) in pair.iter().zip(sums).zip(output) {
+            let (bias, by) = numbers(channel);
+            *output = channels.values.of_one(by, sum.wrapping_add(bias));
         }
     }
 }
 
-/// The same where values do not come in fours: one by one. Behind the last, the column holds anything.
+/// Fours of channels of a fully connected layer whose sums wait for their rounding: there are too few registers for both at once.
+const FOURS: usize = 4;
+
+/// The sums of four channels each on one column.
 #[inline(never)]
-fn fill_narrow(
-    window: &Window,
+fn sums_of_fours(fours: &[[Channel; 4]], weights: &[Weights], column: &[Word], all: &mut [[i32; 4]; FOURS]) {
+    let rows = weights.chunks_exact(2 * column.len().max(1));
+    for ((four, rows), sums) in fours.iter().zip(rows).zip(all) {
+        let (one, two) = rows.split_at(column.len().min(rows.len()));
+        *sums = four_by_one([one, two], column, four.map(|channel| numbers(&channel).0));
+    }
+}
+
+/// Columns of a layer's input.
+struct Filling<'l> {
+    window: &'l Window,
+    inside: Inside,
+    /// Rows of the window and values in each, where a row lies in one piece on the input: where there is no dilation.
+    rows: usize,
+    piece: usize,
+    is_in_fours: bool,
     zero_point: u8,
-    input: &[u8],
-    ((y, x), whole): ((usize, usize), Option<(usize, usize)>),
-    columns: &mut [[Word; 2]],
-    slot: usize,
-) {
-    let mut four = Four { steps: columns.as_chunks_mut().0.iter_mut(), slot, last: 0, count: 0 };
-    if let Some((mut from, below)) = whole {
-        let length = window.kernel.1 * window.input.2;
-        for _ in 0..window.kernel.0 {
-            input.get(from..from + length).unwrap_or_default().iter().for_each(|value| four.take(*value));
-            from += below;
+    input: &'l [u8],
+}
+
+impl<'l> Filling<'l> {
+    fn of(window: &'l Window, zero_point: u8, input: &'l [u8]) -> Self {
+        let (depth, inside) = (window.input.2, window.all_inside());
+        let inside = if window.dilations.1 == 1 { inside } else { inside.none() };
+        let (rows, piece) = (window.kernel.0, window.kernel.1 * depth);
+        Self { window, inside, rows, piece, is_in_fours: depth.is_multiple_of(4), zero_point, input }
+    }
+
+    /// Writes the column of one output pixel into its slot.
+    #[inline(never)]
+    fn fill(&self, at: (usize, usize), columns: &mut [Step], slot: usize) {
+        let slot = slot.min(PIXELS - 1);
+        match self.inside.first(at) {
+            Some(first) if self.is_in_fours => self.rows_in_fours(first, columns, slot),
+            None if self.is_in_fours => self.taps_in_fours(at, columns, slot),
+            Some(first) => {
+                let mut column = OneByOne::of(columns, slot);
+                self.rows(first).for_each(|row| column.take(row));
+            }
+            None => self.tap_by_tap(at, OneByOne::of(columns, slot)),
         }
-    } else {
-        for ky in 0..window.kernel.0 {
-            let row = window.values(input, y, ky);
-            let (mut from, step) = window.walk(x);
-            for _ in 0..window.kernel.1 {
-                for channel in 0..window.input.2 {
-                    four.take(row.get(from.wrapping_add(channel)).copied().unwrap_or(zero_point));
+    }
+
+    /// The window's rows from a value of the input on.
+    #[inline(always)]
+    fn rows(&self, first: usize) -> impl Iterator<Item = &'l [u8]> {
+        let mut rest = self.input.get(first..).unwrap_or_default();
+        (0..self.rows).map_while(move |_| {
+            let row = rest.get(..self.piece);
+            rest = rest.get(self.inside.below..).unwrap_or_default();
+            row
+        })
+    }
+
+    #[inline(always)]
+    fn rows_in_fours(&self, first: usize, columns: &mut [Step], slot: usize) {
+        let mut steps = columns.as_chunks_mut::<2>().0.iter_mut();
+        for row in self.rows(first) {
+            // The values first: a step that is taken for none of them would be lost.
+            row.as_chunks().0.iter().zip(steps.by_ref()).for_each(|(four, step)| put(step, slot, *four));
+        }
+    }
+
+    #[inline(never)]
+    fn taps_in_fours(&self, (y, x): (usize, usize), columns: &mut [Step], slot: usize) {
+        let depth = self.window.input.2;
+        let mut steps = columns.as_chunks_mut::<2>().0.iter_mut();
+        for ky in 0..self.window.kernel.0 {
+            let row = self.window.values(self.input, y, ky);
+            let (mut from, step) = self.window.walk(x);
+            for _ in 0..self.window.kernel.1 {
+                let steps = steps.by_ref().take(depth / 4);
+                match row.get(from..).and_then(|rest| rest.get(..depth)) {
+                    Some(values) => steps.zip(values.as_chunks().0).for_each(|(step, four)| put(step, slot, *four)),
+                    None => steps.for_each(|step| put(step, slot, [self.zero_point; 4])),
                 }
                 from = from.wrapping_add(step);
             }
         }
     }
-    four.end();
-}
 
-/// The last four values of a column that comes value by value.
-struct Four<'c> {
-    steps: core::slice::IterMut<'c, [[Word; 2]; 2]>,
-    slot: usize,
-    last: u32,
-    count: u32,
-}
-
-impl Four<'_> {
-    #[inline(always)]
-    fn take(&mut self, value: u8) {
-        self.last = self.last >> 8 | u32::from(value) << 24;
-        self.count += 1;
-        if self.count.is_multiple_of(4) {
-            self.put();
-        }
-    }
-
-    /// Puts what is left: behind it the weights are 0.
-    #[inline(always)]
-    fn end(mut self) {
-        if !self.count.is_multiple_of(4) {
-            self.last >>= 8 * (4 - self.count % 4);
-            self.put();
-        }
-    }
-
-    #[inline(always)]
-    fn put(&mut self) {
-        if let Some(step) = self.steps.next() {
-            put(step, self.slot, self.last.to_le_bytes());
+    #[inline(never)]
+    fn tap_by_tap(&self, (y, x): (usize, usize), mut column: OneByOne<'_>) {
+        let depth = self.window.input.2;
+        for ky in 0..self.window.kernel.0 {
+            let row = self.window.values(self.input, y, ky);
+            let (mut from, step) = self.window.walk(x);
+            for _ in 0..self.window.kernel.1 {
+                match row.get(from..).and_then(|rest| rest.get(..depth)) {
+                    Some(values) => column.take(values),
+                    None => (0..depth).for_each(|_| column.take(&[self.zero_point])),
+                }
+                from = from.wrapping_add(step);
+            }
         }
     }
 }
 
-/// Four values into one of two columns.
+/// A column that comes value by value. What fills its last word up has weight 0, and may be anything.
+struct OneByOne<'c> {
+    halves: &'c mut [[u8; 2]],
+    at: usize,
+    /// From each of four values to the next: the first and the third share a word, and the second and the fourth the next one.
+    ahead: u32,
+}
+
+impl<'c> OneByOne<'c> {
+    #[inline(always)]
+    fn of(columns: &'c mut [Step], slot: usize) -> Self {
+        const WORD: i8 = 2 * PIXELS as i8;
+        let ahead = [WORD, 1 - WORD, WORD, WORD - 1].map(|halves| halves as u8);
+        let halves = columns.as_flattened_mut().as_flattened_mut().as_chunks_mut().0;
+        Self { halves, at: 2 * slot, ahead: u32::from_le_bytes(ahead) }
+    }
+
+    #[inline(always)]
+    fn take(&mut self, values: &[u8]) {
+        for value in values {
+            if let Some(half) = self.halves.get_mut(self.at) {
+                *half = i16::from(*value as i8).to_le_bytes();
+            }
+            self.at = self.at.wrapping_add_signed(isize::from(self.ahead as i8));
+            self.ahead = self.ahead.rotate_right(8);
+        }
+    }
+}
+
+/// Four values into one of the columns.
 #[inline(always)]
-fn put(step: &mut [[Word; 2]; 2], slot: usize, four: [u8; 4]) {
+fn put(step: &mut [Step; 2], slot: usize, four: [u8; 4]) {
     let [first, second] = widen(four);
     step[0][slot] = first;
     step[1][slot] = second;
-}
-
-/// [`Channels`] two by two, all of them with multipliers below a half: what almost all layers have.
-struct Pairs<'m> {
-    biases: &'m [[[u8; 4]; 2]],
-    factors: &'m [[[u8; 4]; 2]],
-    shifts: &'m [[u8; 2]],
-    values: Values,
-}
-
-impl<'m> Pairs<'m> {
-    fn of(channels: &Channels<'m>, count: usize) -> Option<Self> {
-        let biases = channels.biases.as_chunks().0.get(..count)?;
-        let factors = channels.factors.as_chunks().0.get(..count)?;
-        let shifts = channels.shifts.as_chunks().0.get(..count)?;
-        channels.are_small().then_some(Self { biases, factors, shifts, values: channels.values })
-    }
-
-    /// All pairs of channels of two pixels; returns how many channels these are.
-    #[inline(never)]
-    fn two_pixels(&self, weights: &[Weights], columns: &[[Word; 2]], (left, right): (&mut [u8], &mut [u8])) -> usize {
-        let rows = weights.chunks_exact(columns.len().max(1));
-        let scales = self.biases.iter().zip(self.factors).zip(self.shifts);
-        let outputs = left.as_chunks_mut::<2>().0.iter_mut().zip(right.as_chunks_mut::<2>().0);
-        for ((rows, ((biases, factors), shifts)), (left, right)) in rows.zip(scales).zip(outputs) {
-            let [b0, b1] = biases.map(i32::from_le_bytes);
-            let acc = two_by_two(rows, columns, [b0, b0, b1, b1]);
-            self.values.put_two(factors[0], shifts[0], [acc[0], acc[1]], [&mut left[0], &mut right[0]]);
-            self.values.put_two(factors[1], shifts[1], [acc[2], acc[3]], [&mut left[1], &mut right[1]]);
-        }
-        2 * self.biases.len()
-    }
-}
-
-/// The channels of two pixels from `done` on, which is even.
-fn two_pixels(
-    (channels, done): (&Channels<'_>, usize),
-    weights: &[Weights],
-    columns: &[[Word; 2]],
-    left: &mut [u8],
-    right: &mut [u8],
-) {
-    let rows = weights.chunks_exact(columns.len().max(1));
-    let outputs = left.chunks_mut(2).zip(right.chunks_mut(2));
-    for (i, (rows, (left, right))) in rows.zip(outputs).enumerate().skip(done / 2) {
-        let (b0, b1) = (channels.bias(2 * i), channels.bias(2 * i + 1));
-        let acc = two_by_two(rows, columns, [b0, b0, b1, b1]);
-        for (n, (left, right)) in left.iter_mut().zip(right).enumerate() {
-            [*left, *right] = channels.values(2 * i + n, if n == 0 { [acc[0], acc[1]] } else { [acc[2], acc[3]] });
-        }
-    }
-}
-
-/// All channels of one pixel, the left one.
-fn lone_pixel(channels: &Channels<'_>, weights: &[Weights], columns: &[[Word; 2]], output: &mut [u8]) {
-    let rows = weights.chunks_exact(columns.len().max(1));
-    for (i, (rows, output)) in rows.zip(output.chunks_mut(2)).enumerate() {
-        let acc = two_by_two(rows, columns, [channels.bias(2 * i), 0, channels.bias(2 * i + 1), 0]);
-        for (n, (output, acc)) in output.iter_mut().zip([acc[0], acc[2]]).enumerate() {
-            [*output] = channels.values(2 * i + n, [acc]);
-        }
-    }
-}
-
-/// All channels of a column that is still 8 bit, four at once.
-#[inline(never)]
-fn four_channels(channels: &Channels<'_>, weights: &[Weights], column: &[Word], output: &mut [u8]) {
-    let words = column.len();
-    for (i, (rows, output)) in weights.chunks((2 * words).max(1)).zip(output.chunks_mut(4)).enumerate() {
-        let channel = 4 * i;
-        let (one, two) = rows.split_at(words.min(rows.len()));
-        // Where there is no second pair, the first is worked out twice, and the second time dropped.
-        let two = if two.is_empty() { one } else { two };
-        let biases = [0, 1, 2, 3].map(|n| channels.bias(channel + n));
-        let acc = four_by_one([one, two], column, biases);
-        for (n, (output, acc)) in output.iter_mut().zip(acc).enumerate() {
-            [*output] = channels.values(channel + n, [acc]);
-        }
-    }
 }

@@ -1,26 +1,25 @@
 //! Sums of products, the plain way. A word of a column holds two values in 16 bit, and the weights for them stand together: those of one
 //! channel at even bytes, of the other at odd ones. Steps are small on purpose: what is loaded ahead must fit into the registers. Sums
 //! wrap as the DSP instructions' do.
-//! Lengths are even: rows are filled up to four elements, which are two words.
 
-use super::{Group, Weights, Word};
+use super::{Channels, Group, Inside, Step, Weights, Window, Word};
 
 #[inline(always)]
 fn add(acc: &mut i32, weight: u8, value: i32) {
     *acc = acc.wrapping_add(i32::from(weight as i8) * value);
 }
 
-/// Two channels on two columns: `[channel 0 column 0, channel 0 column 1, channel 1 column 0, channel 1 column 1]`, added to `acc`.
+/// Two channels on the first `N` of the columns, added to `acc`: `[channel][column]`.
 #[inline(always)]
-pub fn two_by_two(weights: &[Weights], columns: &[[Word; 2]], mut acc: [i32; 4]) -> [i32; 4] {
+pub fn two_by<const N: usize>(weights: &[Weights], columns: &[Step], mut acc: [[i32; N]; 2]) -> [[i32; N]; 2] {
     for (w, words) in weights.iter().zip(columns) {
-        let [x, y] = words.map(i32::from_le_bytes);
+        let x: [i32; N] = core::array::from_fn(|column| i32::from_le_bytes(words[column]));
         // A core with halfword multiplication reads the halves without taking them apart.
-        for (n, x, y) in [(0, i32::from(x as i16), i32::from(y as i16)), (2, x >> 16, y >> 16)] {
-            add(&mut acc[0], w[n], x);
-            add(&mut acc[1], w[n], y);
-            add(&mut acc[2], w[n + 1], x);
-            add(&mut acc[3], w[n + 1], y);
+        for (n, half) in [(0, x.map(|x| i32::from(x as i16))), (2, x.map(|x| x >> 16))] {
+            for column in 0..N {
+                add(&mut acc[0][column], w[n], half[column]);
+                add(&mut acc[1][column], w[n + 1], half[column]);
+            }
         }
     }
     acc
@@ -36,6 +35,19 @@ pub fn four_by_one(weights: [&[Weights]; 2], column: &[Word], mut acc: [i32; 4])
             add(&mut acc[1], w[n + 1], x);
             add(&mut acc[2], v[n], x);
             add(&mut acc[3], v[n + 1], x);
+        }
+    }
+    acc
+}
+
+/// Two channels on one column.
+#[inline(always)]
+pub fn two_by_one(weights: &[Weights], column: &[Word], mut acc: [i32; 2]) -> [i32; 2] {
+    for (w, word) in weights.iter().zip(column) {
+        let x = i32::from_le_bytes(*word);
+        for (n, x) in [(0, i32::from(x as i16)), (2, x >> 16)] {
+            add(&mut acc[0], w[n], x);
+            add(&mut acc[1], w[n + 1], x);
         }
     }
     acc
@@ -58,4 +70,17 @@ pub fn lanes(weights: &Group, values: &Group, mut acc: [i32; 4]) -> [i32; 4] {
         add(&mut acc[lane], weights[lane], i32::from(values[lane] as i8));
     }
     acc
+}
+
+/// Depthwise convolutions whose kernel is three wide, which have no way of their own here.
+pub enum ThreeWide {}
+
+impl ThreeWide {
+    pub fn of(_: &Window, _: &Inside, _: &Channels<'_>, _: &[Group]) -> Option<Self> {
+        None
+    }
+
+    pub fn pixel(&self, _: &[u8], _: &mut [u8]) -> usize {
+        match *self {}
+    }
 }

@@ -6,17 +6,22 @@ use emulated::{dual, even, high, low, odd, spread};
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 use instruction::{dual, even, high, low, odd, spread};
 
-use super::{Group, Weights, Word};
+use super::{Group, Step, Weights, Word};
+#[cfg(all(feature = "dsp", target_arch = "arm"))]
+pub use crate::three_wide::ThreeWide;
 
-/// See [`super::dot::two_by_two`].
+/// See [`super::dot::two_by`].
 #[inline(always)]
-pub fn two_by_two(weights: &[Weights], columns: &[[Word; 2]], mut acc: [i32; 4]) -> [i32; 4] {
-    for (weights, columns) in weights.as_chunks::<2>().0.iter().zip(columns.as_chunks::<2>().0) {
-        for step in 0..2 {
-            let w = u32::from_le_bytes(weights[step]);
+pub fn two_by<const N: usize>(weights: &[Weights], columns: &[Step], mut acc: [[i32; N]; 2]) -> [[i32; N]; 2] {
+    for (weights, steps) in weights.as_chunks::<2>().0.iter().zip(columns.as_chunks::<2>().0) {
+        for (weights, words) in weights.iter().zip(steps) {
+            let w = u32::from_le_bytes(*weights);
             let (a, b) = (even(w), odd(w));
-            let [x, y] = columns[step].map(u32::from_le_bytes);
-            acc = [dual(a, x, acc[0]), dual(a, y, acc[1]), dual(b, x, acc[2]), dual(b, y, acc[3])];
+            for column in 0..N {
+                let x = u32::from_le_bytes(words[column]);
+                acc[0][column] = dual(a, x, acc[0][column]);
+                acc[1][column] = dual(b, x, acc[1][column]);
+            }
         }
     }
     acc
@@ -31,6 +36,18 @@ pub fn four_by_one(weights: [&[Weights]; 2], column: &[Word], mut acc: [i32; 4])
             let [w, v, x] = [one[step], two[step], words[step]].map(u32::from_le_bytes);
             acc =
                 [dual(even(w), x, acc[0]), dual(odd(w), x, acc[1]), dual(even(v), x, acc[2]), dual(odd(v), x, acc[3])];
+        }
+    }
+    acc
+}
+
+/// See [`super::dot::two_by_one`].
+#[inline(always)]
+pub fn two_by_one(weights: &[Weights], column: &[Word], mut acc: [i32; 2]) -> [i32; 2] {
+    for (weights, words) in weights.as_chunks::<2>().0.iter().zip(column.as_chunks::<2>().0) {
+        for step in 0..2 {
+            let [w, x] = [weights[step], words[step]].map(u32::from_le_bytes);
+            (acc[0], acc[1]) = (dual(even(w), x, acc[0]), dual(odd(w), x, acc[1]));
         }
     }
     acc
@@ -54,8 +71,8 @@ pub fn lanes(weights: &Group, values: &Group, mut acc: [i32; 4]) -> [i32; 4] {
     acc
 }
 
-/// The instructions. `spread` reads four bytes for `even` and `odd`. `even` and `odd` widen bytes 0 and 2, or 1 and 3, to two 16-bit halves; `dual` adds the products of both halves,
-/// `low` and `high` that of one.
+/// The instructions. `spread` reads four bytes for `even` and `odd`. `even` and `odd` widen bytes 0 and 2, or 1 and 3, to two 16-bit halves;
+/// `dual` adds the products of both halves, `low` and `high` that of one.
 #[cfg(all(feature = "dsp", target_arch = "arm"))]
 mod instruction {
     #![expect(unsafe_code, reason = "instructions that stable Rust has no function for; they touch registers only")]
@@ -158,25 +175,33 @@ mod tests {
     use proptest::prelude::*;
     use std::vec::Vec;
 
-    type Groups = Vec<[u8; 4]>;
-
-    fn groups(count: usize) -> impl Strategy<Value = Groups> {
-        proptest::collection::vec(any::<[u8; 4]>(), count)
+    fn many<T: Arbitrary>(count: usize) -> impl Strategy<Value = Vec<T>> {
+        proptest::collection::vec(any::<T>(), count)
     }
 
     proptest! {
         #[test]
         fn both_paths_give_the_same_sums(
-            (one, two, values) in (1_usize..20).prop_flat_map(|n| (groups(2 * n), groups(2 * n), groups(2 * n))),
-            acc in any::<[i32; 4]>(),
+            (one, two, values, columns) in
+                (1_usize..20).prop_flat_map(|n| (many::<[u8; 4]>(2 * n), many(2 * n), many::<[u8; 4]>(n), many(2 * n))),
+            acc in any::<[[i32; 2]; 2]>(),
+            four in any::<[i32; 4]>(),
         ) {
-            let pairs = [&one[..], &two[..]];
-            let wide: Vec<_> = values.iter().map(|group| super::widen(*group)).collect();
-            prop_assert_eq!(&wide, &values.iter().map(|group| dot::widen(*group)).collect::<Vec<_>>());
-            prop_assert_eq!(super::two_by_two(&one, &wide, acc), dot::two_by_two(&one, &wide, acc));
-            let column = wide.as_flattened();
-            prop_assert_eq!(super::four_by_one(pairs, column, acc), dot::four_by_one(pairs, column, acc));
-            prop_assert_eq!(super::lanes(&one[0], &values[0], acc), dot::lanes(&one[0], &values[0], acc));
+            for group in &values {
+                prop_assert_eq!(super::widen(*group), dot::widen(*group));
+            }
+            prop_assert_eq!(super::two_by::<2>(&one, &columns, acc), dot::two_by::<2>(&one, &columns, acc));
+            let first = acc.map(|acc| [acc[0]]);
+            prop_assert_eq!(super::two_by::<1>(&one, &columns, first), dot::two_by::<1>(&one, &columns, first));
+            let column: Vec<_> = values.iter().flat_map(|group| dot::widen(*group)).collect();
+            let both = [&one[..], &two[..]];
+            prop_assert_eq!(super::four_by_one(both, &column, four), dot::four_by_one(both, &column, four));
+            prop_assert_eq!(super::two_by_one(&one, &column, acc[0]), dot::two_by_one(&one, &column, acc[0]));
+        }
+
+        #[test]
+        fn lanes_give_the_same_sums(weights in any::<[u8; 4]>(), values in any::<[u8; 4]>(), acc in any::<[i32; 4]>()) {
+            prop_assert_eq!(super::lanes(&weights, &values, acc), dot::lanes(&weights, &values, acc));
         }
     }
 }

@@ -15,6 +15,8 @@ mod dot;
 #[cfg(any(test, all(feature = "dsp", target_arch = "arm")))]
 mod dsp;
 mod requant;
+#[cfg(any(test, all(feature = "dsp", target_arch = "arm")))]
+mod three_wide;
 
 pub use conv::{conv, dense};
 pub use depthwise::depthwise;
@@ -29,7 +31,11 @@ use dsp as path;
 pub type Group = [u8; 4];
 /// Two values of a column in 16 bit.
 pub type Word = [u8; 4];
-/// The weights of two output channels for the values of a word: channel, channel, channel, channel.
+/// Output pixels that a convolution works out at once: what their sums and two channels' weights need fits into the registers.
+pub const PIXELS: usize = 2;
+/// The same word of all their columns.
+pub type Step = [Word; PIXELS];
+/// The weights of two output channels for two values: channel, channel, channel, channel.
 pub type Weights = [u8; 4];
 
 /// Bytes of one output channel's weights: its elements, filled up with zeros to a multiple of four.
@@ -47,39 +53,32 @@ pub fn depthwise_weight_bytes(channels: usize, taps: usize) -> usize {
     channels.div_ceil(4) * 4 * taps
 }
 
-/// Biases and multipliers of output channels, and what their values must be.
+/// What a model holds of an output channel besides weights: bias, factor and shift, an i32 each.
+pub type Channel = [[u8; 4]; 3];
+
+/// Bytes of a [`Channel`].
+pub const CHANNEL_BYTES: usize = size_of::<Channel>();
+
+/// Bias and multiplier of a channel.
+#[inline(always)]
+pub fn numbers(channel: &Channel) -> (i32, Multiplier) {
+    let [bias, factor, shift] = channel.map(i32::from_le_bytes);
+    (bias, Multiplier { factor, shift })
+}
+
+/// Output channels, and what their values must be.
 #[derive(Clone, Copy)]
 pub struct Channels<'m> {
-    /// i32 per channel.
-    pub biases: &'m [[u8; 4]],
-    /// i32 per channel.
-    pub factors: &'m [[u8; 4]],
-    /// i8 per channel.
-    pub shifts: &'m [u8],
+    /// One for each.
+    pub all: &'m [Channel],
     /// How values are made.
     pub values: Values,
 }
 
 impl Channels<'_> {
-    /// Bias of a channel; 0 past the last.
-    #[inline(always)]
-    pub fn bias(&self, channel: usize) -> i32 {
-        self.biases.get(channel).map_or(0, |bias| i32::from_le_bytes(*bias))
-    }
-
-    /// Are all multipliers below a half, as those that [`Values::put_four`] takes?
+    /// Are all multipliers below a quarter, as those that [`Values::of_small`] takes?
     pub fn are_small(&self) -> bool {
-        self.shifts.iter().all(|shift| *shift as i8 >= 1)
-    }
-
-    /// The values of a channel's accumulators.
-    #[inline(always)]
-    pub fn values<const N: usize>(&self, channel: usize, accs: [i32; N]) -> [u8; N] {
-        let by = match (self.factors.get(channel), self.shifts.get(channel)) {
-            (Some(factor), Some(shift)) => Multiplier { factor: i32::from_le_bytes(*factor), shift: *shift as i8 },
-            _ => Multiplier { factor: 0, shift: 0 },
-        };
-        self.values.of(by, accs)
+        self.all.iter().all(|channel| numbers(channel).1.is_small())
     }
 }
 
@@ -140,23 +139,57 @@ impl Window {
         (first, self.dilations.1 * self.input.2)
     }
 
-    /// Where the first value under the window lies on the input, and how far it is to that of the window's next row; `None` where a part of
-    /// the window is in the padding. Most pixels need not look for it tap by tap.
-    #[inline(always)]
-    pub fn inside(&self, (y, x): (usize, usize)) -> Option<(usize, usize)> {
-        let top = (y * self.strides.0).checked_sub(self.padding.0)?;
-        let left = (x * self.strides.1).checked_sub(self.padding.1)?;
-        let reach = |taps: usize, dilation: usize| taps.wrapping_sub(1).wrapping_mul(dilation);
-        let bottom = top.wrapping_add(reach(self.kernel.0, self.dilations.0));
-        let right = left.wrapping_add(reach(self.kernel.1, self.dilations.1));
+    /// Which pixels of the output have the whole window on the input. Most have, and need not look for it tap by tap.
+    pub fn all_inside(&self) -> Inside {
         let length = self.input.1 * self.input.2;
-        (bottom < self.input.0 && right < self.input.1)
-            .then(|| (top * length + left * self.input.2, self.dilations.0 * length))
+        let range = |output: usize, input: usize, stride: usize, padding: usize, reach: usize| {
+            let stride = stride.max(1);
+            let end = (input + padding).saturating_sub(reach).div_ceil(stride);
+            padding.div_ceil(stride)..end.min(output)
+        };
+        let reach = |taps: usize, dilation: usize| taps.saturating_sub(1) * dilation;
+        let reaches = (reach(self.kernel.0, self.dilations.0), reach(self.kernel.1, self.dilations.1));
+        Inside {
+            rows: range(self.output.0, self.input.0, self.strides.0, self.padding.0, reaches.0),
+            columns: range(self.output.1, self.input.1, self.strides.1, self.padding.1, reaches.1),
+            before: self.padding.0 * length + self.padding.1 * self.input.2,
+            down: self.strides.0 * length,
+            right: self.strides.1 * self.input.2,
+            below: self.dilations.0 * length,
+        }
     }
 
     /// The input's pixel under a tap of the window at an output's pixel; `None` in the padding.
     #[inline(always)]
     pub fn pixel(&self, (y, x): (usize, usize), (ky, kx): (usize, usize)) -> Option<usize> {
         Some(self.row(y, ky)? * self.input.1 + self.column(x, kx)?)
+    }
+}
+
+/// Pixels of the output whose window lies on the input as a whole.
+#[derive(Debug, Clone)]
+pub struct Inside {
+    rows: core::ops::Range<usize>,
+    columns: core::ops::Range<usize>,
+    /// Values that the padding would take in front of the input.
+    before: usize,
+    /// Values from the window of a pixel to that of the pixel below, and to that of the next.
+    down: usize,
+    right: usize,
+    /// Values from a row of the window to the next.
+    pub below: usize,
+}
+
+impl Inside {
+    /// The same without any pixels.
+    pub fn none(self) -> Self {
+        Self { columns: 0..0, ..self }
+    }
+
+    /// Where the first value under the window lies on the input; `None` where a part of the window is in the padding.
+    #[inline(always)]
+    pub fn first(&self, (y, x): (usize, usize)) -> Option<usize> {
+        let inside = self.rows.contains(&y) && self.columns.contains(&x);
+        inside.then(|| (y * self.down + x * self.right).wrapping_sub(self.before))
     }
 }

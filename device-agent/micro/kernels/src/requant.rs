@@ -5,23 +5,26 @@
 pub struct Multiplier {
     /// In `[2^30, 2^31)`, or 0.
     pub factor: i32,
-    /// Right shift beyond 32; negative for multipliers of a quarter and more.
-    pub shift: i8,
+    /// Right shift beyond 32; negative for multipliers of a half and more.
+    pub shift: i32,
 }
 
 /// Largest right shift beyond 32: smaller multipliers make 0 of every accumulator.
-pub const SHIFT_MAX: i8 = 30;
+pub const SHIFT_MAX: i32 = 30;
 /// Largest left shift: larger multipliers have no place in a model for 8-bit values.
-pub const SHIFT_MIN: i8 = -24;
+pub const SHIFT_MIN: i32 = -24;
 
 impl Multiplier {
+    /// Makes 0 of every accumulator.
+    const ZERO: Self = Self { factor: 0, shift: 1 };
+
     /// The nearest multiplier; `None` when it is negative, no number, or larger than `2^22`.
     pub fn from_real(real: f64) -> Option<Self> {
         if !(0.0..=4_194_304.0).contains(&real) {
             return None;
         }
         if real == 0.0 {
-            return Some(Self { factor: 0, shift: 0 });
+            return Some(Self::ZERO);
         }
         // Bring `real` into [1/4, 1/2), which is the factor's range over 2^32.
         let (mut scaled, mut shift) = (real, 0_i32);
@@ -38,15 +41,18 @@ impl Multiplier {
         if factor == 1 << 31 {
             (factor, shift) = (1 << 30, shift - 1);
         }
-        match i8::try_from(shift) {
-            Ok(shift) if shift <= SHIFT_MAX => Some(Self { factor: factor as i32, shift }),
-            _ => Some(Self { factor: 0, shift: 0 }),
-        }
+        Some(if shift <= SHIFT_MAX { Self { factor: factor as i32, shift } } else { Self::ZERO })
     }
 
     /// Is this one that [`Self::apply`] may be asked with?
     pub fn is_valid(self) -> bool {
         self.factor >= 0 && (SHIFT_MIN..=SHIFT_MAX).contains(&self.shift)
+    }
+
+    /// Is it below a quarter? Then the shift is one of a word.
+    #[inline(always)]
+    pub fn is_small(self) -> bool {
+        (1..=32).contains(&self.shift)
     }
 
     /// `floor(acc * factor / 2^(32 + shift) + 1/2)`, saturated to `i32`.
@@ -59,7 +65,7 @@ impl Multiplier {
             let half = 1_i32 << (self.shift - 1);
             return high.wrapping_add(half) >> self.shift;
         }
-        let right = 32 + i32::from(self.shift);
+        let right = 32 + self.shift;
         let rounded = (product + (1_i64 << (right - 1))) >> right;
         rounded.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
     }
@@ -95,70 +101,45 @@ pub fn dequantize(q: i8, scale: f32, zero_point: i32) -> f32 {
 #[derive(Debug, Clone, Copy)]
 pub struct Values {
     zero_point: i32,
-    low: i32,
-    high: i32,
+    one_and_zero: i32,
 }
 
 impl Values {
-    /// With this zero point and these ends.
-    pub fn new(zero_point: i32, (low, high): (i32, i32)) -> Self {
-        Self { zero_point, low, high }
+    /// With this zero point.
+    pub fn new(zero_point: i32) -> Self {
+        Self { zero_point, one_and_zero: 1 + 2 * zero_point }
     }
 
-    /// The values of accumulators that share a multiplier, held within 8 bit only: see [`Self::hold`].
-    #[inline(always)]
-    pub fn of<const N: usize>(self, by: Multiplier, accs: [i32; N]) -> [u8; N] {
-        let right = (i32::from(by.shift) - 1) as u32;
-        let mut values = accs;
-        if right < 32 {
-            let one_and_zero = 1 + 2 * self.zero_point;
-            for value in &mut values {
-                *value = shorten(*value, by.factor, right, one_and_zero);
-            }
-        } else {
-            for value in &mut values {
-                *value = large(by.factor, by.shift, *value, self.zero_point);
-            }
-        }
-        values.map(|value| value.clamp(-128, 127) as u8)
+    /// One more than twice the zero point.
+    #[cfg(all(feature = "dsp", target_arch = "arm"))]
+    pub(crate) fn one_and_zero(&self) -> i32 {
+        self.one_and_zero
     }
 
-    /// The values of accumulators that have a multiplier each, all of them below a half.
+    /// The values of accumulators that share a multiplier, which is below a quarter, held within 8 bit only: see [`Self::hold`].
     #[inline(always)]
-    pub fn put_four(self, factors: &[[u8; 4]; 4], shifts: [u8; 4], accs: [i32; 4], output: &mut [u8; 4]) {
-        let one_and_zero = 1 + 2 * self.zero_point;
-        // All four less one at once. No shift is 0, so none borrows from the next, and none is 32 or more: the mask says so.
-        let rights = u32::from_le_bytes(shifts).wrapping_sub(0x0101_0101) & 0x1f1f_1f1f;
-        for lane in 0..4 {
-            let right = rights >> (8 * lane) & 0xff;
-            let value = shorten(accs[lane], i32::from_le_bytes(factors[lane]), right, one_and_zero);
-            output[lane] = value.clamp(-128, 127) as u8;
-        }
-    }
-
-    /// The values of two accumulators that share a multiplier, which is below a half.
-    #[inline(always)]
-    pub fn put_two(self, factor: [u8; 4], shift: u8, accs: [i32; 2], outputs: [&mut u8; 2]) {
-        let right = u32::from(shift).wrapping_sub(1) & 31;
-        for (output, acc) in outputs.into_iter().zip(accs) {
-            *output = shorten(acc, i32::from_le_bytes(factor), right, 1 + 2 * self.zero_point).clamp(-128, 127) as u8;
-        }
+    pub fn of_small<const N: usize>(self, by: Multiplier, accs: [i32; N]) -> [u8; N] {
+        let right = (by.shift - 1) as u32 & 31;
+        accs.map(|acc| shorten(acc, by.factor, right, self.one_and_zero).clamp(-128, 127) as u8)
     }
 
     /// Holds values within ends that are narrower than those of 8 bit, after the kernel: most layers have no such ends, and their loops
     /// need not know of them.
-    pub fn hold(self, values: &mut [u8]) {
-        let (low, high) = (self.low as i8, self.high as i8);
-        if (low, high) != (i8::MIN, i8::MAX) {
-            values.iter_mut().for_each(|value| *value = (*value as i8).max(low).min(high) as u8);
-        }
+    pub fn hold((low, high): (i32, i32), values: &mut [u8]) {
+        let (low, high) = (low as i8, high as i8);
+        values.iter_mut().for_each(|value| *value = (*value as i8).max(low).min(high) as u8);
     }
 
-    /// The value of one accumulator.
+    /// The value of one accumulator, with any multiplier.
     #[inline(always)]
     pub fn of_one(self, by: Multiplier, acc: i32) -> u8 {
-        let [value] = self.of(by, [acc]);
-        value
+        let right = (by.shift - 1) as u32;
+        let value = if right < 32 {
+            shorten(acc, by.factor, right, self.one_and_zero)
+        } else {
+            large(by.factor, by.shift, acc, self.zero_point)
+        };
+        value.clamp(-128, 127) as u8
     }
 }
 
@@ -170,10 +151,10 @@ fn shorten(acc: i32, factor: i32, right: u32, one_and_zero: i32) -> i32 {
     ((high >> right) + one_and_zero) >> 1
 }
 
-/// Multipliers of a half and more are rare.
+/// Multipliers of a quarter and more are rare.
 #[cold]
 #[inline(never)]
-fn large(factor: i32, shift: i8, acc: i32, zero_point: i32) -> i32 {
+fn large(factor: i32, shift: i32, acc: i32, zero_point: i32) -> i32 {
     Multiplier { factor, shift }.apply(acc).saturating_add(zero_point)
 }
 
@@ -221,9 +202,8 @@ mod tests {
             let m = Multiplier::from_real(real).unwrap();
             let (low, high) = (ends.0.min(ends.1), ends.0.max(ends.1));
             let expected = m.apply(acc).saturating_add(zero).clamp(low, high) as i8;
-            let values = Values::new(zero, (low, high));
-            let mut one = [values.of_one(m, acc)];
-            values.hold(&mut one);
+            let mut one = [Values::new(zero).of_one(m, acc)];
+            Values::hold((low, high), &mut one);
             prop_assert_eq!(one[0] as i8, expected);
         }
 
@@ -232,7 +212,7 @@ mod tests {
             let m = Multiplier::from_real(real).unwrap();
             prop_assert!(m.is_valid());
             // In 128 bit, without any shortcut.
-            let right = 32 + i32::from(m.shift);
+            let right = 32 + m.shift;
             let exact = ((i128::from(acc) * i128::from(m.factor)) + (1_i128 << (right - 1))) >> right;
             let expected = exact.clamp(i128::from(i32::MIN), i128::from(i32::MAX)) as i32;
             prop_assert_eq!(m.apply(acc), expected);

@@ -7,14 +7,14 @@ pub mod pool;
 
 pub use boardproof_micro_kernels::*;
 
-use crate::format::{Kind, Model, Operator, Tensor};
+use crate::format::{Kind, Operator, Tensor};
 
 /// Bytes of scratch that an operator needs. `row` is the number of weights of an output channel for `Conv2d` and `FullyConnected`, and the
 /// number of channels for `DepthwiseConv2d`.
 pub fn scratch_bytes(kind: Kind, row: usize) -> usize {
     match kind {
-        // Two columns of 16-bit values.
-        Kind::Conv2d => 4 * row_bytes(row),
+        // Columns of 16-bit values.
+        Kind::Conv2d => PIXELS * 2 * row_bytes(row),
         // One.
         Kind::FullyConnected => 2 * row_bytes(row),
         // One pixel of padding.
@@ -23,8 +23,7 @@ pub fn scratch_bytes(kind: Kind, row: usize) -> usize {
     }
 }
 
-pub(crate) fn scratch_of(model: &Model<'_>, operator: &Operator) -> usize {
-    let input = model.tensor(operator.inputs[0].into());
+pub(crate) fn scratch_of(operator: &Operator, input: &Tensor) -> usize {
     let (kh, kw) = operator.pair(4);
     let row = match operator.kind {
         Kind::Conv2d => kh * kw * input.image().2,

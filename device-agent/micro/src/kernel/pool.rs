@@ -1,6 +1,6 @@
 //! Pooling.
 
-use super::{Channels, Multiplier, Values, Window};
+use super::{Channels, Multiplier, Values, Window, numbers};
 
 /// The largest value under the window; padding does not count.
 pub fn max(window: &Window, input: &[u8], output: &mut [u8]) {
@@ -11,8 +11,9 @@ pub fn max(window: &Window, input: &[u8], output: &mut [u8]) {
 pub fn average(window: &Window, channels: &Channels<'_>, zero_point: i32, input: &[u8], output: &mut [u8]) {
     each(window, input, output, &|under| {
         let sum = under.sum - zero_point * under.count as i32;
-        let [value] = channels.values(under.count.saturating_sub(1), [sum]);
-        value
+        let channel = channels.all.get(under.count.saturating_sub(1)).map(numbers);
+        // In the padding alone nothing is summed up.
+        channel.map_or(0, |(_, by)| channels.values.of_one(by, sum))
     });
 }
 

@@ -110,9 +110,8 @@ fn micro_material(folder: &Path, samples: usize) -> Material {
     let weights: Vec<i8> = noise(INPUT * OUTPUT, 5).into_iter().map(|byte| byte as i8 / 2).collect();
     let mut parameters = [0; 13];
     parameters[0] = writer.rows(&weights, INPUT);
-    parameters[1] = writer.words((0..OUTPUT as i32).map(|i| i * 40 - 150));
     let by = Multiplier::from_real(1.0 / (INPUT as f64 * 40.0)).unwrap();
-    (parameters[2], parameters[3]) = writer.multipliers(&[by; OUTPUT]);
+    parameters[1] = writer.channels((0..OUTPUT as i32).map(|i| (i * 40 - 150, by)));
     parameters[8] = (-128 & 0xffff) | 127 << 16;
     parameters[9] = (INPUT + OUTPUT) as i32;
     let (name, kind) = ("dense", Kind::FullyConnected);

@@ -33,9 +33,8 @@ pub fn model(more: usize) -> Vec<u8> {
         let weights: Vec<i8> = (0..row * outputs).map(|i| noise(row as u64, i) / 2).collect();
         let mut parameters = [0; 13];
         parameters[0] = writer.rows(&weights, row);
-        parameters[1] = writer.words((0..outputs).map(|i| i32::from(noise(9, i)) * 20));
         let by = Multiplier::from_real(1.0 / (row as f64 * 40.0)).expect("a multiplier");
-        (parameters[2], parameters[3]) = writer.multipliers(&vec![by; outputs]);
+        parameters[1] = writer.channels((0..outputs).map(|i| (i32::from(noise(9, i)) * 20, by)));
         if kind == Kind::Conv2d {
             (parameters[4], parameters[5], parameters[6], parameters[7]) =
                 (pair(3, 3), pair(1, 1), pair(1, 1), pair(1, 1));
