@@ -205,7 +205,7 @@ fn shown_model(
             bytes: bytes.len() as u64,
             // Each output is a line per sample, whatever the shape of what it shows.
             batch: Some(1),
-            ..of.clone()
+            ..of.in_numbers()
         };
         variants.insert(name.clone(), made);
         Ok(())
@@ -219,7 +219,9 @@ fn shown_model(
         add(&names.alone, reference, &bytes)?;
     }
     if in_steps {
-        variants.insert(names.sketched.clone(), Variant { name: names.sketched.clone(), ..variant.clone() });
+        // It reads what the variant reads and answers with bytes that are no answers.
+        let (name, output_quantization) = (names.sketched.clone(), Vec::new());
+        variants.insert(name.clone(), Variant { name, output_quantization, ..variant.clone() });
     }
     Ok(Model { reference: names.reference_shown.clone(), variants, ..model.clone() })
 }

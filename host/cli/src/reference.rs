@@ -244,7 +244,7 @@ impl Inside<'_> {
             digest: file.digest,
             bytes: file.bytes,
             batch: Some(1),
-            ..self.variant.clone()
+            ..self.variant.in_numbers()
         };
         let model = &self.asking.manifest.model;
         let samples = self.asking.args.samples.unwrap_or(LOOKED_AT).min(LOOKED_AT).min(model.evalset.samples);

@@ -2,6 +2,7 @@
 
 use crate::LayersError;
 use crate::constant::Constant;
+use crate::ends::in_numbers;
 use crate::onnx::{AttributeProto, F32, GraphProto, I8, I32, I64, ModelProto, NodeProto, TensorProto, U8};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Graph {
     /// As it was written, without the graph.
     pub model: ModelProto,
-    /// The graph as it was written.
+    /// The graph as it was written, but with numbers where it reads or answers quantized integers.
     pub proto: GraphProto,
     made_by: BTreeMap<String, usize>,
     read_by: BTreeMap<String, Vec<usize>>,
@@ -28,6 +29,7 @@ impl Graph {
         let malformed = |why: String| LayersError::Malformed { what, why };
         let mut model = ModelProto::decode(bytes).map_err(|e| malformed(format!("it is no ONNX model: {e}")))?;
         let proto = model.graph.take().ok_or_else(|| malformed("it has no graph".into()))?;
+        let proto = in_numbers(proto);
         if !proto.sparse_initializer.is_empty() {
             return Err(malformed("it has sparse constants".into()));
         }

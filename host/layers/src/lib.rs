@@ -8,6 +8,7 @@
 mod align;
 pub mod constant;
 mod cut;
+mod ends;
 mod excerpt;
 pub mod graph;
 mod models;

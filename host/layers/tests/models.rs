@@ -32,6 +32,16 @@ fn apart(model: &str, variant: &str) -> Apart {
     take_apart(&file(model, "f32"), &file(model, variant)).unwrap()
 }
 
+/// Integers at the ends are numbers for whoever looks inside, by the quantizers that the model names.
+#[test]
+fn a_model_with_integers_at_its_ends_has_the_layers_of_the_one_with_numbers() {
+    let (numbers, integers) = (apart("mnist_dscnn", "int8_qdq_pc"), apart("mnist_dscnn", "int8_io"));
+    assert_eq!(integers.layers.not_alone, None);
+    let told = |apart: &Apart| apart.layers.layers.iter().map(|l| (l.tensor.clone(), l.quantizer)).collect::<Vec<_>>();
+    assert_eq!(told(&integers), told(&numbers));
+    assert!(told(&integers).iter().all(|(_, quantizer)| quantizer.is_some()), "input and output too");
+}
+
 /// Tensors of weights with channels that are no rounding of the reference's.
 fn off(apart: &Apart) -> Vec<&Weights> {
     apart.layers.weights.iter().filter(|w| w.is_matrix && w.channels_off > 0).collect()

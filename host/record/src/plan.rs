@@ -411,6 +411,20 @@ pub struct Variant {
     pub output_quantization: Vec<Affine>,
 }
 
+impl Variant {
+    /// What a model that is made of this one is, with numbers at its ends in the place of integers.
+    #[must_use]
+    pub fn in_numbers(&self) -> Self {
+        let is_quantized = !self.input_quantization.is_empty();
+        Self {
+            input_dtypes: if is_quantized { Vec::new() } else { self.input_dtypes.clone() },
+            input_quantization: Vec::new(),
+            output_quantization: Vec::new(),
+            ..self.clone()
+        }
+    }
+}
+
 /// `real = (integer - zero_point) * scale`, in f32 as ONNX's QuantizeLinear and DequantizeLinear compute it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -123,7 +123,7 @@ impl Cutting<'_> {
             digest: file.digest,
             bytes: file.bytes,
             batch: Some(1),
-            ..whole.clone()
+            ..whole.in_numbers()
         };
         let variants = BTreeMap::from([(name.clone(), variant)]);
         let plan = self.planned(Model { reference: name.clone(), variants, ..self.model.clone() }, unit)?;
