@@ -2,6 +2,7 @@
 
 use crate::deny;
 use crate::firmware;
+use crate::linked;
 use crate::programs::host_triple;
 use crate::setup::BARE;
 use crate::step::{Steps, cargo, output, program, run};
@@ -37,6 +38,7 @@ pub fn check(root: &Path, arguments: &Arguments) -> Result<()> {
     steps.run("tidy", || tidy::tidy(root));
     steps.run("fmt", || run(cargo(&["fmt", "--all", "--check"])));
     steps.run("digests of models", || digests(root));
+    steps.run("runtimes in what is built by default", linked::check);
     steps.run("clippy", || clippy(&[], &[]));
     if arguments.quick {
         steps.skip("clippy of the engines", "left out by --quick");

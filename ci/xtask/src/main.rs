@@ -11,6 +11,7 @@ mod deny;
 mod firmware;
 mod fuzz;
 mod gpu;
+mod linked;
 mod programs;
 mod python;
 mod runs;

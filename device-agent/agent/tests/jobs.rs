@@ -7,6 +7,7 @@ use boardproof_protocol::{Dtype, Ended, Event, Key, Output, Pass, Phase, Request
 use common::{Answer, EPOCH, HOLDER, Host, LIMIT, Outcome, SCRIPT_RUNNER, stream, wait};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 fn store() -> tempfile::TempDir {
@@ -60,12 +61,20 @@ fn a_whole_pass_is_completed_and_its_facts_are_relayed() {
 #[test]
 fn the_runner_gets_its_request_its_files_and_a_clean_environment() {
     let store = store();
-    let mut host = Host::start(store.path()).lease();
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_boardproof-agent"));
+    agent.arg("serve").arg("--store").arg(store.path());
+    agent.env("HOME", "/home/ann").env_remove("XDG_CACHE_HOME").env("SOMETHING_ELSE", "1");
+    // Where several share a machine with GPUs this says which of them are ann's.
+    agent.env("CUDA_VISIBLE_DEVICES", "3").env("CUDA_HOME", "/opt/cuda");
+    let mut host = Host::over(agent).lease();
     let script = "env >&2; wc -c >&2; cat \"$EVENTS\"";
     let outcome = host.outcome(1, script, &whole_memory_pass(), |run| run.options = "{\"threads\":1}");
     assert_eq!(outcome.ended, Ended::Completed);
-    assert!(!outcome.stderr.contains("HOME="), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("PATH="), "{}", outcome.stderr);
+    let seen = |line: &str| outcome.stderr.lines().any(|found| found.starts_with(line));
+    assert!(!seen("HOME=") && !seen("SOMETHING_ELSE="), "{}", outcome.stderr);
+    for line in ["PATH=", "CUDA_VISIBLE_DEVICES=3", "CUDA_HOME=/opt/cuda", "XDG_CACHE_HOME=/home/ann/.cache"] {
+        assert!(seen(line), "{line}: {}", outcome.stderr);
+    }
     let bytes: usize = outcome.stderr.lines().last().unwrap().trim().parse().unwrap();
     assert!(bytes > 110, "three digests and the options are in the request: {bytes}");
 }

@@ -49,12 +49,12 @@ pub trait Engine: Sync {
     ///
     /// # Errors
     /// `EngineFault::Provider` names the first that this engine has not, or cannot use on this unit, with those that it has.
-    fn check_providers(&self, providers: &[String]) -> Result<(), EngineFault> {
+    fn check_providers(&self, providers: &[Provider]) -> Result<(), EngineFault> {
         match providers.first() {
             None => Ok(()),
             Some(first) => Err(EngineFault::Provider {
                 engine: self.name(),
-                provider: first.clone(),
+                provider: first.name.clone(),
                 reason: "it has no execution providers to choose from".into(),
             }),
         }
@@ -62,6 +62,11 @@ pub trait Engine: Sync {
 
     /// The processor with a memory of its own that it runs on; `None` for an engine on the CPU.
     fn device(&self) -> Option<&dyn Device> {
+        None
+    }
+
+    /// The file of the library that an engine is, where it was found on the unit and nobody shipped it.
+    fn own_library(&self) -> Option<String> {
         None
     }
 
@@ -131,11 +136,26 @@ pub struct LoadOptions {
     pub preprocess: BTreeMap<String, Preprocess>,
     /// Find out what will run as well, where that takes more than loading: not for a load that is timed, or whose memory is.
     pub describe: bool,
-    /// Where the model is to run, the first wanted first, by the engine's own names; empty for where it always does.
-    pub providers: Vec<String>,
+    /// Where the model is to run, the first wanted first; empty for where it always does.
+    pub providers: Vec<Provider>,
     /// Answer with sketches of every layer under this seed, in the place of what the model answers. An engine that cannot is not asked:
     /// see [`sketches`].
     pub sketch: Option<u32>,
+}
+
+/// An execution provider that is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provider {
+    /// Its name, the engine's own.
+    pub name: String,
+    /// What it is told, by the engine's own names.
+    pub options: BTreeMap<String, String>,
+}
+
+impl From<&str> for Provider {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), options: BTreeMap::new() }
+    }
 }
 
 /// Does this engine tell sketches of its layers? The engine of microcontrollers does, to be held against a board that does the same.

@@ -22,8 +22,8 @@ mod tract;
 pub use candle::CandleEngine;
 pub use device::{Device, DeviceMemory, DeviceState, Reading, Split};
 pub use engine::{
-    Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, SKETCH, Stage,
-    TensorFacts, engine_names, fell_back, open_engine, sketches,
+    Dim, Engine, EngineFault, LoadOptions, Loaded, OperatorCost, OperatorFacts, Provider, Refusal, RunFailure, SKETCH,
+    Stage, TensorFacts, engine_names, fell_back, open_engine, sketches,
 };
 #[cfg(feature = "micro-values")]
 pub use micro::values;

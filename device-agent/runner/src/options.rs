@@ -1,8 +1,10 @@
 //! The runner's options: JSON from the host, checked here.
 
 use crate::pass::RunError;
-use boardproof_engines::{Preprocess, Quantize};
+use boardproof_engines::{Preprocess, Provider, Quantize};
 use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Most copies of a model that the accuracy pass may work with.
 const WORKERS_MAX: u32 = 64;
@@ -26,9 +28,14 @@ pub struct Options {
     pub self_check_samples: u32,
     /// Digest of the engine's library, a blob beside the model; without it the unit's own library is used.
     pub library: Option<String>,
+    /// The unit's own library, where it is not any but this file.
+    pub library_file: Option<PathBuf>,
     /// Execution providers of the engine, the first wanted first; empty for where it always runs.
     #[serde(default)]
     pub providers: Vec<String>,
+    /// Their options, by provider.
+    #[serde(default)]
+    pub provider_options: BTreeMap<String, BTreeMap<String, String>>,
     /// Find out what one core of the unit can do at most, in the place of what the pass is for. Nothing of the model is looked at.
     #[serde(default)]
     pub peak: bool,
@@ -108,6 +115,12 @@ impl Options {
             return Err(RunError::Workers { limit: WORKERS_MAX, found: options.accuracy_workers });
         }
         Ok(options)
+    }
+
+    /// The execution providers with their options.
+    pub fn providers(&self) -> Vec<Provider> {
+        let options = |name: &String| self.provider_options.get(name).cloned().unwrap_or_default();
+        self.providers.iter().map(|name| Provider { name: name.clone(), options: options(name) }).collect()
     }
 
     /// May the latency pass end after so many inferences that took so long?

@@ -6,7 +6,7 @@ mod latency;
 use crate::clock;
 use crate::evalset::Samples;
 use crate::freshness::{NotCompared, alike};
-use crate::memory;
+use crate::memory::{self, Poisoned};
 use crate::options::Options;
 use crate::peak;
 use crate::wire::Wire;
@@ -161,9 +161,10 @@ pub fn run(model: &Path, evalset: &Path, wire: &mut Wire) -> Result<(), RunError
     if run.count == 0 || end > samples.count() as u64 {
         return Err(RunError::Range { first: run.first, end, count: samples.count() });
     }
-    let library = options.library.as_deref().map(|digest| beside(model, digest));
+    let shipped = options.library.as_deref().map(|digest| beside(model, digest));
+    let library = shipped.or_else(|| options.library_file.clone());
     let engine = open_engine(run.engine, library.as_deref()).map_err(RunError::Engine)?;
-    engine.check_providers(&options.providers).map_err(RunError::Engine)?;
+    engine.check_providers(&options.providers()).map_err(RunError::Engine)?;
     let job = Job { run, options, engine, model, samples };
     gpu::before(wire, job.engine.device())?;
     let done = match job.run.pass {
@@ -227,7 +228,7 @@ impl Job<'_> {
         LoadOptions {
             batch: Some(batch),
             preprocess: preprocess.collect(),
-            providers: self.options.providers.clone(),
+            providers: self.options.providers(),
             sketch: self.options.sketch,
             ..LoadOptions::default()
         }
@@ -242,6 +243,9 @@ impl Job<'_> {
         wire.send(&Event::Phase(Phase::Loading))?;
         let name = format!("{} {}", self.engine.name(), self.engine.version());
         wire.send(&Event::Text { key: TextKey::Engine, index: 0, value: &name })?;
+        if let Some(library) = self.library() {
+            wire.send(&Event::Text { key: TextKey::Engine, index: 1, value: clip(&library) })?;
+        }
         // Its bytes go when it is loaded: an engine has its own copy of what it needs.
         let model = read(self.model)?;
         let start = clock::now();
@@ -249,6 +253,13 @@ impl Job<'_> {
         number(wire, Key::LoadNs, clock::now() - start)?;
         self.check_inputs(loaded.as_ref())?;
         Ok(loaded)
+    }
+
+    /// Which library the engine is, where it is one: builds of one version may differ. One that was shipped is told by its content.
+    fn library(&self) -> Option<String> {
+        let shipped = self.options.library.as_ref().map(|digest| format!("library {digest}"));
+        let named = || self.options.library_file.as_ref().map(|file| file.display().to_string());
+        shipped.or_else(named).or_else(|| self.engine.own_library())
     }
 
     /// Inputs are matched by position; a model that names them otherwise is refused, because silent reordering would be a lie.
@@ -402,7 +413,8 @@ impl Job<'_> {
             Ok::<_, Stop>(first)
         })?;
         number(wire, Key::MeasuredWallNs, clock::now() - start)?;
-        // What was answered first must be the answer still, whatever came in between.
+        // What was answered first must be the answer still, whatever came in between and whatever is in the memory that it is written to.
+        let _poisoned = Poisoned::memory();
         if !alike(&first, &self.answer(loaded.as_mut(), 0, batch)?) {
             return Err(self.stale("the first samples were answered otherwise after all others than before them"));
         }

@@ -260,7 +260,7 @@ struct Made {
     agent: Option<Artifact>,
     /// The runner of each engine that the unit's cells name, in each layout that is asked for; none in a firmware.
     runners: BTreeMap<(EngineName, Option<u32>), Artifact>,
-    /// The libraries that are kept for engines which are some; without one the unit's own is used.
+    /// The libraries that are kept for engines which are some; without one the unit's own is used, and where the target names that.
     libraries: BTreeMap<EngineName, Library>,
 }
 
@@ -553,7 +553,8 @@ impl Run<'_> {
                             made.runners.insert((engine.clone(), *layout), make(program, *layout)?);
                         }
                         let kept = Library::kept(&cache_folder(), engine.as_str(), &target.architecture);
-                        made.libraries.extend(kept.map(|library| (engine.clone(), library)));
+                        let shipped = kept.filter(|_| target.own_library().is_none());
+                        made.libraries.extend(shipped.map(|library| (engine.clone(), library)));
                     }
                 }
             }

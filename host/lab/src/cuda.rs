@@ -23,7 +23,7 @@ pub struct Part {
 
 const TOOLKIT: &str = "install CUDA 12's runtime libraries and headers (on a Jetson: apt-get install nvidia-jetpack)";
 /// Files, what they are, whether they are needed, and what brings them. The script answers in this order.
-const PARTS: [(&str, &str, bool, &str); 8] = [
+const PARTS: [(&str, &str, bool, &str); 9] = [
     (
         "libcuda.so.1",
         "driver of the GPU",
@@ -36,6 +36,12 @@ const PARTS: [(&str, &str, bool, &str); 8] = [
     ("libcudnn.so.9", "convolutions", true, "install cuDNN 9 for CUDA 12"),
     ("cuda_fp16.h", "headers that kernels are compiled with", true, "install cuda-cudart-dev, or set CUDA_HOME"),
     ("cuda/std/cstdint", "headers of CCCL", true, "install cuda-cccl, or set CUDA_HOME"),
+    (
+        "/dev/nvidia[0-9]*",
+        "the GPU, as its driver shows it to processes; on a Jetson /dev/nvgpu or /dev/nvhost-gpu",
+        true,
+        "look at it with nvidia-smi; in a container, pass it through (--gpus all, --runtime nvidia)",
+    ),
     (
         "libnvidia-ml.so.1",
         "NVML: clocks, power, temperature, who else is there",
@@ -72,6 +78,13 @@ header() {
 for name in libcuda.so.1 libcudart.so.12 libnvrtc.so.12 libcublas.so.12 libcudnn.so.9; do library $name; done
 header cuda_fp16.h
 header cuda/std/cstdint
+device() {
+    for file in /dev/nvidia[0-9]* /dev/nvgpu* /dev/nvhost-gpu /dev/nvhost-ctrl-gpu /dev/dxg; do
+        [ -e "$file" ] && echo "$file" && return
+    done
+    echo
+}
+device
 library libnvidia-ml.so.1
 '"#;
 

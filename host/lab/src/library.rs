@@ -4,9 +4,10 @@
 //! Refuses what was made for another processor.
 
 use crate::fit;
+use crate::reach::{ReachError, ask};
 use crate::ship::Blob;
 use boardproof_record::Digest;
-use boardproof_record::plan::ONNXRUNTIME;
+use boardproof_record::plan::{LinkSpec, ONNXRUNTIME, Target, Unit};
 use boardproof_record::record::Build;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -77,6 +78,49 @@ const DESCRIPTION: &str = "library.json";
 /// Is this engine a library of its own?
 pub fn is_library(engine: &str) -> bool {
     engine == ONNXRUNTIME
+}
+
+/// The first place that has the library under a name that the engine asks the dynamic loader for, or nothing.
+const OWN_SCRIPT: &str = r#"exec sh -c '
+names() {
+    for folder in "$@"; do
+        echo "$folder/libonnxruntime.so" "$folder/libonnxruntime.so.1" "$folder"/libonnxruntime.so.1.[1-9][0-9]
+    done
+}
+name="libonnxruntime\.so\(\.1\(\.[1-9][0-9]\)\{0,1\}\)\{0,1\}"
+listed=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | sed -n "s|.*=> \(/.*/$name\)\$|\1|p")
+usual=$(names /usr/local/lib /usr/lib /lib /usr/lib/$(uname -m)-linux-gnu)
+for file in $(names $(echo "$LD_LIBRARY_PATH" | tr ":" " ")) $listed $usual; do
+    [ -e "$file" ] && echo "$file" && exit
+done
+'"#;
+
+/// Where the unit has the library of onnxruntime itself, the one that the target names or else any, without loading it; `None` where it has none,
+/// or is none that can be asked.
+///
+/// # Errors
+/// The unit does not answer.
+pub fn of_the_unit(
+    unit: Option<&Unit>,
+    target: &Target,
+    interrupted: fn() -> bool,
+) -> Result<Option<String>, ReachError> {
+    let named = target.own_library().map(|file| {
+        let quoted = file.replace('\'', r"'\''");
+        format!(r#"exec sh -c '[ -e "$0" ] && echo "$0"' '{quoted}'"#)
+    });
+    let script = named.as_deref().unwrap_or(OWN_SCRIPT);
+    let answer = match (&target.link, unit) {
+        (LinkSpec::Local, _) => here(script),
+        (LinkSpec::Ssh, Some(unit)) => ask(unit, target, script, interrupted)?,
+        _ => String::new(),
+    };
+    Ok(answer.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned))
+}
+
+fn here(script: &str) -> String {
+    let said = Command::new("/bin/sh").args(["-c", script]).stdin(Stdio::null()).output();
+    said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned()).unwrap_or_default()
 }
 
 impl Library {
@@ -259,6 +303,24 @@ mod tests {
         assert_eq!(Library::kept(folder.path(), ONNXRUNTIME, other), None);
         let error = Library::from_file(folder.path(), "tract", other, &own).unwrap_err().to_string();
         assert!(error.contains("'tract' is no library"), "{error}");
+    }
+
+    #[test]
+    fn a_units_own_library_is_found_under_a_products_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = |name: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, "").unwrap();
+            let mut shell = Command::new("/bin/sh");
+            let said = shell.args(["-c", OWN_SCRIPT]).env("LD_LIBRARY_PATH", folder.path()).output().unwrap();
+            std::fs::remove_file(&file).unwrap();
+            String::from_utf8_lossy(&said.stdout).trim() == file.display().to_string()
+        };
+        for name in ["libonnxruntime.so", "libonnxruntime.so.1", "libonnxruntime.so.1.21"] {
+            assert!(found(name), "{name}");
+        }
+        // Nobody asks the loader for these.
+        assert!(!found("libonnxruntime.so.1.21.0") && !found("libonnxruntime_providers_shared.so"));
     }
 
     #[test]

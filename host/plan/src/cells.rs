@@ -920,7 +920,8 @@ mod tests {
         let mut targets = targets();
         let target = targets.values_mut().find(|t| t.name.as_str() == "qemu-aarch64").expect("it is one of them");
         let providers = vec!["ACLExecutionProvider".into(), CPU_PROVIDER.into()];
-        target.onnxruntime = Some(Onnxruntime { providers, fallback: Fallback::Refused });
+        target.onnxruntime =
+            Some(Onnxruntime { providers, fallback: Fallback::Refused, options: BTreeMap::new(), library: None });
         let engines = [TRACT, ONNXRUNTIME].map(|name| EngineName::new(name).unwrap()).to_vec();
         let wanted = Wanted { engines, ..wanted("one", "int8", "qemu-aarch64") };
         let policy = parse_policy("default", builtin::POLICY).unwrap();

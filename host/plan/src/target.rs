@@ -4,7 +4,7 @@ use crate::error::{PlanError, check_schema, from_toml};
 use boardproof_record::dialect::Dialect;
 use boardproof_record::plan::{
     BuildSpec, Builder, CPU_PROVIDER, Clock, FOREIGN, Firmware, Limits, LinkSpec, MICRO, Onnxruntime, PROVIDERS,
-    PowerSpec, Probe, SimFaults, TRACT, Target,
+    PROVIDERS_WITHOUT_OPTIONS, PowerSpec, Probe, SimFaults, TRACT, Target,
 };
 use boardproof_record::{EngineName, TargetName};
 use serde::Deserialize;
@@ -162,7 +162,8 @@ pub fn parse_target(file: &str, text: &str) -> Result<Target, PlanError> {
 /// A provider that is spelt otherwise would be missing on every unit; one behind the CPU's, or named twice, would never run anything.
 fn check_onnxruntime(file: &str, raw: &RawFile) -> Result<(), PlanError> {
     let what = "target.onnxruntime.providers";
-    let Some(Onnxruntime { providers, .. }) = &raw.target.onnxruntime else { return Ok(()) };
+    let Some(how) = &raw.target.onnxruntime else { return Ok(()) };
+    let Onnxruntime { providers, .. } = how;
     let has_runner = raw.build.as_ref().is_some_and(|build| build.firmware.is_none());
     if !has_runner {
         return Err(PlanError::value(file, "target.onnxruntime", "none, for a firmware", "one"));
@@ -184,7 +185,22 @@ fn check_onnxruntime(file: &str, raw: &RawFile) -> Result<(), PlanError> {
         Some(at) if at + 1 < providers.len() => {
             Err(PlanError::value(file, what, format!("{CPU_PROVIDER} last: it runs everything"), &providers[at + 1]))
         }
-        _ => Ok(()),
+        _ => check_library(file, how),
+    }
+}
+
+/// Options of a provider that nobody asks for, or that reads none, would be in force nowhere; a library is a file and no name to look for.
+fn check_library(file: &str, how: &Onnxruntime) -> Result<(), PlanError> {
+    let reads_some = |name: &String| !PROVIDERS_WITHOUT_OPTIONS.contains(&name.as_str());
+    let takes_them = |name: &String| how.providers.contains(name) && reads_some(name);
+    if let Some(found) = how.options.keys().find(|name| !takes_them(name)) {
+        let can: Vec<&str> = how.providers.iter().filter(|name| reads_some(name)).map(String::as_str).collect();
+        let expected = format!("options of a provider that is wanted and reads some: {}", can.join(", "));
+        return Err(PlanError::value(file, "target.onnxruntime.options", expected, found));
+    }
+    match how.library.as_deref().filter(|path| !path.starts_with('/')) {
+        Some(path) => Err(PlanError::value(file, "target.onnxruntime.library", "a file of the unit, from / on", path)),
+        None => Ok(()),
     }
 }
 
@@ -329,7 +345,20 @@ mod tests {
         assert_eq!((found.providers.len(), found.fallback), (2, Fallback::Refused));
         let found = with("providers = ['CUDAExecutionProvider']\nfallback = 'allowed'").unwrap().unwrap();
         assert_eq!(found.fallback, Fallback::Allowed);
+        let asked =
+            "providers = ['QNNExecutionProvider']\noptions.QNNExecutionProvider = { backend_path = 'libQnnHtp.so' }";
+        let found = with(asked).unwrap().unwrap();
+        assert_eq!(found.options["QNNExecutionProvider"]["backend_path"], "libQnnHtp.so");
+        let found = with("library = '/opt/product/libonnxruntime.so'").unwrap().unwrap();
+        assert_eq!(found.library.as_deref(), Some("/opt/product/libonnxruntime.so"));
+        assert_eq!(found.providers, [CPU_PROVIDER]);
         for (lines, named) in [
+            ("library = 'libonnxruntime.so'", "from / on"),
+            ("options.CPUExecutionProvider = { x = '1' }", "reads some"),
+            (
+                "providers = ['XnnpackExecutionProvider']\noptions.QNNExecutionProvider = { x = '1' }",
+                "QNNExecutionProvider",
+            ),
             ("providers = []", "one or more"),
             ("providers = ['CudaExecutionProvider']", "known: CUDAExecutionProvider"),
             ("providers = ['CPUExecutionProvider', 'CUDAExecutionProvider']", "CPUExecutionProvider last"),

@@ -518,16 +518,34 @@ pub struct Target {
     pub onnxruntime: Option<Onnxruntime>,
 }
 
-/// Where onnxruntime runs a model.
+/// Which onnxruntime runs a model, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Onnxruntime {
     /// Its execution providers by their names, the first wanted first. The CPU's is the last whether it is named or not.
+    #[serde(default = "on_the_cpu")]
     pub providers: Vec<String>,
     /// May operators run on another one than the first?
     #[serde(default)]
     pub fallback: Fallback,
+    /// Options of providers, by provider; names and values are the library's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, BTreeMap<String, String>>,
+    /// The library that the unit has, a file there: nothing is shipped in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub library: Option<String>,
+}
+
+fn on_the_cpu() -> Vec<String> {
+    vec![CPU_PROVIDER.to_owned()]
+}
+
+impl Target {
+    /// The library of onnxruntime that the unit has and that is to be used.
+    pub fn own_library(&self) -> Option<&str> {
+        self.onnxruntime.as_ref()?.library.as_deref()
+    }
 }
 
 /// What is to be thought of operators that ran elsewhere than was wanted.
@@ -556,6 +574,9 @@ pub const PROVIDERS: [&str; 9] = [
     "VSINPUExecutionProvider",
     "XnnpackExecutionProvider",
 ];
+
+/// Providers among them that take no options by name.
+pub const PROVIDERS_WITHOUT_OPTIONS: [&str; 3] = ["ACLExecutionProvider", CPU_PROVIDER, "VSINPUExecutionProvider"];
 
 fn tract() -> EngineName {
     EngineName::new(TRACT).expect("a name of this file")

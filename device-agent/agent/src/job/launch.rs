@@ -12,15 +12,26 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Exit code of a launch that failed; a runner that ends with it has not written [`FAILED`].
 pub const FAILED_CODE: i32 = 127;
 /// How the text on standard error begins when the launch failed.
 pub const FAILED: &str = "boardproof-agent could not start the runner: ";
-/// Variables that a runner keeps; all others are cleared, so that two runs see one environment.
-const KEPT: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "QEMU_LD_PREFIX"];
+/// Variables that a runner keeps; all others are cleared, so that two runs see one environment. Those of CUDA say which GPUs this user's job
+/// may take, where several share a machine, and where the headers are that kernels are compiled with.
+const KEPT: [&str; 7] = [
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "QEMU_LD_PREFIX",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    "CUDA_HOME",
+    "CUDA_PATH",
+];
+/// Where kernels that are compiled on the unit are kept. Without it they would go into whatever folder the agent was started in.
+const CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Set for every runner: engines use one thread, and candle reads the processor's description at every product where nobody says how many.
 const ONE_THREAD: (&str, &str) = ("RAYON_NUM_THREADS", "1");
 
@@ -53,7 +64,16 @@ pub fn command(launch: &Launch) -> Command {
             command.env(name, value);
         }
     }
+    if let Some(folder) = cache_home() {
+        command.env(CACHE_HOME, folder);
+    }
     command
+}
+
+/// The user's folder for what can be made anew.
+fn cache_home() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(CACHE_HOME).or_else(|| Some(absolute("HOME")?.join(".cache")))
 }
 
 /// Becomes the program; returns only when that failed, with the reason on standard error.

@@ -19,12 +19,9 @@ use ort::session::builder::GraphOptimizationLevel;
 
 use self::refusal::reason;
 use self::session::OrtModel;
-use crate::engine::{Engine, EngineFault, LoadOptions, Loaded, Refusal};
+use crate::engine::{Engine, EngineFault, LoadOptions, Loaded, Provider, Refusal};
 use crate::self_check::{Arithmetic, SelfCheck, SelfCheckLimits, SelfCheckOutcome, parting};
 use crate::tensor::{DType, Tensor, TensorView};
-
-/// Where the dynamic loader looks by itself when no file is given.
-const USUAL_LIBRARY: &str = "libonnxruntime.so";
 
 /// The library allows one environment per process; it lives as long as the process.
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
@@ -38,6 +35,8 @@ static VERSION: OnceLock<String> = OnceLock::new();
 pub struct OnnxruntimeEngine {
     environment: &'static Environment,
     version: &'static str,
+    /// It was found on the unit, and nobody shipped it.
+    is_of_the_unit: bool,
 }
 
 impl OnnxruntimeEngine {
@@ -46,29 +45,69 @@ impl OnnxruntimeEngine {
     /// # Errors
     /// `EngineFault::Library` when it cannot be loaded or is none: a fault of the unit or of what was shipped, never of a model.
     pub fn open(library: Option<&Path>) -> Result<Self, EngineFault> {
-        let path = library.unwrap_or(Path::new(USUAL_LIBRARY));
-        let fault = |reason: String| EngineFault::Library { engine: "onnxruntime", path: path.to_path_buf(), reason };
-        let environment = match ENVIRONMENT.get() {
-            Some(environment) => {
-                let loaded = LIBRARY.get().filter(|loaded| *loaded != path);
-                loaded.map_or(Ok(environment), |loaded| {
-                    Err(fault(format!("this process has loaded {} already, and loads no second one", loaded.display())))
-                })?
-            }
-            None => {
-                let builder = ort::init_from(path).map_err(|error| fault(said(&error)))?;
-                let built = builder.with_name("boardproof").with_telemetry(false).build();
-                let built = built.map_err(|error| fault(reason(&error)))?;
-                built.set_log_level(LogLevel::Fatal);
-                LIBRARY.get_or_init(|| path.to_path_buf());
-                ENVIRONMENT.get_or_init(|| built)
-            }
+        let environment = match (ENVIRONMENT.get(), library) {
+            (Some(environment), None) => environment,
+            (Some(environment), Some(path)) => match LIBRARY.get().filter(|loaded| *loaded != path) {
+                None => environment,
+                Some(loaded) => {
+                    let why = format!("this process has loaded {} already, and loads no second one", loaded.display());
+                    return Err(fault(path, why));
+                }
+            },
+            (None, Some(path)) => load(path)?,
+            (None, None) => load_the_units_own()?,
         };
-        Ok(Self {
-            environment,
-            version: VERSION.get_or_init(|| version(path).unwrap_or_else(|| ort::info().to_owned())),
-        })
+        let path = LIBRARY.get().map_or(Path::new(""), PathBuf::as_path);
+        let version = VERSION.get_or_init(|| version(path).unwrap_or_else(|| ort::info().to_owned()));
+        Ok(Self { environment, version, is_of_the_unit: library.is_none() })
     }
+}
+
+fn fault(path: &Path, reason: String) -> EngineFault {
+    EngineFault::Library { engine: "onnxruntime", path: path.to_path_buf(), reason }
+}
+
+fn load(path: &Path) -> Result<&'static Environment, EngineFault> {
+    let builder = ort::init_from(path).map_err(|error| fault(path, said(&error)))?;
+    let built = builder.with_name("boardproof").with_telemetry(false).build();
+    let built = built.map_err(|error| fault(path, reason(&error)))?;
+    built.set_log_level(LogLevel::Fatal);
+    LIBRARY.get_or_init(|| path.to_path_buf());
+    Ok(ENVIRONMENT.get_or_init(|| built))
+}
+
+/// The first that can be loaded of those under the usual names; else what is wrong with the first that is there, or that there is none.
+fn load_the_units_own() -> Result<&'static Environment, EngineFault> {
+    let is_there = |fault: &EngineFault| !fault.to_string().contains("cannot open shared object file");
+    let mut told: Option<EngineFault> = None;
+    for name in usual_names() {
+        match load(Path::new(&name)) {
+            Ok(environment) => return Ok(environment),
+            Err(fault) if told.as_ref().is_none_or(|told| is_there(&fault) && !is_there(told)) => told = Some(fault),
+            Err(_) => {}
+        }
+    }
+    Err(told.unwrap_or_else(|| fault(Path::new(PLAIN), "no name to look for".into())))
+}
+
+/// Name of the library where its headers are installed with it, or somebody has unpacked what its makers publish.
+const PLAIN: &str = "libonnxruntime.so";
+/// Minor versions of it that distributions may call theirs by: from the oldest whose interface is used on.
+const MINORS: std::ops::RangeInclusive<u32> = 17..=99;
+
+/// Names that the unit's dynamic loader may know it by: a product has no headers, and its library the name of its interface, or of its version,
+/// of which the newest comes first.
+fn usual_names() -> impl Iterator<Item = String> {
+    let versions = MINORS.rev().map(|minor| format!("{PLAIN}.1.{minor}"));
+    [PLAIN.to_owned(), format!("{PLAIN}.1")].into_iter().chain(versions)
+}
+
+/// The file that the loader took, links followed: the kernel knows what it has mapped.
+fn mapped() -> Option<String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let files = maps.lines().filter_map(|line| Some(&line[line.find('/')?..]));
+    let mut named = files.filter(|file| file.rsplit('/').next().is_some_and(|name| name.starts_with(PLAIN)));
+    named.next().map(str::to_owned)
 }
 
 /// The error with all of its causes, in one line.
@@ -135,8 +174,12 @@ impl Engine for OnnxruntimeEngine {
         Ok(SelfCheck { samples: samples.len(), parting, tolerance: arithmetic.tolerance(), outcome })
     }
 
-    fn check_providers(&self, providers: &[String]) -> Result<(), EngineFault> {
+    fn check_providers(&self, providers: &[Provider]) -> Result<(), EngineFault> {
         providers::check(self.environment, providers)
+    }
+
+    fn own_library(&self) -> Option<String> {
+        self.is_of_the_unit.then(mapped).flatten()
     }
 
     fn allocates_in_the_process_heap(&self) -> bool {
@@ -169,6 +212,66 @@ mod tests {
         assert!(error.contains("onnxruntime") && error.contains("boardproof-no-library.so"), "{error}");
     }
 
+    #[test]
+    fn a_library_of_something_else_is_a_fault_and_no_crash() {
+        // Every process here has it open already.
+        for other in ["libc.so.6", "libm.so.6"] {
+            let error = OnnxruntimeEngine::open(Some(Path::new(other))).unwrap_err().to_string();
+            assert!(error.contains(other) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_units_own_library_is_looked_for_under_the_names_of_developers_products_and_distributions() {
+        let names: Vec<String> = usual_names().collect();
+        assert_eq!(names[..2], ["libonnxruntime.so", "libonnxruntime.so.1"]);
+        let place = |name: &str| names.iter().position(|found| found == name).expect("it is among them");
+        assert!(place("libonnxruntime.so.1.21") < place("libonnxruntime.so.1.17"), "the newest comes first");
+        assert!(!names.contains(&"libonnxruntime.so.1.16".to_owned()), "its interface is too old");
+    }
+
+    /// Under this name nobody knows it but who has it loaded: the file is the kernel's to tell.
+    #[test]
+    fn the_file_that_was_loaded_is_told_where_it_is_the_units_own_and_called_as_usual() {
+        let Some(engine) = library() else { return };
+        assert_eq!(engine.own_library(), None, "it was brought");
+        let own = OnnxruntimeEngine { is_of_the_unit: true, ..engine };
+        let path = std::env::var("BOARDPROOF_ONNXRUNTIME").expect("there is one");
+        let name = Path::new(&path).file_name().is_some_and(|name| name.to_string_lossy().starts_with(PLAIN));
+        assert_eq!(own.own_library().is_some(), name, "{path}");
+    }
+
+    /// What the library wrote before is gone with the answers: an output that it does not write shows what no answer is.
+    #[test]
+    fn answers_that_are_given_back_are_poisoned_in_every_datatype() {
+        if library().is_none() {
+            return;
+        }
+        for dtype in [
+            DType::F32,
+            DType::F64,
+            DType::F16,
+            DType::U8,
+            DType::I8,
+            DType::U16,
+            DType::I16,
+            DType::U32,
+            DType::I32,
+            DType::U64,
+            DType::I64,
+        ] {
+            let size = dtype.size_bytes();
+            let zeros = Tensor::new(dtype, vec![2, 3], vec![0; 6 * size]).expect("six elements");
+            let mut value = values::to_ort(zeros.view()).expect("a tensor of the library's");
+            values::poison(&mut value);
+            let found = values::from_ort(&value).expect("it is one of ours");
+            assert_eq!((found.dtype(), found.shape()), (dtype, &[2, 3][..]));
+            for element in found.view().to_f64() {
+                assert!(element > 100.0 && element.is_finite(), "{dtype:?}: {element}");
+            }
+        }
+    }
+
     /// The library, where the test is told of one.
     fn library() -> Option<OnnxruntimeEngine> {
         let Some(path) = std::env::var_os("BOARDPROOF_ONNXRUNTIME") else {
@@ -182,7 +285,7 @@ mod tests {
     fn a_provider_that_the_library_has_not_is_a_fault_that_names_those_it_has() {
         let Some(engine) = library() else { return };
         for missing in ["QNNExecutionProvider", "NoSuchExecutionProvider"] {
-            let wanted = [missing.to_owned(), "CPUExecutionProvider".to_owned()];
+            let wanted = [missing.into(), "CPUExecutionProvider".into()];
             let error = engine.check_providers(&wanted).unwrap_err().to_string();
             assert!(error.contains(missing) && error.contains("CPUExecutionProvider"), "{error}");
         }
@@ -193,23 +296,40 @@ mod tests {
     #[test]
     fn nodes_that_the_wanted_provider_does_not_take_say_where_they_ran() {
         let Some(engine) = library() else { return };
-        let azure = ["AzureExecutionProvider".to_owned()];
+        let azure = [Provider::from("AzureExecutionProvider")];
         if let Err(error) = engine.check_providers(&azure) {
             eprintln!("skipped: {error}");
             return;
         }
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/mnist_dscnn/int8_qdq_pc.onnx");
         let model = std::fs::read(file).expect("a model of the workspace");
-        let kernels = |providers: &[String]| {
+        let kernels = |providers: &[Provider]| {
             let options = LoadOptions { describe: true, providers: providers.to_vec(), ..LoadOptions::default() };
             let loaded = engine.load(&model, &options).expect("it runs");
             loaded.operators().iter().map(|op| op.kernel.clone().unwrap_or_default()).collect::<Vec<_>>()
         };
         let fallen = kernels(&azure);
         assert!(!fallen.is_empty() && fallen.iter().all(|kernel| kernel == "CPU (fell back from Azure)"), "{fallen:?}");
-        let wanted = kernels(&["CPUExecutionProvider".to_owned()]);
+        let wanted = kernels(&["CPUExecutionProvider".into()]);
         assert!(!wanted.is_empty() && wanted.iter().all(|kernel| kernel == "CPU"), "{wanted:?}");
         assert_eq!(kernels(&[]), wanted);
+    }
+
+    /// The library looks at no option of Azure's provider, but it takes none without a value: so they reach it.
+    #[test]
+    fn options_of_a_provider_are_told_to_the_library() {
+        let Some(engine) = library() else { return };
+        let told = |value: &str| {
+            let options = [("a_name".to_owned(), value.to_owned())].into();
+            engine.check_providers(&[Provider { name: "AzureExecutionProvider".into(), options }])
+        };
+        if let Err(error) = engine.check_providers(&["AzureExecutionProvider".into()]) {
+            eprintln!("skipped: {error}");
+            return;
+        }
+        assert_eq!(told("a value"), Ok(()));
+        let error = told("").unwrap_err().to_string();
+        assert!(error.contains("AzureExecutionProvider") && error.contains("empty"), "{error}");
     }
 
     /// The kernels' own layout of the weights is in no profile; what they multiply is counted all the same.

@@ -2,40 +2,54 @@
 //!
 //! Owns that none is dropped in silence: the library goes on without a provider that it has not, and its nodes run on the CPU.
 
+use std::collections::BTreeMap;
+
 use ort::environment::Environment;
 use ort::ep::{
-    ACL, Azure, CPU, CUDA, ExecutionProvider, ExecutionProviderDispatch, OpenVINO, QNN, TensorRT, VSINPU, XNNPACK,
+    ACL, ArbitrarilyConfigurableExecutionProvider, Azure, CPU, CUDA, ExecutionProvider, ExecutionProviderDispatch,
+    OpenVINO, QNN, TensorRT, VSINPU, XNNPACK,
 };
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 
 use super::refusal::reason;
-use crate::engine::{EngineFault, LoadOptions};
+use crate::engine::{EngineFault, LoadOptions, Provider};
 
 /// A provider that can be asked for.
 struct Known {
     name: &'static str,
     /// Was the library built with it?
     is_there: fn() -> ort::Result<bool>,
-    make: fn() -> ExecutionProviderDispatch,
+    make: fn(&BTreeMap<String, String>) -> ExecutionProviderDispatch,
 }
 
-/// One that the library makes without further options.
+/// One that is told options by their names, or none.
 macro_rules! known {
     ($provider:ident) => {
-        Known { name: $provider::NAME, is_there: $provider::is_available, make: || $provider::default().build() }
+        Known {
+            name: $provider::NAME,
+            is_there: $provider::is_available,
+            make: |options| {
+                let told = options.iter();
+                told.fold($provider::default(), |provider, (key, value)| provider.with_arbitrary_config(key, value))
+                    .build()
+            },
+        }
+    };
+    ($provider:ident without options) => {
+        Known { name: $provider::NAME, is_there: $provider::is_available, make: |_| $provider::default().build() }
     };
 }
 
 const KNOWN: [Known; 9] = [
-    known!(ACL),
+    known!(ACL without options),
     known!(Azure),
-    known!(CPU),
+    known!(CPU without options),
     known!(CUDA),
     known!(OpenVINO),
     known!(QNN),
     known!(TensorRT),
-    known!(VSINPU),
+    known!(VSINPU without options),
     known!(XNNPACK),
 ];
 
@@ -49,12 +63,15 @@ pub(super) fn short(provider: &str) -> &str {
 
 /// The provider that all nodes are to run on; without a list, wherever they do.
 pub(super) fn wanted(options: &LoadOptions) -> Option<&str> {
-    options.providers.first().map(String::as_str)
+    options.providers.first().map(|provider| provider.name.as_str())
 }
 
 /// Registers the providers in their order; an error names the one that could not be.
-pub(super) fn register(mut builder: SessionBuilder, providers: &[String]) -> Result<SessionBuilder, (String, String)> {
-    for name in providers {
+pub(super) fn register(
+    mut builder: SessionBuilder,
+    providers: &[Provider],
+) -> Result<SessionBuilder, (String, String)> {
+    for Provider { name, options } in providers {
         let known = KNOWN.iter().find(|known| known.name == name).ok_or_else(|| (name.clone(), absent()))?;
         if !(known.is_there)().map_err(|error| (name.clone(), reason(&error)))? {
             return Err((name.clone(), absent()));
@@ -63,17 +80,17 @@ pub(super) fn register(mut builder: SessionBuilder, providers: &[String]) -> Res
         if name == CPU::NAME {
             continue;
         }
-        let provider = (known.make)().error_on_failure();
+        let provider = (known.make)(options).error_on_failure();
         builder = builder.with_execution_providers([provider]).map_err(|error| (name.clone(), reason(&error)))?;
     }
     Ok(builder)
 }
 
 /// Can a session be made for them? No model is needed to find out.
-pub(super) fn check(environment: &Environment, providers: &[String]) -> Result<(), EngineFault> {
+pub(super) fn check(environment: &Environment, providers: &[Provider]) -> Result<(), EngineFault> {
     let fault = |(provider, reason)| EngineFault::Provider { engine: "onnxruntime", provider, reason };
     let Some(first) = providers.first() else { return Ok(()) };
-    let builder = Session::builder(environment).map_err(|error| fault((first.clone(), reason(&error))))?;
+    let builder = Session::builder(environment).map_err(|error| fault((first.name.clone(), reason(&error))))?;
     register(builder, providers).map(drop).map_err(fault)
 }
 

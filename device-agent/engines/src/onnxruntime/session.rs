@@ -12,7 +12,7 @@ use ort::value::{DynValue, Outlet, ValueType};
 use super::profile::{Ran, ran};
 use super::providers::{register, wanted};
 use super::refusal::{failure, reason, refusal, refuse};
-use super::values::{dtype_of, from_ort, to_ort};
+use super::values::{dtype_of, from_ort, poison, to_ort};
 use crate::engine::{Dim, LoadOptions, Loaded, OperatorCost, OperatorFacts, Refusal, RunFailure, Stage, TensorFacts};
 use crate::preprocess::Preprocess;
 use crate::tensor::{Tensor, TensorView};
@@ -170,6 +170,8 @@ impl Loaded for OrtModel {
     }
 
     fn prepare(&mut self, inputs: &[TensorView<'_>]) -> Result<(), RunFailure> {
+        // Given back after all of them are poisoned: the library then has their memory for the next run.
+        self.answers.iter_mut().flatten().for_each(poison);
         self.answers = None;
         self.prepared = None;
         if inputs.len() != self.inputs.len() {

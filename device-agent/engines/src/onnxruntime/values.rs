@@ -49,6 +49,39 @@ pub(super) fn to_ort(tensor: TensorView<'_>) -> ort::Result<DynValue> {
     })
 }
 
+/// A huge number in every float, above half of the range in every integer, and finite in all of them.
+const POISON: u8 = 0x7b;
+
+/// Fills a tensor with what no answer is. The library hands the memory of answers that are given back out for the next ones as it is: where
+/// nobody writes those, this shows and not the answers before.
+pub(super) fn poison(value: &mut DynValue) {
+    let ValueType::Tensor { ty, .. } = value.dtype() else { return };
+    let Some(dtype) = dtype_of(*ty) else { return };
+    /// Every element of a tensor of one element type. One that lies where this process cannot write stays as it is.
+    macro_rules! fill {
+        ($element:ty) => {
+            if let Ok((_, elements)) = value.try_extract_tensor_mut::<$element>() {
+                elements.fill(<$element>::from_ne_bytes([POISON; size_of::<$element>()]));
+            }
+        };
+    }
+    match dtype {
+        DType::F32 => fill!(f32),
+        DType::F64 => fill!(f64),
+        DType::F16 => fill!(f16),
+        DType::U8 => fill!(u8),
+        DType::I8 => fill!(i8),
+        DType::U16 => fill!(u16),
+        DType::I16 => fill!(i16),
+        DType::U32 => fill!(u32),
+        DType::I32 => fill!(i32),
+        DType::U64 => fill!(u64),
+        DType::I64 => fill!(i64),
+        // Either value is an answer.
+        DType::Bool => {}
+    }
+}
+
 fn bytes<T: Copy, const N: usize>(elements: &[T], to: fn(T) -> [u8; N]) -> Vec<u8> {
     elements.iter().flat_map(|element| to(*element)).collect()
 }

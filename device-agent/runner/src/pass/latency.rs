@@ -4,7 +4,7 @@ use super::{Job, Step, Stop, number, read, reading};
 use crate::clock;
 use crate::counters::Counters;
 use crate::freshness::{Asked, Freshness, compare};
-use crate::memory;
+use crate::memory::{self, Poisoned};
 use crate::wire::Wire;
 use boardproof_engines::Loaded;
 use boardproof_protocol::{Event, Key, Phase, Stage, Stream};
@@ -55,8 +55,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Compares the answers to `latest`, which are still in the model, with what comes when it is asked anew. Where all samples that are
-    /// looked at are the same there is nothing to compare.
+    /// Compares the answers to `latest`, which are still in the model, with what comes when it is asked anew, with new memory that looks like no
+    /// answer. Where all samples that are looked at are the same there is nothing to compare.
     fn check_answers(&self, loaded: &mut dyn Loaded, first: usize, latest: usize, batch: usize) -> Step<()> {
         let asked = self.samples.batch(latest, batch)?;
         let range = first..first + self.run.count as usize;
@@ -64,6 +64,7 @@ impl Job<'_> {
         let model = read(self.model)?;
         let load = || self.engine.load(&model, &self.load_options(batch));
         let asked = Asked { sample: latest, inputs: asked.views()? };
+        let _poisoned = Poisoned::memory();
         match compare(loaded, &asked, &Asked { sample: at, inputs: other.views()? }, load)? {
             Freshness::Fresh => Ok(()),
             Freshness::Stale(reason) => Err(self.stale(&reason)),

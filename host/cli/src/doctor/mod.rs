@@ -1,6 +1,7 @@
 //! `doctor`: everything a target needs, found or not, with its version and how to get it. Looks, changes nothing.
 
 mod cuda;
+mod library;
 mod look;
 mod unit;
 
@@ -93,6 +94,10 @@ fn findings(target: &Target, unit: Option<&Unit>, world: &World) -> Vec<Finding>
     }
     if let PowerSpec::Qemu { .. } = target.power {
         list.extend(board_in_software(target));
+    }
+    // A unit that does not answer is asked nothing more.
+    if list.iter().all(|finding| finding.what != "link" || finding.found.is_ok()) {
+        list.extend(library::finding(target, unit));
     }
     list.push(leases(Place::of(target)));
     list.push(look::writable("place for what is kept", &crate::run::cache_folder()));

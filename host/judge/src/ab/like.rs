@@ -65,7 +65,10 @@ fn runner(run: &AbRun, evidence: Evidence<'_>, seen: &Observation) -> Option<Dig
 fn of_unit(seen: &Observation, runner: Option<Digest>) -> Vec<(&'static str, String)> {
     let device = &seen.device;
     let digest = |digest: Option<Digest>| digest.map(|d| d.short()).unwrap_or_default();
-    let engine = seen.pass(Pass::Latency).map(|pass| texts(&pass.facts, "engine").cloned().collect::<Vec<_>>());
+    let told = |word: &'static str| {
+        let texts = seen.pass(Pass::Latency).map(|pass| texts(&pass.facts, word).cloned().collect::<Vec<_>>());
+        texts.unwrap_or_default().join(", ")
+    };
     let both = [&seen.environment_before, &seen.environment_after];
     let governors: BTreeSet<&String> = both.into_iter().flat_map(|facts| texts(facts, "governor")).collect();
     let processor = texts(&seen.environment_before, "cpu_model").next();
@@ -77,7 +80,9 @@ fn of_unit(seen: &Observation, runner: Option<Digest>) -> Vec<(&'static str, Str
         ("governor", governors.into_iter().cloned().collect::<Vec<_>>().join(", ")),
         ("agent", format!("{} {}", device.agent_build, digest(device.agent_digest))),
         ("runner", digest(runner)),
-        ("engine", engine.unwrap_or_default().join(", ")),
+        ("engine", told("engine")),
+        ("GPU", told("gpu_name")),
+        ("driver of the GPU", told("gpu_driver")),
         ("tick rate", device.tick_hz.to_string()),
     ]
 }

@@ -175,16 +175,18 @@ fn unlike(then: (Evidence<'_>, &Observation), now: (Evidence<'_>, &Observation))
     })
 }
 
-fn circumstances((evidence, seen): (Evidence<'_>, &Observation)) -> [(&'static str, String); 5] {
+fn circumstances((evidence, seen): (Evidence<'_>, &Observation)) -> [(&'static str, String); 7] {
     let joined = |texts: BTreeSet<String>| texts.into_iter().collect::<Vec<_>>().join(", ");
-    let engines = seen.passes.iter().flat_map(|pass| texts(&pass.facts, "engine")).collect();
+    let told = |word: &str| joined(seen.passes.iter().flat_map(|pass| texts(&pass.facts, word)).collect());
     // By what it was built from: another order of the same functions is the same engine, measured once more.
     let runner = seen.device.runner_digest;
     let built = evidence.record.builds.iter().find(|build| Some(build.digest) == runner);
     [
         ("system", seen.device.system.clone()),
         ("governor", joined(texts(&seen.environment_before, "governor"))),
-        ("engine", joined(engines)),
+        ("engine", told("engine")),
+        ("GPU", told("gpu_name")),
+        ("driver of the GPU", told("gpu_driver")),
         ("build of the runner", built.map_or_else(String::new, |build| build.source.short())),
         ("tick rate", seen.device.tick_hz.to_string()),
     ]

@@ -1,5 +1,6 @@
 //! Reports: the same facts in several forms. Pure text out of a record and its judgement.
 
+pub mod beginning;
 pub mod calibration;
 mod engines;
 pub mod html;

@@ -1,5 +1,6 @@
 //! What every form of report shows, gathered once: so that all of them show the same.
 
+use super::beginning::Beginning;
 use super::calibration::Calibration;
 use super::shown::Shown;
 use super::steps::{Against, Steps};
@@ -160,6 +161,9 @@ pub struct CellSummary {
     pub task_unit: String,
     /// Latency of the cell.
     pub latency: Option<LatencySummary>,
+    /// What came before the inferences that it is of, where it is a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beginning: Option<Beginning>,
     /// Every latency sample in nanoseconds, sorted; for plots.
     #[serde(skip)]
     pub latency_ns: Vec<f64>,
@@ -447,9 +451,11 @@ pub fn measured(evidence: Evidence<'_>) -> Result<Summary, EvidenceError> {
     summarize(evidence, &judgement)
 }
 
-/// Every pass tells its engine; the first will do.
+/// Every pass tells its engine; the first will do. A library of the unit's own is named, since no build of the record is it.
 fn engine_said(seen: &Observation) -> Option<String> {
-    seen.passes.iter().find_map(|pass| pass.facts.texts.get("engine").cloned())
+    let texts = seen.passes.iter().map(|pass| &pass.facts.texts).find(|texts| texts.contains_key("engine"))?;
+    let own = texts.get("engine[1]").filter(|library| library.starts_with('/'));
+    Some(texts["engine"].clone() + &own.map_or_else(String::new, |file| format!(" ({file})")))
 }
 
 /// The same variant on the same unit by another engine, judged as well.
@@ -501,6 +507,7 @@ fn summarize_cell(evidence: Evidence<'_>, judgement: &Judgement, cell: &Cell) ->
         shown: Shown::of(evidence, model)?,
         task_unit: if matches!(model.task, Task::Regression) { String::new() } else { "share".into() },
         latency: own.as_ref().map(|own| own.summary(Confidence::P95)),
+        beginning: own.as_ref().and(seen).and_then(|seen| Beginning::of(cell, seen)),
         instructions: Counts::of(&sorted(evidence.instructions(&cell.id)?)),
         latency_ns: own.as_ref().map(|own| own.sorted_ns().to_vec()).unwrap_or_default(),
         latency_reference: reference.as_ref().map(|other| other.summary(Confidence::P95)),

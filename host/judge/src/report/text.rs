@@ -131,6 +131,9 @@ fn times(cell: &CellSummary) -> String {
         let q: Vec<String> =
             l.quantiles.iter().map(|q| format!("p{} {}", q.p * 100.0, duration_ns(q.value_ns))).collect();
         let label = if cell.emulated { " (emulated)" } else { "" };
+        if let Some(beginning) = &cell.beginning {
+            let _ = writeln!(text, "  start   {}{label}", beginning.sentence());
+        }
         let _ = writeln!(
             text,
             "  latency {}, max {}, {} inferences{label}",

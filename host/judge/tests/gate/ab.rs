@@ -132,6 +132,13 @@ fn unlike_blocks_are_refused_with_what_differs() {
         "governor was 'performance' in block 0 and is 'powersave' in block 5",
     );
     refused(
+        |n, cell, case| {
+            let name = if n == 5 { "NVIDIA Other" } else { "NVIDIA One" };
+            case.pass(cell, Pass::Latency).facts.texts.insert("gpu_name".into(), name.into());
+        },
+        "GPU was 'NVIDIA One' in block 0 and is 'NVIDIA Other' in block 5",
+    );
+    refused(
         |n, _, case| {
             if n == 5 {
                 case.model().evalset.digest = Digest::of(b"other")

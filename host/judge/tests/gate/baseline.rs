@@ -84,6 +84,14 @@ fn unlike_things_are_refused_with_both_values() {
         },
         "of another engine: not told there, 'tract 0.24' here",
     );
+    // A machine with several GPUs of several makes is one unit.
+    for (key, value, words) in [
+        ("gpu_name", "NVIDIA Other", "of another GPU: not told there, 'NVIDIA Other' here"),
+        ("gpu_driver", "570.1", "of another driver of the GPU: not told there, '570.1' here"),
+        ("engine[1]", "/opt/lib/libonnxruntime.so.1", "of another engine: not told there"),
+    ] {
+        refused(|case| drop(case.pass(JUDGED, Pass::Latency).facts.texts.insert(key.into(), value.into())), words);
+    }
     refused(|case| case.record.builds[1].source = Digest::of(b"other source"), "of another build of the runner");
 }
 

@@ -47,7 +47,7 @@ fn by_onnxruntime(kernels: &[&str], float_kernels: &[&str]) -> Case {
 fn want(case: &mut Case, providers: &[&str], fallback: Fallback) {
     let board = case.record.plan.targets.values_mut().find(|target| target.name.as_str() == "board").expect("a board");
     let providers = providers.iter().map(|name| (*name).to_owned()).collect();
-    board.onnxruntime = Some(Onnxruntime { providers, fallback });
+    board.onnxruntime = Some(Onnxruntime { providers, fallback, options: Default::default(), library: None });
 }
 
 fn at_most(nodes: f64) -> Rule {

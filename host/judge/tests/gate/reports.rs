@@ -8,7 +8,7 @@ use boardproof_judge::report::markdown;
 use boardproof_judge::report::summary::{CellSummary, Summary, measured, summarize};
 use boardproof_judge::report::text::{Paint, render};
 use boardproof_record::observation::{Attempt, Outcome};
-use boardproof_record::plan::{Affine, Pass, Task};
+use boardproof_record::plan::{Affine, Clock, Pass, Task};
 use boardproof_record::policy::Against;
 use boardproof_record::verdict::{Judgement, Verdict};
 use safetensors::Dtype;
@@ -269,4 +269,33 @@ fn throughput_has_its_bounds_in_every_report_or_says_what_they_need() {
     for page in pages(&case) {
         assert!(page.contains("bounds need 60 inferences"), "{page}");
     }
+}
+
+/// A cold start is none of the steady state's latency, and nobody may take one for the other.
+#[test]
+fn what_comes_before_the_steady_state_is_told_apart_from_it_and_never_as_a_time_where_none_is_counted() {
+    let mut case = good();
+    let planned = case.planned(JUDGED).passes.iter_mut().find(|plan| plan.pass == Pass::Latency).unwrap();
+    planned.warmup = 50;
+    let words = "loading 3.00 ms, first inference 90.0 µs";
+    let pages = |case: &Case| {
+        let summary = measured(case.evidence()).unwrap();
+        [render(&summary, Paint::Plain), html::render(&summary)]
+    };
+    assert!(pages(&case).iter().all(|page| page.contains(words) && !page.contains("to warm up")));
+    case.pass(JUDGED, Pass::Latency).facts.numbers.insert("warmup_wall_ns".into(), 2_100_000);
+    let words = format!("{words}, 50 inferences to warm up 2.10 ms");
+    assert!(pages(&case).iter().all(|page| page.contains(&words)), "{:?}", pages(&case));
+    let (judgement, summary) = judged(&case);
+    let json: serde_json::Value = serde_json::from_str(&json::render(&judgement, &summary).unwrap()).unwrap();
+    let told = &json["summary"]["cells"][0]["beginning"];
+    assert_eq!((&told["first_inference_ns"], &told["warmup_inferences"]), (&90_000.into(), &50.into()), "{told}");
+    // An old record, or a firmware of somebody else, told nothing: no line is better than a zero.
+    let numbers = &mut case.pass(JUDGED, Pass::Latency).facts.numbers;
+    numbers.retain(|name, _| !["load_ns", "first_inference_ns", "warmup_wall_ns"].contains(&name.as_str()));
+    assert!(pages(&case).iter().all(|page| !page.contains("first inference") && !page.contains("Before them")));
+    let clock = Clock::Instructions { ns_each: 32 };
+    let mut counted = good();
+    counted.record.plan.targets.values_mut().for_each(|target| target.clock = clock);
+    assert!(pages(&counted).iter().all(|page| !page.contains("first inference")));
 }

@@ -124,7 +124,7 @@ const ADD_LIBRARY: &str = "`boardproof engine add onnxruntime --target TARGET` k
 
 /// What a runner says whose engine has no such execution provider, or cannot use it there.
 const NO_PROVIDER: &str = "use the execution provider ";
-const OTHER_LIBRARY: &str = "`boardproof engine add onnxruntime --from FILE` keeps a library that was built with it, which is then shipped; or take it out of [target.onnxruntime] providers";
+const OTHER_LIBRARY: &str = "`boardproof engine add onnxruntime --from FILE` keeps a library that was built with it, which is then shipped; or give [target.onnxruntime] the unit's as `library`, or take it out of `providers`";
 /// What a runner says that finds no GPU, or not what it needs besides one.
 const NO_GPU: &str = "use the NVIDIA GPU of ";
 const LOOK_FOR_GPU: &str = "`boardproof doctor --target TARGET` (or `--unit UNIT`) says what of CUDA is missing there; `--engine tract` checks on the processor instead";

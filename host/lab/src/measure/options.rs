@@ -44,7 +44,7 @@ fn sketch_of(cell: &Cell) -> Option<u32> {
 /// Options for a variant of a model in a cell on a target. `library` is that of the engine, when it is shipped.
 pub fn options(model: &Model, variant: &Variant, target: &Target, cell: &Cell, library: Option<Digest>) -> JobOptions {
     let Target { limits, onnxruntime, .. } = target;
-    let providers = onnxruntime.as_ref().filter(|_| cell.engine.as_str() == ONNXRUNTIME).map(|how| &how.providers);
+    let how = onnxruntime.as_ref().filter(|_| cell.engine.as_str() == ONNXRUNTIME);
     let inputs: Vec<Value> = model
         .inputs
         .iter()
@@ -78,8 +78,10 @@ pub fn options(model: &Model, variant: &Variant, target: &Target, cell: &Cell, l
         if let Some(seed) = sketch {
             all["sketch"] = seed.into();
         }
-        if let Some(providers) = providers {
-            all["providers"] = json!(providers);
+        if let Some(how) = how {
+            all["providers"] = json!(how.providers);
+            all["provider_options"] = json!(how.options);
+            all["library_file"] = json!(how.library);
         }
         all.to_string()
     };

@@ -365,9 +365,10 @@ fn latency(cell: &CellSummary) -> String {
         );
     }
     let rate = throughput(own).map_or_else(String::new, |rate| format!(", {rate} one after the other"));
+    let before = cell.beginning.map_or_else(String::new, |found| format!(" Before them: {}.", found.sentence()));
     let _ = writeln!(
         text,
-        "<tr><td>max</td><td class=\"n\">{}</td><td class=\"n\">-</td><td class=\"n\">{}</td></tr>\n</table></div><p class=\"soft\">{}, mean {}{rate}.</p></details>",
+        "<tr><td>max</td><td class=\"n\">{}</td><td class=\"n\">-</td><td class=\"n\">{}</td></tr>\n</table></div><p class=\"soft\">{}, mean {}{rate}.{before}</p></details>",
         duration_ns(own.max_ns),
         cell.latency_reference.as_ref().map_or_else(|| "-".into(), |r| duration_ns(r.max_ns)),
         inferences(own),
