@@ -556,3 +556,28 @@ fn of_two_hosts_on_one_board_the_second_is_told_who_holds_it_or_waits() {
     whole(&seen);
     assert!(ended.elapsed < SOON, "{:?}", ended.elapsed);
 }
+
+/// A library of C++ on somebody else's Linux: shipped by its digest, started by the board's own loader, with models in both forms of int8.
+#[test]
+#[ignore = "boots QEMU; cargo xtask test runs it"]
+fn onnxruntime_runs_on_the_board_by_the_library_that_is_shipped_there() {
+    let site = Site::shared();
+    let home = Home::new();
+    let variants = ["-v", "int8_qdq_pc", "-v", "int8_qop"];
+    let more = ["--engine", "onnxruntime", "--iterations", "200", "--out", "shipped"];
+    let ended = site.start(&home, |t| t, &[&variants[..], &more].concat()).end();
+    // 64 samples may be too few to show an accuracy.
+    assert!(matches!(ended.code, Some(0 | 1 | 3)), "{}{}", ended.stdout, ended.stderr);
+    let record = home.record("shipped");
+    let library =
+        record.builds.iter().find(|build| build.program == "library of onnxruntime" && build.triple == "aarch64");
+    let told = format!("library {}", library.expect("it was shipped").digest);
+    for cell in record.plan.cells.iter().filter(|cell| cell.judged) {
+        let seen = measured(record.outcomes[&cell.id].clone());
+        whole(&seen);
+        assert!(seen.passes.iter().all(|pass| pass.facts.texts["engine[1]"] == told), "{told}");
+        let ran: Vec<&str> = seen.passes.iter().flat_map(|pass| &pass.operators).map(|op| op.kernel.as_str()).collect();
+        let in_integers = ran.contains(&"CPU accumulates in i32");
+        assert_eq!(in_integers, cell.variant.as_str() != "f32", "{}: {ran:?}", cell.id);
+    }
+}

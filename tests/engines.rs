@@ -1,10 +1,11 @@
 //! Engines side by side: the same variant by tract and by onnxruntime, and a reference that another engine answers for.
 
-use crate::tool::{Home, root};
-use boardproof_record::observation::Outcome;
+use crate::tool::{Home, Running, root};
+use boardproof_record::observation::{Observation, Outcome};
 use boardproof_record::record::Record;
 use boardproof_record::verdict::{Judgement, Verdict};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 const INT8: &str = "mnist_dscnn/int8_qdq_pc";
 
@@ -28,10 +29,15 @@ fn detail(judgement: &Judgement, cell: &str, rule: &str) -> (Verdict, String) {
     (rule.verdict, rule.detail.clone())
 }
 
-/// Kernels that the operators of a cell ran with.
-fn kernels(record: &Record, cell: &str) -> Vec<String> {
+fn measured<'r>(record: &'r Record, cell: &str) -> &'r Observation {
     let (_, outcome) = record.outcomes.iter().find(|(id, _)| id.as_str() == cell).expect("planned");
     let Outcome::Measured(seen) = outcome else { panic!("{cell}: {outcome:?}") };
+    seen
+}
+
+/// Kernels that the operators of a cell ran with.
+fn kernels(record: &Record, cell: &str) -> Vec<String> {
+    let seen = measured(record, cell);
     seen.passes.iter().flat_map(|pass| &pass.operators).map(|op| format!("{} {}", op.op, op.kernel)).collect()
 }
 
@@ -55,7 +61,11 @@ fn two_engines_run_the_same_variant_side_by_side() {
     let record = home.record("out");
     let ran = kernels(&record, &format!("{INT8}@host/onnxruntime"));
     assert!(ran.iter().any(|op| op == "QLinearConv CPU accumulates in i32"), "{ran:?}");
-    assert!(record.builds.iter().any(|build| build.program == "library of onnxruntime"), "{:?}", record.builds);
+    let library = record.builds.iter().find(|build| build.program == "library of onnxruntime").expect("it was shipped");
+    // Builds of one version may differ: every pass says which one it had.
+    let seen = measured(&record, &format!("{INT8}@host/onnxruntime"));
+    let told = format!("library {}", library.digest);
+    assert!(seen.passes.iter().all(|pass| pass.facts.texts["engine[1]"] == told), "{told}");
 }
 
 #[test]
@@ -68,16 +78,28 @@ fn a_reference_by_candle_has_tract_as_its_second_opinion() {
     assert!(said.contains("candle and tract agree on the float model"), "{said}");
 }
 
+/// A machine that has the library is none to prove its absence on.
+fn has_own_library() -> bool {
+    let folders = ["/usr/local/lib", "/usr/lib", "/lib", "/usr/lib/x86_64-linux-gnu"];
+    let files =
+        folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flat_map(|entries| entries.flatten());
+    let found = files.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("/libonnxruntime.so"));
+    if let Some(file) = &found {
+        eprintln!("skipped: this machine has {}", file.display());
+    }
+    found.is_some()
+}
+
 /// The library is not the model's doing: without it there is no verdict, and a hint that says how to get it.
 #[test]
 fn a_library_that_is_not_there_is_a_fault_and_no_verdict() {
     let home = Home::new();
     let link = home.path("cache/boardproof/host/engines");
     std::fs::remove_file(&link).expect("the tests' own link");
-    let (code, stdout, stderr) = check(&home, "out", &["--engine", "onnxruntime"]);
-    if Path::new("/usr/lib/x86_64-linux-gnu/libonnxruntime.so").exists() {
+    if has_own_library() {
         return;
     }
+    let (code, stdout, stderr) = check(&home, "out", &["--engine", "onnxruntime"]);
     assert_eq!(code, Some(4), "{stderr}");
     assert!(stdout.contains("libonnxruntime.so"), "{stdout}");
     let record = home.record("out");
@@ -90,6 +112,122 @@ fn a_library_that_is_not_there_is_a_fault_and_no_verdict() {
         !hints.is_empty() && hints.iter().all(|hint| hint.contains("boardproof engine add onnxruntime")),
         "{hints:?}"
     );
+}
+
+/// The library that the tests have kept for this machine.
+fn kept_library(home: &Home) -> PathBuf {
+    let folder = home.path("cache/boardproof/host/engines/onnxruntime/x86_64");
+    let mut files =
+        std::fs::read_dir(&folder).expect("`cargo xtask test` keeps it").flatten().map(|entry| entry.path());
+    files.find(|path| path.extension().is_some_and(|end| end == "so")).expect("a library is kept")
+}
+
+/// As on a board whose product brings it: nobody keeps one here, and the unit's loader knows it by a product's name.
+#[test]
+fn a_library_of_the_units_own_is_found_under_a_products_name_and_told_by_its_file() {
+    let home = Home::new();
+    let folder = home.path("lib");
+    let own = folder.join("libonnxruntime.so.1");
+    std::fs::create_dir_all(&folder).expect("a folder of the test's own");
+    std::fs::copy(kept_library(&home), &own).expect("a folder of the test's own");
+    std::fs::remove_file(home.path("cache/boardproof/host/engines")).expect("the tests' own link");
+    if has_own_library() {
+        return;
+    }
+    let models = root().join("models");
+    let models = models.to_str().expect("a path in UTF-8");
+    let words = ["check", "mnist_dscnn", "-v", "int8_qdq_pc", "--models", models, "--engine", "onnxruntime"];
+    let more = ["--samples", "128", "--iterations", "200", "--out", "out", "--quiet"];
+    let mut command = home.command(words.iter().chain(&more));
+    command.env("LD_LIBRARY_PATH", &folder);
+    let ended = Running::of(command).end();
+    assert!(matches!(ended.code, Some(0 | 1 | 3)), "{}{}", ended.stdout, ended.stderr);
+    let record = home.record("out");
+    assert!(record.builds.iter().all(|build| build.program != "library of onnxruntime"), "nothing was shipped");
+    let seen = measured(&record, &format!("{INT8}@host/onnxruntime"));
+    let own = own.canonicalize().expect("it is there").display().to_string();
+    assert!(seen.passes.iter().all(|pass| pass.facts.texts["engine[1]"] == own), "{own}: {:?}", seen.passes[0].facts);
+}
+
+/// A product's own library is what its users run: the one that is kept here does not take its place.
+#[test]
+fn a_library_that_the_target_names_is_used_in_place_of_one_that_is_kept() {
+    let home = Home::new();
+    let own = home.path("product/libonnxruntime_of_a_product.so");
+    std::fs::create_dir_all(home.path("product")).expect("a folder of the test's own");
+    std::fs::copy(kept_library(&home), &own).expect("a folder of the test's own");
+    let file = own.to_str().expect("a path in UTF-8");
+    write_target_with(&home, "product", &format!("library = \"{file}\""));
+    let (code, stdout, stderr) = check(&home, "out", &["--target-folder", "targets", "-t", "product"]);
+    assert!(matches!(code, Some(0 | 1 | 3)), "{stdout}{stderr}");
+    let record = home.record("out");
+    let seen = measured(&record, &format!("{INT8}@product/onnxruntime"));
+    assert!(seen.passes.iter().all(|pass| pass.facts.texts["engine[1]"] == file), "{:?}", seen.passes[0].facts);
+    std::fs::remove_file(&own).expect("the test's own file");
+    let (code, stdout, _) = check(&home, "gone", &["--target-folder", "targets", "-t", "product"]);
+    assert!(code == Some(4) && stdout.contains(file), "{stdout}");
+    let ended = home.run(["doctor", "--target", "product", "--target-folder", "targets"]);
+    assert!(ended.code == Some(5) && ended.stdout.contains("is not there"), "{}", ended.stdout);
+}
+
+#[test]
+fn doctor_says_whether_a_library_is_kept_or_the_units_own_or_how_to_get_one() {
+    let home = Home::new();
+    write_target(&home, "shelf", "\"CPUExecutionProvider\"");
+    let asked = |folder: &str| {
+        let mut command = home.command(["doctor", "--target", "shelf", "--target-folder", "targets"]);
+        command.env("LD_LIBRARY_PATH", folder);
+        let ended = Running::of(command).end();
+        let line = ended.stdout.lines().find(|line| line.contains("library of onnxruntime for x86_64"));
+        (ended.code, line.unwrap_or_else(|| panic!("{}", ended.stdout)).to_owned(), ended.stdout)
+    };
+    assert!(asked("").1.contains("package onnxruntime-"), "{}", asked("").1);
+    std::fs::remove_file(home.path("cache/boardproof/host/engines")).expect("the tests' own link");
+    let folder = home.path("lib");
+    let own = folder.join("libonnxruntime.so.1");
+    std::fs::create_dir_all(&folder).expect("a folder of the test's own");
+    std::fs::write(&own, "").expect("a folder of the test's own");
+    let (_, line, _) = asked(folder.to_str().expect("a path in UTF-8"));
+    assert!(line.contains("the unit's own") && line.contains(own.to_str().expect("a path in UTF-8")), "{line}");
+    if has_own_library() {
+        return;
+    }
+    let (code, line, whole) = asked("");
+    assert!(code == Some(5) && line.contains("MISSING"), "{whole}");
+    assert!(whole.contains("boardproof engine add onnxruntime --target shelf"), "{whole}");
+}
+
+/// What the tables of docs/engines.md say of the variants that an engine does not run.
+fn documented(engine: &str) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(root().join("docs/engines.md")).expect("a document of the workspace");
+    let (_, block) = text.split_once(&format!("<!-- {engine}: made by the test `table` -->")).expect("its table");
+    let (block, _) = block.split_once("<!-- end -->").expect("a table that ends");
+    let lines = block.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(": "));
+    let each = lines.flat_map(|(who, why)| who.split(", ").map(move |who| (who.to_owned(), why.to_owned())));
+    each.collect()
+}
+
+#[test]
+fn the_reason_in_the_tables_is_the_error_that_a_user_gets() {
+    let home = Home::new();
+    let models = root().join("models");
+    let models = models.to_str().expect("a path in UTF-8");
+    let words = ["check", "adult_mlp", "-v", "f16", "-v", "int8_qop", "--models", models, "--engine", "tract,candle"];
+    let ended = home.run(words.iter().chain(&["--samples", "64", "--iterations", "50", "--out", "out", "--quiet"]));
+    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    let record = home.record("out");
+    let mut refused = 0;
+    for cell in record.plan.cells.iter().filter(|cell| cell.judged) {
+        let reasons = measured(&record, cell.id.as_str()).passes.iter().filter_map(|pass| pass.cannot_run.as_ref());
+        let found = reasons.map(|why| why.reason.clone()).next();
+        let known = documented(cell.engine.as_str()).remove(&format!("{}/{}", cell.model, cell.variant));
+        assert_eq!(found, known, "{}", cell.id);
+        if let Some(reason) = found {
+            assert!(ended.stdout.contains(&reason), "{reason}: {}", ended.stdout);
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 3, "f16 and int8_qop by tract, int8_qop by candle");
 }
 
 #[test]
@@ -119,13 +257,27 @@ fn engines_that_agree_on_the_float_model_make_a_reference() {
     assert!(beside["sqnr_db"].as_f64().is_some_and(|db| db > 100.0), "{said}");
 }
 
-/// tract's optimizer breaks this one; its own self-check knows where.
+/// tract's optimizer breaks this one: its own self-check knows where, and so does a look at tensor after tensor.
 #[test]
 fn engines_that_part_are_refused() {
     let more = ["--variant", "int8_qdq_pc", "--engine", "candle,tract", "--samples", "64"];
     let (code, said) = reference(&Home::new(), "vowels_former", &more);
     assert_eq!((code, said["verdict"].as_str()), (Some(1), Some("refused")), "{said}");
     assert!(said["engines"][1]["self_check"].as_str().is_some_and(|text| text.contains("Softmax")), "{said}");
+    let parting = &said["parting"];
+    assert_eq!((&parting["engine"], &parting["operator"]), (&"tract".into(), &"Softmax".into()), "{said}");
+}
+
+/// Each rounds halves at another place, from the first product on: more than two right evaluations of a float model may differ by.
+#[test]
+fn the_first_operator_at_which_engines_part_is_named() {
+    let home = Home::new();
+    let more = ["--variant", "f16_portable", "--engine", "candle,tract", "--samples", "32"];
+    let (code, said) = reference(&home, "adult_mlp", &more);
+    assert_eq!((code, said["verdict"].as_str()), (Some(1), Some("refused")), "{said}");
+    let parting = &said["parting"];
+    assert_eq!(parting["engine"], "tract", "{said}");
+    assert_eq!((&parting["operator"], &parting["node"]), (&"MatMul".into(), &"/b/b.0/Gemm_mm".into()), "{said}");
 }
 
 #[test]
@@ -148,9 +300,14 @@ fn one_engine_is_no_second_opinion() {
 
 /// A target like `host` with onnxruntime as its engine, on these providers.
 fn write_target(home: &Home, name: &str, providers: &str) {
+    write_target_with(home, name, &format!("providers = [{providers}]"));
+}
+
+/// A target like `host` with onnxruntime as its engine, of which it says this.
+fn write_target_with(home: &Home, name: &str, lines: &str) {
     let (_, text) = boardproof_plan::builtin::TARGETS.iter().find(|(name, _)| *name == "host").expect("it is builtin");
     let text = text.replace("name = \"host\"", &format!("name = \"{name}\"\nengine = \"onnxruntime\""));
-    let text = text.replace("[build]", &format!("[target.onnxruntime]\nproviders = [{providers}]\n\n[build]"));
+    let text = text.replace("[build]", &format!("[target.onnxruntime]\n{lines}\n\n[build]"));
     std::fs::create_dir_all(home.path("targets")).expect("a folder of the test's own");
     std::fs::write(home.path("targets").join(format!("{name}.toml")), text).expect("a folder of the test's own");
 }
