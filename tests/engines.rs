@@ -257,13 +257,27 @@ fn engines_that_agree_on_the_float_model_make_a_reference() {
     assert!(beside["sqnr_db"].as_f64().is_some_and(|db| db > 100.0), "{said}");
 }
 
-/// tract's optimizer breaks this one; its own self-check knows where.
+/// tract's optimizer breaks this one: its own self-check knows where, and so does a look at tensor after tensor.
 #[test]
 fn engines_that_part_are_refused() {
     let more = ["--variant", "int8_qdq_pc", "--engine", "candle,tract", "--samples", "64"];
     let (code, said) = reference(&Home::new(), "vowels_former", &more);
     assert_eq!((code, said["verdict"].as_str()), (Some(1), Some("refused")), "{said}");
     assert!(said["engines"][1]["self_check"].as_str().is_some_and(|text| text.contains("Softmax")), "{said}");
+    let parting = &said["parting"];
+    assert_eq!((&parting["engine"], &parting["operator"]), (&"tract".into(), &"Softmax".into()), "{said}");
+}
+
+/// Each rounds halves at another place, from the first product on: more than two right evaluations of a float model may differ by.
+#[test]
+fn the_first_operator_at_which_engines_part_is_named() {
+    let home = Home::new();
+    let more = ["--variant", "f16_portable", "--engine", "candle,tract", "--samples", "32"];
+    let (code, said) = reference(&home, "adult_mlp", &more);
+    assert_eq!((code, said["verdict"].as_str()), (Some(1), Some("refused")), "{said}");
+    let parting = &said["parting"];
+    assert_eq!(parting["engine"], "tract", "{said}");
+    assert_eq!((&parting["operator"], &parting["node"]), (&"MatMul".into(), &"/b/b.0/Gemm_mm".into()), "{said}");
 }
 
 /// Each rounds halves at another place, from the first product on: more than two right evaluations of a float model may differ by.
