@@ -11,7 +11,7 @@ mod values;
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -25,6 +25,8 @@ use crate::tensor::{DType, Tensor, TensorView};
 
 /// The library allows one environment per process; it lives as long as the process.
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+/// Held while a library is opened.
+static OPENING: Mutex<()> = Mutex::new(());
 /// The library that was loaded.
 static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
 /// Its version, as the library tells it.
@@ -45,6 +47,8 @@ impl OnnxruntimeEngine {
     /// # Errors
     /// `EngineFault::Library` when it cannot be loaded or is none: a fault of the unit or of what was shipped, never of a model.
     pub fn open(library: Option<&Path>) -> Result<Self, EngineFault> {
+        // One at a time: which library is loaded is known only afterwards.
+        let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         let environment = match (ENVIRONMENT.get(), library) {
             (Some(environment), None) => environment,
             (Some(environment), Some(path)) => match LIBRARY.get().filter(|loaded| *loaded != path) {
