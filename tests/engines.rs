@@ -280,18 +280,6 @@ fn the_first_operator_at_which_engines_part_is_named() {
     assert_eq!((&parting["operator"], &parting["node"]), (&"MatMul".into(), &"/b/b.0/Gemm_mm".into()), "{said}");
 }
 
-/// Each rounds halves at another place, from the first product on: more than two right evaluations of a float model may differ by.
-#[test]
-fn the_first_operator_at_which_engines_part_is_named() {
-    let home = Home::new();
-    let more = ["--variant", "f16_portable", "--engine", "candle,tract", "--samples", "32"];
-    let (code, said) = reference(&home, "adult_mlp", &more);
-    assert_eq!((code, said["verdict"].as_str()), (Some(1), Some("refused")), "{said}");
-    let parting = &said["parting"];
-    assert_eq!(parting["engine"], "tract", "{said}");
-    assert_eq!((&parting["operator"], &parting["node"]), (&"MatMul".into(), &"/b/b.0/Gemm_mm".into()), "{said}");
-}
-
 #[test]
 fn an_engine_that_cannot_run_the_model_is_no_second_opinion() {
     let more = ["--variant", "int8_qop", "--engine", "candle,tract"];
