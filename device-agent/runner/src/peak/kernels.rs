@@ -14,6 +14,7 @@ pub struct Kernel {
 }
 
 /// Sums that do not wait for each other: more than an addition takes cycles, times what starts in one.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const CHAINS: usize = 12;
 /// Lanes of the loops that the compiler makes vectors of.
 const LANES: usize = 16;
@@ -60,6 +61,7 @@ pub use intel::{FLOATS, INTEGERS};
 /// A loop over [`CHAINS`] sums of a vector type, in a function for these instructions.
 ///
 /// `$change` gives the first factor of the next round: without it a product would be the same in every round, and made once.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! kernel {
     ($function:ident, $run:ident, $features:literal, $vector:ty, $seed:expr, $factor:expr, $change:expr, $step:expr, $end:expr) => {
         #[target_feature(enable = $features)]
