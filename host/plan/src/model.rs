@@ -403,6 +403,8 @@ fn variants(file: &str, folder: &str, raw: Vec<RawVariant>) -> Result<Variants, 
             return Err(PlanError::value(file, format!("variant {name} format"), "onnx", v.format));
         }
         let place = format!("variant {name}");
+        let known = v.input_dtypes.iter().map(|found| dtype(file, &format!("{place} input_dtypes:"), found));
+        let input_dtypes = known.collect::<Result<_, _>>()?;
         let input_quantization = affines(file, &format!("{place} input_quantization"), v.input_quantization)?;
         let output_quantization = affines(file, &format!("{place} output_quantization"), v.output_quantization)?;
         let variant = Variant {
@@ -413,7 +415,7 @@ fn variants(file: &str, folder: &str, raw: Vec<RawVariant>) -> Result<Variants, 
             quantization: v.quantization,
             batch,
             same_weights: v.same_weights,
-            input_dtypes: v.input_dtypes,
+            input_dtypes,
             input_quantization,
             output_quantization,
         };
@@ -518,6 +520,16 @@ mod tests {
         let variant = manifest.model.variants.values().find(|variant| variant.name.as_str() == "int8_io").unwrap();
         assert_eq!(variant.input_quantization, [Affine { scale: 0.012_728_233_821_690_083, zero_point: -95 }]);
         assert_eq!(variant.output_quantization, [Affine { scale: 0.094_275_064_766_407_01, zero_point: -3 }]);
+    }
+
+    #[test]
+    fn element_types_of_inputs_are_read_in_every_usual_spelling_and_no_other() {
+        for spelling in ["i8", "INT8", "int8"] {
+            let manifest = read("input_dtypes = [\"I8\"]", &format!("input_dtypes = [\"{spelling}\"]")).unwrap();
+            let variant = manifest.model.variants.values().find(|variant| variant.name.as_str() == "int8_io").unwrap();
+            assert_eq!(variant.input_dtypes, ["I8"], "{spelling}");
+        }
+        is_refused("input_dtypes = [\"I8\"]", "input_dtypes = [\"octet\"]", &["int8_io input_dtypes", "octet"]);
     }
 
     #[track_caller]
